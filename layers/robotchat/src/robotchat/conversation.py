@@ -1,0 +1,127 @@
+"""Conversations: ordered turns of words and pictures.
+
+A conversation is a small record that knows its last turn. The turns themselves are the jobs and
+the responses that belong to it, found by the ``group`` index ``conversation#<id>`` in the order
+of their turn numbers, so that nothing is kept twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from robotchat.clock import Clock, rfc3339
+from robotchat.errors import NotFound
+from robotchat.jobs import Job, Jobs, new_id
+from robotchat.records import Put, Record, Records, Remove, Stale, every
+
+
+class Conversation(BaseModel):
+    """What is remembered of a conversation beside its turns."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    tenant: str
+    title: str | None = Field(default=None, description="The beginning of the first message.")
+    turns: int = Field(default=0, description="How many turns it has had.")
+    tail: str | None = Field(default=None, description="The job of the last picture turn.")
+    created_at: datetime
+    updated_at: datetime
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    version: int = 0
+
+
+class Conversations:
+    """Conversations in a document store."""
+
+    def __init__(self, records: Records, jobs: Jobs, clock: Clock) -> None:
+        self._records = records
+        self._jobs = jobs
+        self._clock = clock
+
+    def new(
+        self, tenant: str, *, id: str | None = None, metadata: dict[str, Any] | None = None
+    ) -> Conversation:
+        """An empty conversation, not yet stored (see ``put``)."""
+        now = self._clock.now()
+        return Conversation(
+            id=id or new_id("conv"),
+            tenant=tenant,
+            created_at=now,
+            updated_at=now,
+            metadata=metadata or {},
+        )
+
+    def create(self, tenant: str, *, metadata: dict[str, Any] | None = None) -> Conversation:
+        """Store an empty conversation."""
+        conversation = self.new(tenant, metadata=metadata)
+        self._records.commit(self.put(conversation))
+        return conversation.model_copy(update={"version": 1})
+
+    def get(self, conversation_id: str, tenant: str) -> Conversation:
+        """The tenant's conversation. Raises NotFound, also for another tenant's id."""
+        record = self._records.get(f"conversation#{conversation_id}", "conversation")
+        if record is None or record.data["tenant"] != tenant:
+            raise NotFound("There is no such conversation.", param="conversation_id")
+        return _conversation(record)
+
+    def put(self, conversation: Conversation) -> Put:
+        """The operation that writes a conversation, for a commit with other records."""
+        return Put(_record(conversation))
+
+    def update(
+        self, conversation_id: str, tenant: str, *, metadata: dict[str, Any]
+    ) -> Conversation:
+        """Replace the metadata."""
+        while True:
+            conversation = self.get(conversation_id, tenant)
+            changed = conversation.model_copy(
+                update={"metadata": metadata, "updated_at": self._clock.now()}
+            )
+            try:
+                self._records.commit(self.put(changed))
+            except Stale:
+                continue
+            return changed.model_copy(update={"version": conversation.version + 1})
+
+    def of_tenant(
+        self, tenant: str, *, limit: int = 20, cursor: str | None = None
+    ) -> tuple[list[Conversation], str | None]:
+        """A tenant's conversations, the last used first, and the cursor of the next page."""
+        page = self._records.query(
+            "owner", f"{tenant}#conversations", descending=True, limit=limit, cursor=cursor
+        )
+        return [_conversation(record) for record in page.records], page.cursor
+
+    def turns(self, conversation_id: str) -> Iterator[Job]:
+        """The picture turns, in order, each as it is now."""
+        for record in every(self._records, "group", f"conversation#{conversation_id}"):
+            if record.sk == "job" and (job := self._jobs.find(record.data["id"])) is not None:
+                yield job
+
+    def forget(self, conversation: Conversation) -> None:
+        """Delete the record of a conversation; its turns are the caller's to delete."""
+        current = self._records.get(f"conversation#{conversation.id}", "conversation")
+        if current is not None:
+            self._records.commit(Remove(current))
+
+
+def _record(conversation: Conversation) -> Record:
+    return Record(
+        pk=f"conversation#{conversation.id}",
+        sk="conversation",
+        data=conversation.model_dump(mode="json", exclude={"version"}),
+        version=conversation.version,
+        owner=(
+            f"{conversation.tenant}#conversations",
+            f"{rfc3339(conversation.updated_at)}#{conversation.id}",
+        ),
+    )
+
+
+def _conversation(record: Record) -> Conversation:
+    return Conversation.model_validate({**record.data, "version": record.version})

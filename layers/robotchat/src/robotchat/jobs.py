@@ -1,0 +1,506 @@
+"""A job: one picture request, from being accepted to a final state.
+
+    queued --> running --> succeeded | failed | canceled | expired
+       ^          |
+       +----------+   a transient failure, with attempts left
+
+The functions below are the state machine: each takes a job and the time, and gives the job that
+follows, or refuses. They write nothing. ``Jobs`` stores jobs through ``Records``, where every
+change is one conditional write: whoever loses a race reads again and decides anew, so that a
+final state is never overwritten and no attempt is counted twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from base64 import b32encode
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from robotchat.clock import Clock, rfc3339
+from robotchat.errors import (
+    IdempotencyKeyReused,
+    JobIsFinal,
+    JobNotRetryable,
+    NotFound,
+    RobotchatError,
+)
+from robotchat.records import Operation, Put, Record, Records, Stale
+
+RUN_TIMEOUT = timedelta(seconds=60)
+"""A running job that shows no sign of life for this long has lost its worker."""
+
+TOMBSTONE = timedelta(days=30)
+"""How long the record of a job outlives its pictures."""
+
+
+class JobKind(StrEnum):
+    """What is asked for. The chat kinds are turns of a conversation."""
+
+    TEXT2IMAGE = "text2image"
+    IMAGE2IMAGE = "image2image"
+    CHAT_TEXT2IMAGE = "chat_text2image"
+    CHAT_IMAGE2IMAGE = "chat_image2image"
+
+
+class JobStatus(StrEnum):
+    """Where a job stands. The last four are final: they never change by themselves."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+    @property
+    def final(self) -> bool:
+        return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
+
+
+Reason = Literal["waiting_for_turn", "waiting_for_host", "backing_off", "no_host_has_model"]
+"""Why a job is not being drawn at the moment."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class JobError(_Model):
+    """Why a job failed."""
+
+    code: str = Field(description="Stable machine-readable code.", examples=["upstream_timeout"])
+    message: str = Field(description="One sentence for people.")
+    retryable: bool = Field(description="Whether the same request may succeed later.")
+
+    @classmethod
+    def of(cls, error: RobotchatError) -> JobError:
+        return cls(code=error.code, message=error.message, retryable=error.retryable)
+
+
+class Timings(_Model):
+    """Where the time went, in seconds; null for what has not happened."""
+
+    queued: float | None = Field(default=None, description="From being accepted to the start.")
+    prompt: float | None = Field(default=None, description="Writing the prompt.")
+    host_wait: float | None = Field(default=None, description="Waiting for a free SD host.")
+    run: float | None = Field(default=None, description="Drawing, on the SD host.")
+    store: float | None = Field(default=None, description="Storing the pictures.")
+
+
+class JobImage(_Model):
+    """A stored picture."""
+
+    key: str = Field(description="Where it is in the image store.")
+    width: int = Field(description="Pixels.")
+    height: int = Field(description="Pixels.")
+    content_type: str = Field(examples=["image/png"])
+    sha256: str = Field(description="Of the file, in hexadecimal.")
+    seed: int | None = Field(default=None, description="The seed it was drawn from, if known.")
+    infotext: str | None = Field(default=None, description="The host's own account of it.")
+
+
+class Job(_Model):
+    """The record of a job. ``version`` counts its writes and is the optimistic lock."""
+
+    id: str
+    kind: JobKind
+    tenant: str
+    status: JobStatus = JobStatus.QUEUED
+    reason: Reason | None = None
+
+    message: str | None = None
+    """What the user said (chat kinds)."""
+    request: dict[str, Any] = Field(default_factory=dict)
+    """A1111 fields as asked; large images in it are references into the image store."""
+    effective: dict[str, Any] | None = None
+    """What was really sent to the SD host, seed included, so that it can be drawn again."""
+    fingerprint: str | None = None
+    """Hash of the request, to tell a repetition from another request under the same key."""
+
+    conversation_id: str | None = None
+    turn: int | None = None
+    parent: str | None = None
+    """The job of the turn that this one builds on."""
+    predecessor: str | None = None
+    """The job that must be final before this one starts."""
+    successor: str | None = None
+    """The job that waits for this one."""
+    picture: str | None = None
+    """Key of the conversation's last picture as of this turn."""
+
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    prompt_source: Literal["llm", "fallback", "caller"] | None = None
+    reply: str | None = None
+    """What the robot says instead of drawing, when the message asked for no picture."""
+
+    progress: float = 0.0
+    eta: float | None = None
+    eta_estimated: bool = False
+    attempt: int = 0
+    max_attempts: int = 5
+    alive_until: datetime | None = None
+    """While running: the worker is taken for dead after this moment."""
+    not_before: datetime | None = None
+    """While queued: the earliest moment of the next attempt."""
+    cancel_requested: bool = False
+    avoid_hosts: list[str] = Field(default_factory=list)
+    """Hosts on which an attempt failed; others are preferred."""
+    error: JobError | None = None
+    timings: Timings = Timings()
+    host: str | None = None
+    checkpoint: str | None = None
+    images: list[JobImage] = Field(default_factory=list)
+    extra_images: list[JobImage] = Field(default_factory=list)
+    unverified: list[str] = Field(default_factory=list)
+    info: str | None = None
+    """The SD host's info text, for answers in A1111's shape."""
+
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    expires_at: datetime
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    version: int = 0
+
+    @property
+    def images_prefix(self) -> str:
+        """Where everything that belongs to this job is in the image store."""
+        return f"tenants/{self.tenant}/jobs/{self.id}/"
+
+
+# --- identity -------------------------------------------------------------------------------------
+
+
+def new_id(prefix: str) -> str:
+    """An unguessable id: the prefix and 128 random bits."""
+    return f"{prefix}_{_base32(secrets.token_bytes(16))}"
+
+
+def id_for_key(prefix: str, tenant: str, key: str) -> str:
+    """The id that an idempotency key stands for: the same for the same tenant and key."""
+    return f"{prefix}_{_base32(hashlib.sha256(f'{tenant}\n{key}'.encode()).digest()[:16])}"
+
+
+def fingerprint(request: Mapping[str, Any]) -> str:
+    """A hash of a JSON request that does not depend on the order of its fields."""
+    text = json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _base32(data: bytes) -> str:
+    return b32encode(data).decode().rstrip("=").lower()
+
+
+# --- the state machine ----------------------------------------------------------------------------
+
+
+class Superseded(Exception):
+    """This attempt is no longer the job's present one: stop, and write nothing more."""
+
+
+class StillRunning(Exception):
+    """Another worker is on this job and alive; look again after ``seconds``."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"alive for another {seconds:.0f} s")
+        self.seconds = seconds
+
+
+class NotYet(Exception):
+    """The job backs off, or waits for its turn; look again after ``seconds``."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"not before {seconds:.1f} s")
+        self.seconds = seconds
+
+
+def claim(job: Job, now: datetime) -> Job:
+    """Take the job up: a queued one, or a running one whose worker is dead.
+
+    Raises JobIsFinal, StillRunning or NotYet when there is nothing to take. A job whose every
+    attempt died is failed here, since nobody was left to do it.
+    """
+    if job.status.final:
+        raise JobIsFinal("The job is final.", details={"status": job.status})
+    if job.status is JobStatus.RUNNING and job.alive_until and now < job.alive_until:
+        raise StillRunning((job.alive_until - now).total_seconds())
+    if job.not_before and now < job.not_before:
+        raise NotYet((job.not_before - now).total_seconds())
+    if job.cancel_requested:
+        return _finish(job, JobStatus.CANCELED, now)
+    if now >= job.expires_at:
+        return expire(job, now)
+    if job.attempt >= job.max_attempts:
+        lost = JobError(
+            code="worker_lost",
+            message="Every attempt at this job ended without a trace of its worker.",
+            retryable=True,
+        )
+        return _finish(job, JobStatus.FAILED, now, error=lost)
+    queued = (now - job.created_at).total_seconds()
+    return job.model_copy(
+        update={
+            "status": JobStatus.RUNNING,
+            "attempt": job.attempt + 1,
+            "started_at": job.started_at or now,
+            "alive_until": now + RUN_TIMEOUT,
+            "not_before": None,
+            "reason": None,
+            "progress": 0.0,
+            "eta": None,
+            "timings": job.timings if job.started_at else Timings(queued=queued),
+        }
+    )
+
+
+def update(job: Job, attempt: int, now: datetime, **changes: Any) -> Job:
+    """Note something about the running attempt, and that its worker is alive."""
+    _own(job, attempt)
+    return job.model_copy(update={**changes, "alive_until": now + RUN_TIMEOUT})
+
+
+def succeed(job: Job, attempt: int, now: datetime, **changes: Any) -> Job:
+    """The attempt has its result. A cancel that came too late does not take it away."""
+    _own(job, attempt)
+    return _finish(job, JobStatus.SUCCEEDED, now, progress=1.0, error=None, **changes)
+
+
+def fail(
+    job: Job, attempt: int, now: datetime, error: RobotchatError, *, backoff: timedelta
+) -> Job:
+    """The attempt failed: queued again when that may help and attempts are left, else failed."""
+    _own(job, attempt)
+    if job.cancel_requested:
+        return _finish(job, JobStatus.CANCELED, now)
+    if error.retryable and job.attempt < job.max_attempts:
+        wait = max(backoff, timedelta(seconds=error.retry_after or 0))
+        return job.model_copy(
+            update={
+                "status": JobStatus.QUEUED,
+                "reason": "backing_off",
+                "not_before": now + wait,
+                "alive_until": None,
+                "progress": 0.0,
+                "eta": None,
+                "error": JobError.of(error),
+            }
+        )
+    return _finish(job, JobStatus.FAILED, now, error=JobError.of(error))
+
+
+def give_back(job: Job, attempt: int, now: datetime, reason: Reason) -> Job:
+    """The worker must stop before the job could start: queued again, the attempt not counted."""
+    _own(job, attempt)
+    return job.model_copy(
+        update={
+            "status": JobStatus.QUEUED,
+            "reason": reason,
+            "attempt": job.attempt - 1,
+            "not_before": None,
+            "alive_until": None,
+        }
+    )
+
+
+def cancel(job: Job, now: datetime) -> Job:
+    """Stop the job: at once when queued, else as soon as its worker sees it."""
+    if job.status.final:
+        raise JobIsFinal(f"The job has already {job.status}.", details={"status": job.status})
+    if job.status is JobStatus.QUEUED:
+        return _finish(job, JobStatus.CANCELED, now, cancel_requested=True)
+    return job.model_copy(update={"cancel_requested": True})
+
+
+def canceled(job: Job, attempt: int, now: datetime) -> Job:
+    """The worker has stopped because of a cancel."""
+    _own(job, attempt)
+    return _finish(job, JobStatus.CANCELED, now)
+
+
+def expire(job: Job, now: datetime) -> Job:
+    """The job was not done within its lifetime."""
+    if job.status.final:
+        raise JobIsFinal(f"The job has already {job.status}.", details={"status": job.status})
+    error = JobError(
+        code="job_expired", message="The job was not done before it expired.", retryable=True
+    )
+    return _finish(job, JobStatus.EXPIRED, now, error=error)
+
+
+def retry(job: Job, now: datetime, *, retention: timedelta) -> Job:
+    """Run a failed or expired job again, under the same id and with fresh attempts."""
+    if job.status not in (JobStatus.FAILED, JobStatus.EXPIRED):
+        raise JobNotRetryable(
+            f"Only a failed or expired job can be retried; this one is {job.status}.",
+            details={"status": job.status},
+        )
+    return job.model_copy(
+        update={
+            "status": JobStatus.QUEUED,
+            "reason": None,
+            "attempt": 0,
+            "error": None,
+            "started_at": None,
+            "finished_at": None,
+            "progress": 0.0,
+            "eta": None,
+            "not_before": None,
+            "cancel_requested": False,
+            "avoid_hosts": [],
+            "timings": Timings(),
+            "expires_at": max(job.expires_at, now + retention),
+        }
+    )
+
+
+def _own(job: Job, attempt: int) -> None:
+    if job.status is not JobStatus.RUNNING or job.attempt != attempt:
+        raise Superseded(f"{job.id}: attempt {attempt} is over")
+
+
+def _finish(job: Job, status: JobStatus, now: datetime, **changes: Any) -> Job:
+    # The clock of retention starts with the end of the work: a job that waited for long must
+    # not lose its pictures sooner than one that did not.
+    lifetime = job.expires_at - job.created_at
+    final = {
+        "status": status,
+        "finished_at": now,
+        "expires_at": now + lifetime,
+        "reason": None,
+        "eta": None,
+        "alive_until": None,
+        "not_before": None,
+    }
+    return job.model_copy(update={**final, **changes})
+
+
+# --- the store ------------------------------------------------------------------------------------
+
+
+class Jobs:
+    """Jobs in a document store."""
+
+    def __init__(self, records: Records, clock: Clock) -> None:
+        self._records = records
+        self._clock = clock
+
+    def find(self, job_id: str) -> Job | None:
+        """The job as it is now, whoever it belongs to."""
+        record = self._records.get(f"job#{job_id}", "job")
+        return _job(record) if record else None
+
+    def get(self, job_id: str, tenant: str) -> Job:
+        """The tenant's job. Raises NotFound, also for another tenant's id."""
+        job = self.find(job_id)
+        if job is None or job.tenant != tenant:
+            raise NotFound("There is no such job.", param="job_id")
+        return job
+
+    def add(self, job: Job, *also: Operation) -> Job:
+        """Store a new job, together with ``also``, in one transaction.
+
+        Gives back the stored job: the earlier one when the id (that is, the idempotency key) was
+        used before with the same request. Raises IdempotencyKeyReused when it was used with
+        another, and Stale when ``also`` was out of date.
+        """
+        try:
+            self._records.commit(self.put(job), *also)
+        except Stale:
+            earlier = self.find(job.id)
+            if earlier is None:
+                raise
+            return self.same(earlier, job)
+        return job.model_copy(update={"version": 1})
+
+    @staticmethod
+    def same(earlier: Job, job: Job) -> Job:
+        """The earlier job under the same id, if it was for the same request."""
+        if earlier.tenant != job.tenant or earlier.fingerprint != job.fingerprint:
+            raise IdempotencyKeyReused(
+                "This idempotency key or job id was used before with another request."
+            )
+        return earlier
+
+    def put(self, job: Job) -> Put:
+        """The operation that writes a job, for a commit with other records."""
+        return Put(_record(job))
+
+    def change(
+        self,
+        job_id: str,
+        transition: Callable[[Job, datetime], Job],
+        also: Callable[[Job], Sequence[Operation]] = lambda job: (),
+    ) -> Job:
+        """Apply a transition of the state machine, as one conditional write.
+
+        ``transition`` may be called several times, each with the job as it is then; what it
+        raises ends the change. ``also`` gives what to write in the same transaction.
+        """
+        while True:
+            job = self.find(job_id)
+            if job is None:
+                raise NotFound("There is no such job.", param="job_id")
+            changed = transition(job, self._clock.now())
+            if changed == job:
+                return job
+            try:
+                self._records.commit(self.put(changed), *also(changed))
+            except Stale:
+                continue
+            return changed.model_copy(update={"version": job.version + 1})
+
+    def of_tenant(
+        self,
+        tenant: str,
+        *,
+        status: JobStatus | None = None,
+        kind: JobKind | None = None,
+        conversation_id: str | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> tuple[list[Job], str | None]:
+        """A tenant's jobs, newest first, and the cursor of the next page."""
+        labels = {
+            name: str(value)
+            for name, value in (
+                ("status", status),
+                ("kind", kind),
+                ("conversation", conversation_id),
+            )
+            if value is not None
+        }
+        page = self._records.query(
+            "owner", f"{tenant}#jobs", labels=labels, descending=True, limit=limit, cursor=cursor
+        )
+        return [_job(record) for record in page.records], page.cursor
+
+
+def _record(job: Job) -> Record:
+    labels = {"status": str(job.status), "kind": str(job.kind)}
+    group = None
+    if job.conversation_id is not None:
+        labels["conversation"] = job.conversation_id
+        group = (f"conversation#{job.conversation_id}", f"{job.turn or 0:08d}")
+    return Record(
+        pk=f"job#{job.id}",
+        sk="job",
+        data=job.model_dump(mode="json", exclude={"version"}, exclude_defaults=True),
+        version=job.version,
+        owner=(f"{job.tenant}#jobs", f"{rfc3339(job.created_at)}#{job.id}"),
+        group=group,
+        due=None if job.status.final else ("job", rfc3339(job.alive_until or job.created_at)),
+        labels=labels,
+        expires_at=(job.expires_at + TOMBSTONE).timestamp(),
+    )
+
+
+def _job(record: Record) -> Job:
+    return Job.model_validate({**record.data, "version": record.version})

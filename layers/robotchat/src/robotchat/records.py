@@ -1,0 +1,255 @@
+"""One small document store, which everything that must be remembered is written through.
+
+A record has a key of two parts, a JSON document and a version. ``commit`` writes any number of
+records all or nothing, each on the condition that nobody else wrote it since it was read; that is
+the only primitive that the state machines of jobs, conversations, leases and limits need. There
+are two implementations: ``MemoryRecords`` here, and DynamoDB in ``robotchat.aws.stores``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
+
+from robotchat.errors import InvalidRequest
+
+Index = Literal["owner", "group", "due"]
+
+
+class Stale(Exception):
+    """A record changed, appeared or vanished since it was read: read again and decide anew."""
+
+
+class LimitReached(Exception):
+    """A counter would have passed its limit, so that nothing was written."""
+
+    def __init__(self, counter: str, limit: int) -> None:
+        super().__init__(f"{counter} is limited to {limit}")
+        self.counter = counter
+        self.limit = limit
+
+
+@dataclass(frozen=True)
+class Record:
+    """A document under a key, with what is needed to find it again.
+
+    ``version`` is 0 for a record that was never written; a commit counts it up. ``owner``,
+    ``group`` and ``due`` are (partition, sort key) in the index of that name, None to stay out
+    of it. ``labels`` are what a query can filter by. ``expires_at`` (epoch seconds) is when the
+    store may forget the record.
+    """
+
+    pk: str
+    sk: str
+    data: dict[str, Any]
+    version: int = 0
+    owner: tuple[str, str] | None = None
+    group: tuple[str, str] | None = None
+    due: tuple[str, str] | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Put:
+    """Write a record, if its version is still the one that it carries (0: if there is none)."""
+
+    record: Record
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Delete a record, if its version is still the one that it carries."""
+
+    record: Record
+
+
+@dataclass(frozen=True)
+class Add:
+    """Add to the counters of a record, on the condition that none of them passes its limit.
+
+    The record is made when there is none. Counters are read back as the record's data.
+    """
+
+    pk: str
+    sk: str
+    amounts: Mapping[str, int]
+    at_most: Mapping[str, int] = field(default_factory=dict)
+    expires_at: float | None = None
+
+
+Operation = Put | Remove | Add
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some records, and the cursor of the next page, None when there is none."""
+
+    records: Sequence[Record]
+    cursor: str | None
+
+
+class Records(Protocol):
+    """A document store with conditional, atomic writes."""
+
+    def get(self, pk: str, sk: str) -> Record | None:
+        """The record as it is now (strongly consistent), or None."""
+        ...
+
+    def commit(self, *operations: Operation) -> None:
+        """Do all of this or nothing. Raises Stale or LimitReached, and has then done nothing."""
+        ...
+
+    def query(
+        self,
+        index: Index,
+        partition: str,
+        *,
+        after: str | None = None,
+        up_to: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        descending: bool = False,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page:
+        """Records of one partition of an index, in the order of their sort key.
+
+        ``after`` and ``up_to`` bound the sort key (exclusive, inclusive). An index may lag a
+        moment behind the records. Raises InvalidRequest for a cursor that this did not make.
+        """
+        ...
+
+
+def every(
+    records: Records, index: Index, partition: str, *, labels: Mapping[str, str] | None = None
+) -> Iterator[Record]:
+    """Every record of a partition, page by page."""
+    cursor: str | None = None
+    while True:
+        page = records.query(index, partition, labels=labels, cursor=cursor)
+        yield from page.records
+        if page.cursor is None:
+            return
+        cursor = page.cursor
+
+
+def encode_cursor(position: Mapping[str, str]) -> str:
+    """An opaque cursor that continues after a position."""
+    text = json.dumps(dict(position), separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str, partition: str) -> dict[str, str]:
+    """The position in a cursor; a cursor for another partition is refused like a made-up one."""
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        position = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError) as error:
+        raise InvalidRequest("The cursor is not one that this service gave.", param="cursor") from (
+            error
+        )
+    if (
+        not isinstance(position, dict)
+        or not all(isinstance(v, str) for v in position.values())
+        or set(position) != {"p", "s", "pk", "sk"}
+        or position["p"] != partition
+    ):
+        raise InvalidRequest("The cursor is not one that this service gave.", param="cursor")
+    return position
+
+
+class MemoryRecords:
+    """Records in this process: for the library in process, and for tests."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._records: dict[tuple[str, str], Record] = {}
+
+    def get(self, pk: str, sk: str) -> Record | None:
+        with self._lock:
+            found = self._records.get((pk, sk))
+        return _copy(found) if found else None
+
+    def commit(self, *operations: Operation) -> None:
+        with self._lock:
+            changed = [self._prepare(operation) for operation in operations]
+            for key, record in changed:
+                if record is None:
+                    del self._records[key]
+                else:
+                    self._records[key] = record
+
+    def _prepare(self, operation: Operation) -> tuple[tuple[str, str], Record | None]:
+        if isinstance(operation, Add):
+            key = (operation.pk, operation.sk)
+            present = self._records.get(key) or Record(operation.pk, operation.sk, {})
+            data = dict(present.data)
+            for name, amount in operation.amounts.items():
+                data[name] = data.get(name, 0) + amount
+                limit = operation.at_most.get(name)
+                if limit is not None and data[name] > limit:
+                    raise LimitReached(name, limit)
+            expires_at = operation.expires_at or present.expires_at
+            return key, replace(
+                present, data=data, version=present.version + 1, expires_at=expires_at
+            )
+        wanted = operation.record
+        key = (wanted.pk, wanted.sk)
+        found = self._records.get(key)
+        if (found.version if found else 0) != wanted.version:
+            raise Stale(f"{wanted.pk} {wanted.sk}")
+        if isinstance(operation, Remove):
+            if found is None:
+                raise Stale(f"{wanted.pk} {wanted.sk}")
+            return key, None
+        return key, _copy(replace(wanted, version=wanted.version + 1))
+
+    def query(
+        self,
+        index: Index,
+        partition: str,
+        *,
+        after: str | None = None,
+        up_to: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        descending: bool = False,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page:
+        start = decode_cursor(cursor, partition) if cursor else None
+        found: list[tuple[tuple[str, str, str], Record]] = []
+        with self._lock:
+            for record in self._records.values():
+                position = getattr(record, index)
+                if position is None or position[0] != partition:
+                    continue
+                if (after is not None and position[1] <= after) or (
+                    up_to is not None and position[1] > up_to
+                ):
+                    continue
+                if any(record.labels.get(name) != value for name, value in (labels or {}).items()):
+                    continue
+                found.append(((position[1], record.pk, record.sk), record))
+        found.sort(key=lambda item: item[0], reverse=descending)
+        if start:
+            mark = (start["s"], start["pk"], start["sk"])
+            found = [i for i in found if (i[0] < mark if descending else i[0] > mark)]
+        page = found[:limit]
+        more = len(found) > limit
+        (last, _) = page[-1] if page else (("", "", ""), None)
+        return Page(
+            [_copy(record) for _, record in page],
+            encode_cursor({"p": partition, "s": last[0], "pk": last[1], "sk": last[2]})
+            if more
+            else None,
+        )
+
+
+def _copy(record: Record) -> Record:
+    """A copy that shares nothing: what is stored changes by a commit only."""
+    return replace(record, data=json.loads(json.dumps(record.data)))

@@ -1,0 +1,100 @@
+"""Everything that can be set from outside, read in one place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from robotchat.errors import Misconfigured
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The service's settings. Times in seconds, sizes in bytes."""
+
+    sd_hosts: tuple[str, ...] = ()
+    """Base URLs of the SD hosts; a user and password for their ``--api-auth`` may be in them."""
+    openai_base_url: str | None = None
+    openai_api_key: str | None = None
+    openai_secret_arn: str | None = None
+    """Secrets Manager secret that holds the API key, instead of ``openai_api_key``."""
+    openai_model: str = "gpt-4o-mini"
+    prompt_writer: str = "auto"
+    """``auto``: the LLM when one is configured; ``llm`` or ``fallback`` to force one."""
+    prompt_timeout: float = 20.0
+
+    table_name: str | None = None
+    bucket_name: str | None = None
+    jobs_queue_url: str | None = None
+
+    retention: timedelta = timedelta(days=7)
+    """How long pictures and uploads are kept after the job has ended."""
+    max_attempts: int = 5
+    retry_base: float = 2.0
+    """First backoff after a transient failure; it doubles with each attempt."""
+    run_timeout: float = 840.0
+    """Longest a single drawing may take on a host; below the worker's Lambda timeout."""
+    host_patience: float = 840.0
+    """Longest that a request waits for a free host before it is given back or refused."""
+    lease_ttl: float = 30.0
+    """A host whose holder shows no sign of life for this long is free again."""
+    max_image_bytes: int = 20 * 1024 * 1024
+    max_image_pixels: int = 4096 * 4096
+    max_message_chars: int = 4000
+    link_ttl: float = 3600.0
+    """How long a link to a picture works; links are made anew at each read."""
+    local: bool = False
+    """The local stack: lets image URLs and webhooks point at this machine."""
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Settings:
+        """Read settings from an environment. Raises Misconfigured, naming the variable."""
+
+        def text(name: str) -> str | None:
+            return env.get(name, "").strip() or None
+
+        def number(name: str, default: float) -> float:
+            value = text(name)
+            if value is None:
+                return default
+            try:
+                return float(value)
+            except ValueError as error:
+                raise Misconfigured(f"{name} must be a number.") from error
+
+        hosts = tuple(h.rstrip("/") for h in re.split(r"[,\s]+", env.get("SD_HOSTS", "")) if h)
+        for host in hosts:
+            if not re.match(r"https?://", host):
+                raise Misconfigured("SD_HOSTS must be http(s) URLs, separated by commas.")
+        writer = text("PROMPT_WRITER") or cls.prompt_writer
+        if writer not in ("auto", "llm", "fallback"):
+            raise Misconfigured("PROMPT_WRITER must be auto, llm or fallback.")
+        return cls(
+            sd_hosts=hosts,
+            openai_base_url=text("OPENAI_BASE_URL"),
+            openai_api_key=text("OPENAI_API_KEY"),
+            openai_secret_arn=text("OPENAI_SECRET_ARN"),
+            openai_model=text("OPENAI_MODEL") or cls.openai_model,
+            prompt_writer=writer,
+            prompt_timeout=number("PROMPT_TIMEOUT_SECONDS", cls.prompt_timeout),
+            table_name=text("TABLE_NAME"),
+            bucket_name=text("BUCKET_NAME"),
+            jobs_queue_url=text("JOBS_QUEUE_URL"),
+            retention=timedelta(days=number("RETENTION_DAYS", cls.retention.days)),
+            max_attempts=int(number("MAX_ATTEMPTS", cls.max_attempts)),
+            retry_base=number("RETRY_BASE_SECONDS", cls.retry_base),
+            run_timeout=number("RUN_TIMEOUT_SECONDS", cls.run_timeout),
+            host_patience=number("HOST_PATIENCE_SECONDS", cls.host_patience),
+            lease_ttl=number("LEASE_TTL_SECONDS", cls.lease_ttl),
+            max_image_bytes=int(number("MAX_IMAGE_BYTES", cls.max_image_bytes)),
+            max_image_pixels=int(number("MAX_IMAGE_PIXELS", cls.max_image_pixels)),
+            link_ttl=number("LINK_TTL_SECONDS", cls.link_ttl),
+            local=text("ROBOTCHAT_LOCAL") == "1",
+        )
+
+    @property
+    def has_llm(self) -> bool:
+        """Whether an OpenAI-compatible API is configured."""
+        return bool(self.openai_base_url or self.openai_api_key or self.openai_secret_arn)
