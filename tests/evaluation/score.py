@@ -1,0 +1,189 @@
+"""Score a backend on the evaluation conversations: `python -m tests.evaluation.score`.
+
+The backend is the deterministic fold (`--backend fallback`, the default) or an LLM behind any
+OpenAI-compatible API (`--backend llm --base-url ... --model ...`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import tomllib
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from robotchat.prompt import Fold, PromptState, PromptWriter, fold
+
+CONVERSATIONS = Path(__file__).with_name("conversations.toml")
+CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
+
+Backend = Callable[[PromptState | None, str, bool], Fold]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One conversation and what must be true after its last turn."""
+
+    name: str
+    language: str
+    category: str
+    turns: list[str]
+    editing: bool = False
+    held_out: bool = False
+    modes: list[str] = field(default_factory=list)
+    required: list[str] = field(default_factory=list)
+    forbidden: list[str] = field(default_factory=list)
+    negative: list[str] = field(default_factory=list)
+    not_negative: list[str] = field(default_factory=list)
+    size: str | list[int] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a backend made of a case; `failures` is empty when it passed."""
+
+    case: Case
+    folds: list[Fold]
+    failures: list[str]
+
+
+class Evaluation:
+    """The conversations with their concepts, read from one file."""
+
+    def __init__(self, path: Path = CONVERSATIONS) -> None:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        self.concepts: dict[str, re.Pattern[str]] = {
+            name: re.compile(rf"(?<!\w)(?:{'|'.join(patterns)})(?!\w)", re.IGNORECASE)
+            for name, patterns in data["concepts"].items()
+        }
+        self.cases = [Case(**case) for case in data["case"]]
+
+    def run(self, case: Case, backend: Backend) -> Outcome:
+        """Play the conversation through the backend and judge its end."""
+        state: PromptState | None = None
+        folds: list[Fold] = []
+        for message in case.turns:
+            answer = backend(state, message, case.editing)
+            folds.append(answer)
+            state = PromptState(prompt=answer.prompt, negative_prompt=answer.negative_prompt)
+        return Outcome(case, folds, list(self._failures(case, folds)))
+
+    def _failures(self, case: Case, folds: list[Fold]) -> Iterable[str]:
+        for number, (expected, answer) in enumerate(zip(case.modes, folds, strict=False), start=1):
+            if answer.mode != expected:
+                yield f"turn {number} is {answer.mode}, not {expected}"
+        last = folds[-1]
+        for name, text, wanted in (
+            *((concept, last.prompt, True) for concept in case.required),
+            *((concept, last.prompt, False) for concept in case.forbidden),
+            *((concept, last.negative_prompt, True) for concept in case.negative),
+            *((concept, last.negative_prompt, False) for concept in case.not_negative),
+        ):
+            if bool(self.concepts[name].search(text)) is not wanted:
+                where = "the prompt" if text is last.prompt else "the negative prompt"
+                yield f"{name} {'missing in' if wanted else 'still in'} {where}"
+        if CJK.search(last.prompt):
+            yield "Chinese left in the prompt"
+        if case.size is not None and not _has_size(last, case.size):
+            yield f"size {last.width}x{last.height}, not {case.size}"
+
+
+def _has_size(answer: Fold, size: str | list[int]) -> bool:
+    if answer.width is None or answer.height is None:
+        return False
+    if isinstance(size, list):
+        return [answer.width, answer.height] == size
+    order = (answer.width > answer.height) - (answer.width < answer.height)
+    return order == {"portrait": -1, "square": 0, "landscape": 1}[size]
+
+
+def fallback(state: PromptState | None, message: str, editing: bool) -> Fold:
+    """Fold deterministically, as a backend."""
+    return fold(state, message, editing=editing)
+
+
+def llm(base_url: str, model: str, timeout: float) -> Backend:
+    """Have an LLM write the prompts; a turn it could not do counts as a failed one."""
+    from robotchat.drivers import openai
+
+    chat = openai.OpenAIDriver(base_url=base_url, api_key=os.environ.get("OPENAI_API_KEY", "none"))
+    writer = PromptWriter(chat, model=model, timeout=timeout)
+
+    def write(state: PromptState | None, message: str, editing: bool) -> Fold:
+        answer, source = writer.write(state, message, editing=editing)
+        if source == "llm":
+            return answer
+        kept = state or PromptState(prompt="")
+        return Fold(
+            mode="reply",
+            prompt=kept.prompt,
+            negative_prompt=kept.negative_prompt,
+            reply="(the LLM gave no usable answer)",
+        )
+
+    return write
+
+
+def report(outcomes: list[Outcome], *, verbose: bool) -> str:
+    """Totals per part, language and category, then the failing cases."""
+    groups: dict[str, list[bool]] = defaultdict(list)
+    for outcome in outcomes:
+        passed = not outcome.failures
+        part = "held out" if outcome.case.held_out else "development"
+        for key in ("total", part, outcome.case.language, outcome.case.category):
+            groups[key].append(passed)
+    first = ("total", "development", "held out", "en", "zh")
+    order = [key for key in first if key in groups] + sorted(set(groups) - set(first))
+    lines = [
+        f"{key:16} {sum(groups[key]):3}/{len(groups[key]):<3} "
+        f"{100 * sum(groups[key]) / len(groups[key]):5.1f} %"
+        for key in order
+    ]
+    for outcome in outcomes:
+        if outcome.failures or verbose:
+            mark = "FAIL" if outcome.failures else "ok  "
+            lines.append(f"\n{mark} {outcome.case.name}")
+            for message, answer in zip(outcome.case.turns, outcome.folds, strict=True):
+                lines.append(f"     {message!r}\n       {answer.mode}: {answer.prompt!r}")
+                if answer.negative_prompt:
+                    lines.append(f"       without {answer.negative_prompt!r}")
+            lines += [f"     ! {failure}" for failure in outcome.failures]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the score; exit 1 when it is below `--at-least` per cent."""
+    parser = argparse.ArgumentParser(prog="tests.evaluation.score", description=__doc__)
+    parser.add_argument("--backend", choices=("fallback", "llm"), default="fallback")
+    parser.add_argument("--base-url", default=os.environ.get("OPENAI_BASE_URL"))
+    parser.add_argument("--model", default=os.environ.get("OPENAI_MODEL", "gpt-4o-mini"))
+    parser.add_argument("--timeout", type=float, default=60.0, help="seconds per turn")
+    parser.add_argument("--part", choices=("all", "development", "held-out"), default="all")
+    parser.add_argument("--at-least", type=float, default=0.0, help="per cent that must pass")
+    parser.add_argument("--verbose", action="store_true", help="show the passing cases too")
+    options = parser.parse_args(arguments)
+
+    if options.backend == "llm":
+        if not options.base_url:
+            parser.error("--backend llm needs --base-url or OPENAI_BASE_URL")
+        backend = llm(options.base_url, options.model, options.timeout)
+    else:
+        backend = fallback
+    evaluation = Evaluation()
+    outcomes = [
+        evaluation.run(case, backend)
+        for case in evaluation.cases
+        if options.part == "all" or case.held_out is (options.part == "held-out")
+    ]
+    print(report(outcomes, verbose=options.verbose))
+    score = 100 * sum(not outcome.failures for outcome in outcomes) / len(outcomes)
+    return 0 if score >= options.at_least else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
