@@ -13,6 +13,7 @@ RobotchatError
 │   ├── ForbiddenOption         422  forbidden_option
 │   └── IdempotencyKeyReused    422  idempotency_key_reused
 ├── PayloadTooLarge             413  payload_too_large
+├── UnsupportedMediaType        415  unsupported_media_type
 ├── Unauthenticated             401  unauthenticated
 ├── Forbidden                   403  forbidden
 ├── NotFound                    404  not_found
@@ -147,6 +148,13 @@ class PayloadTooLarge(RobotchatError):
 
     status = 413
     code = "payload_too_large"
+
+
+class UnsupportedMediaType(RobotchatError):
+    """The body is of a content type that this endpoint does not read."""
+
+    status = 415
+    code = "unsupported_media_type"
 
 
 class Unauthenticated(RobotchatError):

@@ -1,0 +1,430 @@
+"""`Endpoint`: what stands between API Gateway and a route function of a few lines.
+
+    handler = Endpoint(scope="images")
+
+    @handler.post("/v1/chat/text2image", status_code=202)
+    def chat_text2image(request: ChatImageRequest) -> Job: ...
+
+An endpoint has two faces. Called, it answers API Gateway's proxy integration with a finished
+response. Its `stream` yields the same answer in the format of a streamed integration, piece by
+piece (`robotchat.aws.streaming` uses it). Either way it authenticates, validates, logs, and turns
+errors into the shape that the family of its path speaks.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+from aws_lambda_powertools.event_handler.api_gateway import (
+    APIGatewayRestResolver,
+    BaseRouter,
+    Response,
+    ResponseBuilder,
+    Route,
+)
+from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+from aws_lambda_powertools.event_handler.middlewares.openapi_validation import (
+    OpenAPIRequestValidationMiddleware,
+    OpenAPIResponseValidationMiddleware,
+)
+from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
+from aws_lambda_powertools.event_handler.openapi.params import Form
+from aws_lambda_powertools.shared.json_encoder import Encoder
+from robotchat.aws import streams
+from robotchat.aws.log import logger
+from robotchat.aws.problems import (
+    Family,
+    FieldError,
+    InvalidFields,
+    NotJson,
+    Problem,
+    family_of,
+    internal_error,
+    problem,
+)
+from robotchat.aws.streams import EventStream, Streamed
+from robotchat.errors import (
+    Forbidden,
+    MalformedRequest,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    RobotchatError,
+    Unauthenticated,
+    UnsupportedMediaType,
+)
+
+__all__ = ["Caller", "Endpoint", "EventStream", "Response", "Streamed", "caller"]
+
+#: What API Gateway takes at most.
+MAX_BODY_BYTES = 10 * 1024 * 1024
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:=-]{0,127}")
+_LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_EXPOSED = "etag, location, preference-applied, retry-after, x-request-id"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who is calling, as the authorizer found out."""
+
+    tenant: str
+    key_id: str
+    scopes: frozenset[str]
+
+    def may(self, scope: str) -> bool:
+        """Whether the key reaches so far: ``jobs`` includes ``jobs:read``, ``*`` everything."""
+        return bool({"*", scope, scope.partition(":")[0]} & self.scopes)
+
+
+def caller() -> Caller:
+    """The caller of the request that is being handled.
+
+    Raises `Unauthenticated` where no authorizer let the request in.
+    """
+    event: Mapping[str, Any] = BaseRouter.current_event.raw_event
+    identity = (event.get("requestContext") or {}).get("authorizer") or {}
+    if not identity.get("tenant"):
+        raise Unauthenticated("An API key is needed.")
+    return Caller(
+        tenant=identity["tenant"],
+        key_id=identity.get("key_id", ""),
+        scopes=frozenset(identity.get("scopes", "").split()),
+    )
+
+
+class Endpoint(APIGatewayRestResolver):
+    """The handler of one Lambda function: a resolver with robotchat's conventions built in.
+
+    ``scope`` is what a caller's key must allow; ``public`` endpoints need no key. ``family``
+    overrides the error shape that the request's path implies.
+
+    A route returns a model or plain data (declare it, for the OpenAPI document); a
+    ``Response[Model]`` where it sets headers or chooses the status; or an `EventStream`, or a
+    `Streamed` body. It raises `robotchat.errors` for everything that the caller should know.
+    """
+
+    def __init__(
+        self,
+        *,
+        scope: str | None = None,
+        public: bool = False,
+        family: Family | None = None,
+        max_body_bytes: int = MAX_BODY_BYTES,
+    ) -> None:
+        super().__init__(enable_validation=True)
+        self.scope = scope
+        self.public = public
+        self.family = family
+        self.max_body_bytes = max_body_bytes
+        self._serializer = partial(
+            json.dumps, separators=(",", ":"), ensure_ascii=False, cls=Encoder
+        )
+        self._request_validation_middleware = _RequestValidation()
+        self._response_validation_middleware = _ResponseValidation()
+        for kind in (RobotchatError, RequestValidationError, Exception):
+            self.exception_handler(kind)(self._error_response)
+        self.exception_handler(NotFoundError)(self._no_such_route)
+
+    # What route functions may ask.
+
+    @property
+    def caller(self) -> Caller:
+        """Who is calling. Raises `Unauthenticated` on a public endpoint called without a key."""
+        return caller()
+
+    @property
+    def tenant(self) -> str:
+        """The caller's tenant."""
+        return caller().tenant
+
+    @property
+    def request_id(self) -> str:
+        """The id that the answer and every log line of this request carry."""
+        return _request_id(BaseRouter.current_event.raw_event)
+
+    # The two faces.
+
+    def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        """Answer with a finished proxy response; a stream is read to its end first."""
+        answer = self.resolve(event, context)
+        body = answer["body"]
+        if body is None or isinstance(body, str):
+            return answer
+        data = streams.joined(body)
+        try:
+            return {**answer, "body": data.decode()}
+        except UnicodeDecodeError:
+            encoded = base64.b64encode(data).decode()
+            return {**answer, "body": encoded, "isBase64Encoded": True}
+
+    def stream(self, event: Mapping[str, Any], context: Any) -> Iterator[bytes]:
+        """Yield the answer as a streamed integration wants it: metadata, 8 NUL bytes, the body.
+
+        Nothing is yielded before the status is certain, so a request that fails before its first
+        byte of body gets its proper status. Closing the iterator closes the route's stream.
+        """
+        answer = self.resolve(event, context)
+        body = answer.pop("body")
+        if body is None or isinstance(body, str):
+            data = (body or "").encode()
+            body = streams.cut(base64.b64decode(data) if answer["isBase64Encoded"] else data)
+        try:
+            yield _metadata(answer)
+            yield from body
+        finally:
+            streams.close(body)
+
+    def resolve(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        """The proxy response; its ``body`` may be an iterator of bytes, started already."""
+        started = time.monotonic()
+        log = logger()
+        log.set_correlation_id(_request_id(event))
+        try:
+            answer = super().resolve(event, context)
+        except Exception:  # our bug, outside of any route: an answer that cannot be built
+            log.exception("no answer could be built")
+            path = str(event.get("path", ""))
+            trouble = internal_error(self.family or family_of(path), _request_id(event))
+            answer = {
+                "statusCode": trouble.status,
+                "body": trouble.json(),
+                "isBase64Encoded": False,
+                "multiValueHeaders": {"Content-Type": [trouble.content_type]},
+            }
+        headers = answer["multiValueHeaders"]
+        present = {name.lower() for name in headers}
+        for name, value in self._common_headers(event).items():
+            if name.lower() not in present:
+                headers[name] = [value]
+        identity = (event.get("requestContext") or {}).get("authorizer") or {}
+        log.info(
+            "answered",
+            method=event.get("httpMethod"),
+            route=event.get("resource"),
+            status=answer["statusCode"],
+            duration_ms=round((time.monotonic() - started) * 1000, 1),
+            tenant=identity.get("tenant"),
+            key_id=identity.get("key_id"),
+        )
+        return answer
+
+    # How they work.
+
+    def _common_headers(self, event: Mapping[str, Any]) -> dict[str, str]:
+        origin = _allowed_origin()
+        headers = {
+            "x-request-id": _request_id(event),
+            "X-Content-Type-Options": "nosniff",
+            # Answers are one caller's own, and a key in a header is invisible to caches.
+            "Cache-Control": "no-store",
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Expose-Headers": _EXPOSED,
+        }
+        return headers if origin == "*" else headers | {"Vary": "Origin"}
+
+    def _family(self) -> Family:
+        return self.family or family_of(BaseRouter.current_event.path)
+
+    def _admit(self) -> None:
+        if self.public:
+            return
+        who = caller()
+        if self.scope is not None and not who.may(self.scope):
+            raise Forbidden(f"This key does not have the scope '{self.scope}'.")
+
+    def _no_such_route(self, _error: NotFoundError) -> Response[Any]:
+        path = self._remove_prefix(BaseRouter.current_event.path)
+        routes = self._static_routes + self._dynamic_routes
+        allowed = sorted({route.method for route in routes if route.rule.match(path)})
+        if not allowed:
+            return self._error_response(NotFound("There is no such endpoint."))
+        response = self._error_response(
+            MethodNotAllowed(f"This endpoint answers {' and '.join(allowed)} only.")
+        )
+        response.headers["Allow"] = ", ".join(allowed)
+        return response
+
+    def _error_response(self, error: Exception) -> Response[Any]:
+        said = self._say(error)
+        return Response(said.status, said.content_type, said.json(), said.headers)
+
+    def _say(self, error: Exception) -> Problem:
+        """The problem that an exception becomes; those that nobody meant are logged."""
+        if isinstance(error, RequestValidationError):
+            error = InvalidFields(
+                [FieldError(tuple(e["loc"]), e["msg"], e["type"]) for e in error.errors()]
+            )
+        if not isinstance(error, RobotchatError):
+            logger().error("unforeseen error", exc_info=error)
+            return internal_error(self._family(), self.request_id)
+        if error.status >= 500:
+            logger().warning("failed", code=error.code, reason=error.message)
+        return problem(error, self._family(), self.request_id)
+
+    def _build_response(self, response_builder: ResponseBuilder[Any]) -> dict[str, Any]:
+        response = response_builder.response
+        if not isinstance(response, Streamed):
+            return super()._build_response(response_builder)
+        chunks = iter(response.chunks)
+        try:
+            # Waiting for the first chunk is what makes the status right.
+            first = next(chunks, None)
+        except Exception as error:  # noqa: BLE001 - answered, and logged where nobody meant it
+            streams.close(response.chunks)
+            response_builder.response = self._error_response(error)
+        else:
+            response.body = _Begun(response, first, chunks, self._say)
+        return super()._build_response(response_builder)
+
+    def body(self, route: Route) -> Any:
+        """The request's body, parsed as its content type says.
+
+        Raises `MalformedRequest`, `UnsupportedMediaType` or `PayloadTooLarge`.
+        """
+        event = BaseRouter.current_event
+        raw = event.raw_event.get("body") or ""
+        # Base64 is 4 characters for 3 bytes; characters of text are at least one byte each.
+        size = len(raw) * 3 // 4 if event.is_base64_encoded else len(raw)
+        if size > self.max_body_bytes:
+            raise PayloadTooLarge(
+                f"The body is larger than {self.max_body_bytes // 1024 // 1024} MB.",
+                details={"max_bytes": self.max_body_bytes},
+            )
+        kind = (event.headers.get("content-type") or "").partition(";")[0].strip().lower()
+        takes_form = any(isinstance(field.field_info, Form) for field in _body_fields(route))
+        if takes_form and kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
+            return _FORM
+        if kind and kind != "application/json" and not kind.endswith("+json"):
+            raise UnsupportedMediaType("The body must be JSON, with content-type application/json.")
+        if not raw:
+            return None
+        try:
+            text = base64.b64decode(raw, validate=True) if event.is_base64_encoded else raw.encode()
+            return _parse_json(text.decode("utf-8-sig"))
+        except json.JSONDecodeError as error:
+            raise NotJson(error.pos, error.msg) from None
+        except (binascii.Error, UnicodeError, ValueError, RecursionError):
+            raise NotJson(0, "not JSON in UTF-8, or too large a number or nesting") from None
+
+
+#: Says that the body is a form, which Powertools parses.
+_FORM = object()
+
+
+class _RequestValidation(OpenAPIRequestValidationMiddleware):
+    """Powertools' validation, behind the door check and with a stricter reading of bodies."""
+
+    def __init__(self) -> None:
+        """Nothing to set up; Powertools' own constructor is untyped."""
+
+    def handler(self, app: Any, next_middleware: Any) -> Response[Any]:
+        app._admit()
+        return super().handler(app, next_middleware)
+
+    def _get_body(self, app: Any) -> dict[str, Any]:
+        body = app.body(app.context["_route"])
+        if body is not _FORM:
+            return body  # type: ignore[no-any-return]
+        try:
+            return super()._get_body(app)
+        except ValueError:
+            raise MalformedRequest("The body is not a well-formed multipart form.") from None
+
+
+class _ResponseValidation(OpenAPIResponseValidationMiddleware):
+    """Powertools' validation of answers; what fails it is our bug, never the caller's fault."""
+
+    def __init__(self) -> None:
+        super().__init__(has_response_validation_error=True)
+
+    def _handle_response(self, *, route: Route, response: Response[Any]) -> Response[Any]:
+        if isinstance(response, Streamed) or isinstance(response.body, (str, bytes)):
+            return response
+        validated: Response[Any] = super()._handle_response(route=route, response=response)
+        return validated
+
+
+def _body_fields(route: Route) -> Iterable[Any]:
+    return route.dependant.body_params
+
+
+def _parse_json(text: str) -> Any:
+    value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    if _LONE_SURROGATE.search(text):
+        # Half a character cannot be stored or sent on; UnicodeEncodeError says so here.
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(name)
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(digits)
+    return number
+
+
+def _request_id(event: Mapping[str, Any]) -> str:
+    for name, value in (event.get("headers") or {}).items():
+        if name.lower() == "x-request-id" and value and _REQUEST_ID.fullmatch(value):
+            return str(value)
+    return str((event.get("requestContext") or {}).get("requestId") or "unknown")
+
+
+@cache
+def _allowed_origin() -> str:
+    return os.environ.get("ALLOW_ORIGIN") or "*"
+
+
+class _Begun:
+    """A streamed body whose first chunk has come. ``say`` words an error in mid-stream."""
+
+    def __init__(
+        self,
+        response: Streamed,
+        first: bytes | None,
+        rest: Iterator[bytes],
+        say: Callable[[Exception], Problem],
+    ) -> None:
+        self._source = response.chunks
+        self._in_band = isinstance(response, EventStream)
+        self._first = first
+        self._rest = rest
+        self._say = say
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._first is not None:
+            yield self._first
+        try:
+            yield from self._rest
+        except Exception as error:
+            if not self._in_band:
+                raise
+            yield streams.event("error", self._say(error).body)
+
+    def close(self) -> None:
+        streams.close(self._source)
+
+
+def _metadata(answer: Mapping[str, Any]) -> bytes:
+    several = answer["multiValueHeaders"]
+    metadata = {
+        "statusCode": int(answer["statusCode"]),
+        "headers": {name: values[0] for name, values in several.items() if len(values) == 1},
+        "multiValueHeaders": {n: values for n, values in several.items() if len(values) > 1},
+    }
+    return json.dumps(metadata).encode() + b"\0" * 8

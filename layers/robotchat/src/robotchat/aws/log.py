@@ -1,0 +1,58 @@
+"""One structured log for every function: JSON lines on stdout, with the request's id in each.
+
+The library logs with the standard library's ``logging.getLogger(__name__)``; those loggers are
+children of the one made here, so that their lines come out in the same shape.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from functools import cache
+from typing import IO, Any, cast
+
+from aws_lambda_powertools.logging import Logger
+from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
+
+_SECRETS = (
+    # API keys, whoever put them into a message.
+    (re.compile(r"\brk_[A-Za-z0-9_-]{8,}"), "rk_***"),
+    (re.compile(r"(?i)\b(bearer|basic)(\s+)[A-Za-z0-9._~+/=-]{8,}"), r"\1\2***"),
+    # Pictures, and anything else that is long and looks like base64.
+    (re.compile(r"[A-Za-z0-9+/]{200,}={0,2}"), "<base64>"),
+    # What pydantic quotes of the caller's input.
+    (re.compile(r"input_value=.*?, input_type="), "input_value=***, input_type="),
+)
+
+
+class _Formatter(LambdaPowertoolsFormatter):
+    """Takes keys, pictures and quoted input out of a finished line."""
+
+    def serialize(self, log: Any) -> str:
+        line = super().serialize(log)
+        for pattern, replacement in _SECRETS:
+            line = pattern.sub(replacement, line)
+        return line
+
+
+class _Stdout(io.TextIOBase):
+    """Whatever ``sys.stdout`` is at the time of writing, not at the time of the first log line."""
+
+    def write(self, text: str, /) -> int:
+        return sys.stdout.write(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+@cache
+def logger() -> Logger:
+    """The process's logger, built on first use; its level is ``POWERTOOLS_LOG_LEVEL``."""
+    stdout = cast(IO[str], _Stdout())
+    return Logger(
+        service="robotchat",
+        stream=stdout,
+        logger_formatter=_Formatter(),
+        serialize_stacktrace=False,  # the traceback is in the line already
+    )
