@@ -1,0 +1,6 @@
+"""The authorizer of the API: finds the tenant of a key. API Gateway calls it, not a client."""
+
+from robotchat.aws.authorizer import Authorizer
+from robotchat.aws.wiring import records
+
+handler = Authorizer(records)

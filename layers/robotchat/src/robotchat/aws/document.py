@@ -1,0 +1,16 @@
+"""The API's own description, as ``GET /openapi.json`` serves it."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+
+@cache
+def openapi_document() -> dict[str, Any]:
+    """The OpenAPI 3.1 document; ``python -m dev.openapi --write`` makes it from the endpoints."""
+    text = files("robotchat.aws").joinpath("openapi.json").read_text("utf-8")
+    document: dict[str, Any] = json.loads(text)
+    return document

@@ -1,0 +1,178 @@
+"""API keys: made once, shown once, and kept as a hash only.
+
+A key is ``rk_`` and 256 random bits, so a plain SHA-256 is enough: there is nothing to guess that
+a slow hash would have to protect.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from robotchat.clock import rfc3339
+from robotchat.errors import Conflict, InvalidRequest, NotFound
+from robotchat.records import Put, Record, Records, Stale, every
+
+_SECRET = re.compile(r"rk_[A-Za-z0-9_-]{20,128}")
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_SCOPE = re.compile(r"\*|[a-z]+(:[a-z]+)?")
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """What is known of a key. The secret is not: it is the caller's alone."""
+
+    key_id: str
+    tenant: str
+    scopes: tuple[str, ...]
+    name: str
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+    def valid(self, now: datetime) -> bool:
+        """Whether the key opens anything at this moment."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+def create_key(
+    records: Records,
+    tenant: str,
+    *,
+    scopes: Iterable[str] = ("*",),
+    name: str = "",
+    expires_at: datetime | None = None,
+) -> tuple[str, ApiKey]:
+    """Make a key for a tenant. The secret is returned here and never again.
+
+    Raises `InvalidRequest` for a tenant or scope of the wrong form.
+    """
+    secret = f"rk_{secrets.token_urlsafe(32)}"
+    key = _new(tenant, scopes, name, expires_at)
+    records.commit(Put(_record(_digest(secret), key)))
+    return secret, key
+
+
+def ensure_key(
+    records: Records,
+    secret: str,
+    tenant: str,
+    *,
+    scopes: Iterable[str] = ("*",),
+    name: str = "",
+) -> ApiKey:
+    """See to it that a secret chosen elsewhere is a key of the tenant, however often it is called.
+
+    Raises `InvalidRequest` for a secret of the wrong form, and `Conflict` for one that is another
+    tenant's key or has been revoked.
+    """
+    if not _SECRET.fullmatch(secret):
+        raise InvalidRequest("A key is rk_ and at least 20 letters, digits, - or _.", param="key")
+    digest = _digest(secret)
+    key = _new(tenant, scopes, name, None)
+    try:
+        records.commit(Put(_record(digest, key)))
+    except Stale:
+        present = _read(records, digest)
+        if present is None or present.tenant != tenant or not present.valid(datetime.now(UTC)):
+            raise Conflict("This key belongs to another tenant, or is not valid any more.") from (
+                None
+            )
+        return present
+    return key
+
+
+def find_key(records: Records, secret: str) -> ApiKey | None:
+    """The key that a caller's secret belongs to, valid or not; None for an unknown one."""
+    # What cannot be a key is not worth a read.
+    return _read(records, _digest(secret)) if _SECRET.fullmatch(secret) else None
+
+
+def list_keys(records: Records, tenant: str) -> Iterator[ApiKey]:
+    """A tenant's keys, oldest first, revoked ones included."""
+    for record in every(records, "owner", f"{tenant}#keys"):
+        yield _load(record.data)
+
+
+def revoke_key(records: Records, tenant: str, key_id: str) -> ApiKey:
+    """Make a key useless; the authorizer follows within half a minute.
+
+    Raises `NotFound` if the tenant has no such key. Revoking twice changes nothing.
+    """
+    for record in every(records, "owner", f"{tenant}#keys"):
+        key = _load(record.data)
+        if key.key_id != key_id:
+            continue
+        if key.revoked_at is None:
+            key = replace(key, revoked_at=datetime.now(UTC))
+            records.commit(Put(replace(record, data=_dump(key))))
+        return key
+    raise NotFound("There is no such key.", param="key_id")
+
+
+def _new(tenant: str, scopes: Iterable[str], name: str, expires_at: datetime | None) -> ApiKey:
+    if not _TENANT.fullmatch(tenant):
+        raise InvalidRequest(
+            "A tenant is named by at most 64 letters, digits, - or _.", param="tenant"
+        )
+    scopes = tuple(scopes)
+    if not scopes or not all(_SCOPE.fullmatch(scope) for scope in scopes):
+        raise InvalidRequest("A scope is a word, or two with a colon, or *.", param="scopes")
+    return ApiKey(
+        key_id=f"key_{secrets.token_hex(8)}",
+        tenant=tenant,
+        scopes=scopes,
+        name=name,
+        created_at=datetime.now(UTC),
+        expires_at=expires_at,
+    )
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _read(records: Records, digest: str) -> ApiKey | None:
+    record = records.get(f"key#{digest}", "key")
+    return _load(record.data) if record else None
+
+
+def _record(digest: str, key: ApiKey) -> Record:
+    return Record(
+        pk=f"key#{digest}",
+        sk="key",
+        data=_dump(key),
+        owner=(f"{key.tenant}#keys", f"{rfc3339(key.created_at)}#{key.key_id}"),
+    )
+
+
+def _dump(key: ApiKey) -> dict[str, Any]:
+    return {
+        "key_id": key.key_id,
+        "tenant": key.tenant,
+        "scopes": list(key.scopes),
+        "name": key.name,
+        "created_at": rfc3339(key.created_at),
+        "expires_at": rfc3339(key.expires_at) if key.expires_at else None,
+        "revoked_at": rfc3339(key.revoked_at) if key.revoked_at else None,
+    }
+
+
+def _load(data: dict[str, Any]) -> ApiKey:
+    def moment(name: str) -> datetime | None:
+        return datetime.fromisoformat(data[name]) if data.get(name) else None
+
+    return ApiKey(
+        key_id=data["key_id"],
+        tenant=data["tenant"],
+        scopes=tuple(data["scopes"]),
+        name=data["name"],
+        created_at=datetime.fromisoformat(data["created_at"]),
+        expires_at=moment("expires_at"),
+        revoked_at=moment("revoked_at"),
+    )
