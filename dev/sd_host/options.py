@@ -1,0 +1,46 @@
+"""How a stand-in host is set up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dev.sd_host.catalog import DEFAULT_CHECKPOINTS, DEFAULT_LORAS
+
+
+@dataclass(frozen=True)
+class Options:
+    """One host's set-up. Times in seconds, ``speed`` in pixel-steps per second.
+
+    A request takes ``fixed_seconds`` if that is set, else its work at ``speed`` but at least
+    ``min_seconds``; a model switch takes ``load_seconds`` more.
+    """
+
+    name: str = "stand-in"
+    personality: str = "a1111"
+    checkpoints: tuple[str, ...] = DEFAULT_CHECKPOINTS
+    loras: tuple[str, ...] = DEFAULT_LORAS
+    hashed: bool = True
+    """False: checkpoints have no hash before their first load, as on a fresh installation."""
+    speed: float = 5_250_000.0
+    min_seconds: float = 0.0
+    fixed_seconds: float | None = None
+    load_seconds: float = 0.5
+    api_auth: str = ""
+    """``user:password[,user2:password2]``: ask for HTTP Basic."""
+    api_only: bool = False
+    """As ``--nowebui``: no ``/internal/*`` routes."""
+    threads: int = 40
+    """How many requests are handled at a time; more wait, whatever they ask."""
+    sdcpp_info: str = "json"
+    """What ``info`` holds with the sdcpp personality: ``json`` or ``empty``."""
+
+    @property
+    def gzips(self) -> bool:
+        """Whether long answers are compressed for clients that take that."""
+        return self.personality == "a1111"
+
+    def duration(self, pixel_steps: float) -> float:
+        """How long work of that size takes."""
+        if self.fixed_seconds is not None:
+            return self.fixed_seconds
+        return max(self.min_seconds, pixel_steps / self.speed)
