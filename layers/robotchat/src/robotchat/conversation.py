@@ -19,6 +19,51 @@ from robotchat.jobs import Job, Jobs, new_id
 from robotchat.records import Put, Record, Records, Remove, Stale, every
 
 
+class ChatImageRequest(BaseModel):
+    """A turn of a conversation that draws: ChatText2Image, and what ChatImage2Image shares."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+    message: str = Field(
+        min_length=1,
+        max_length=4000,
+        description="What the user says, in any language.",
+        examples=["I want to see a photo of a beach"],
+    )
+    conversation_id: str | None = Field(
+        default=None, description="The conversation to continue; a new one when left out."
+    )
+    after_turn: int | None = Field(
+        default=None,
+        ge=1,
+        description="Build on this turn instead of the last one: a branch from an earlier picture.",
+    )
+    settings: dict[str, Any] = Field(
+        default_factory=dict,
+        description="A1111 fields for the drawing (steps, width, seed ...). Later turns keep them.",
+        examples=[{"steps": 20, "width": 768, "height": 512}],
+    )
+    metadata: dict[str, Any] = Field(
+        default_factory=dict, description="The caller's own data; comes back with the job."
+    )
+
+
+class ChatEditRequest(ChatImageRequest):
+    """A turn that changes a picture: ChatImage2Image."""
+
+    message: str = Field(
+        min_length=1,
+        max_length=4000,
+        description="What the user says, in any language.",
+        examples=["can you make this cat blue?"],
+    )
+    image: str | None = Field(
+        default=None,
+        description="The picture to change: base64, a data URI, an https URL, or the id of an "
+        "upload. Without one, the conversation's last picture.",
+    )
+
+
 class Conversation(BaseModel):
     """What is remembered of a conversation beside its turns."""
 

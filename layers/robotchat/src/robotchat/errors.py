@@ -35,6 +35,7 @@ RobotchatError
     │   └── UpstreamRateLimited 429  upstream_rate_limited   (retryable)
     ├── UpstreamUnauthorized    502  upstream_unauthorized
     ├── UpstreamRejected        422  upstream_rejected
+    ├── NotSupported            501  not_supported
     └── WrongResult             502  wrong_result            (retryable)
 
 The message of an error is written for the caller: it never holds a host name, a key, a stack
@@ -71,6 +72,16 @@ class RobotchatError(Exception):
         self.param = param
         self.retry_after = retry_after
         self.details = details or {}
+
+    @staticmethod
+    def of_code(code: str, message: str, **facts: Any) -> RobotchatError:
+        """The error that has this code: how a job's recorded error becomes an exception again."""
+        kinds: list[type[RobotchatError]] = [RobotchatError]
+        for kind in kinds:
+            if kind.code == code and (kind is RobotchatError or "code" in vars(kind)):
+                return kind(message, **facts)
+            kinds.extend(kind.__subclasses__())
+        return RobotchatError(message, **facts)
 
 
 class InvalidRequest(RobotchatError):
@@ -305,6 +316,13 @@ class UpstreamRejected(UpstreamError):
 
     status = 422
     code = "upstream_rejected"
+
+
+class NotSupported(UpstreamError):
+    """The model server does not have this function at all; another kind of server may."""
+
+    status = 501
+    code = "not_supported"
 
 
 class WrongResult(UpstreamError):

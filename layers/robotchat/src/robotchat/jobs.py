@@ -30,6 +30,7 @@ from robotchat.errors import (
     JobNotRetryable,
     NotFound,
     RobotchatError,
+    UpstreamBusy,
 )
 from robotchat.records import Operation, Put, Record, Records, Stale
 
@@ -186,7 +187,8 @@ def new_id(prefix: str) -> str:
 
 def id_for_key(prefix: str, tenant: str, key: str) -> str:
     """The id that an idempotency key stands for: the same for the same tenant and key."""
-    return f"{prefix}_{_base32(hashlib.sha256(f'{tenant}\n{key}'.encode()).digest()[:16])}"
+    digest = hashlib.sha256(f"{tenant}\n{key}".encode()).digest()
+    return f"{prefix}_{_base32(digest[:16])}"
 
 
 def fingerprint(request: Mapping[str, Any]) -> str:
@@ -357,6 +359,44 @@ def retry(job: Job, now: datetime, *, retention: timedelta) -> Job:
             "avoid_hosts": [],
             "timings": Timings(),
             "expires_at": max(job.expires_at, now + retention),
+        }
+    )
+
+
+def released(job: Job, now: datetime) -> Job:
+    """The turn before is final: this one may go."""
+    if job.reason != "waiting_for_turn":
+        return job
+    return job.model_copy(update={"reason": None, "predecessor": None})
+
+
+def give_up(job: Job, now: datetime) -> Job:
+    """The caller's time is up: the last error stands."""
+    if job.status.final:
+        return job
+    error = job.error
+    if error is None:
+        error = JobError.of(UpstreamBusy("No SD host became free in time."))
+    return job.model_copy(
+        update={"status": JobStatus.FAILED, "error": error, "finished_at": now, "not_before": None}
+    )
+
+
+def emptied(job: Job, now: datetime) -> Job:
+    """What remains of a deleted job: that it was."""
+    return job.model_copy(
+        update={
+            "message": None,
+            "request": {},
+            "effective": None,
+            "prompt": None,
+            "negative_prompt": None,
+            "reply": None,
+            "picture": None,
+            "info": None,
+            "images": [],
+            "extra_images": [],
+            "metadata": {},
         }
     )
 

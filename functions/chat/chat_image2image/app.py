@@ -1,0 +1,22 @@
+"""POST /v1/chat/image2image: queue a change to a picture of the conversation, or to a new one."""
+
+from typing import Annotated
+
+from aws_lambda_powertools.event_handler.openapi.params import Header
+
+from robotchat.aws.answers import accepted
+from robotchat.aws.api import Endpoint, Response
+from robotchat.aws.wiring import robot
+from robotchat.conversation import ChatEditRequest
+from robotchat.views import JobView
+
+handler = Endpoint(scope="images")
+
+
+@handler.post("/v1/chat/image2image", status_code=202)
+def chat_image2image(
+    request: ChatEditRequest, idempotency_key: Annotated[str | None, Header()] = None
+) -> Response[JobView]:
+    return accepted(
+        robot().submit_chat_image(request, tenant=handler.tenant, idempotency_key=idempotency_key)
+    )

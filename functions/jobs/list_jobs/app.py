@@ -1,0 +1,31 @@
+"""GET /v1/jobs: the caller's jobs, newest first."""
+
+from typing import Annotated
+
+from aws_lambda_powertools.event_handler.openapi.params import Query
+
+from robotchat.aws.api import Endpoint
+from robotchat.aws.wiring import robot, viewer
+from robotchat.jobs import JobKind, JobStatus
+from robotchat.views import JobList
+
+handler = Endpoint(scope="jobs:read")
+
+
+@handler.get("/v1/jobs")
+def list_jobs(
+    status: JobStatus | None = None,
+    kind: JobKind | None = None,
+    conversation_id: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: str | None = None,
+) -> JobList:
+    found, following = robot().jobs.of_tenant(
+        handler.tenant,
+        status=status,
+        kind=kind,
+        conversation_id=conversation_id,
+        limit=limit,
+        cursor=cursor,
+    )
+    return JobList(data=[viewer().job(job) for job in found], next_cursor=following)

@@ -1,0 +1,37 @@
+"""Answers that several endpoints give."""
+
+from __future__ import annotations
+
+from robotchat.aws.api import Response
+from robotchat.aws.wiring import images, settings, viewer
+from robotchat.clock import SystemClock
+from robotchat.inputs import upload_key
+from robotchat.jobs import Job, new_id
+from robotchat.views import JobView, Upload, UploadRequest
+
+POLL_AFTER = 1
+"""Seconds after which a job that was just accepted is worth a look."""
+
+
+def accepted(job: Job) -> Response[JobView]:
+    """202 with the job, and where and when to look for it."""
+    return Response(
+        status_code=202,
+        content_type="application/json",
+        body=viewer().job(job),
+        headers={"Location": f"/v1/jobs/{job.id}", "Retry-After": str(POLL_AFTER)},
+    )
+
+
+def new_upload(request: UploadRequest, tenant: str) -> Upload:
+    """A fresh place for one file of the announced type and size."""
+    upload_id = new_id("upload")
+    lifetime = settings().link_ttl
+    url = images().upload_url(
+        upload_key(tenant, upload_id),
+        content_type=request.content_type,
+        size=request.size,
+        expires_in=lifetime,
+    )
+    now = SystemClock().now()
+    return Upload.of(upload_id, url, request, now=now, lifetime=lifetime)

@@ -1,0 +1,361 @@
+"""The library's stores on AWS: records in DynamoDB, images in S3, jobs through SQS."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from robotchat.errors import NotFound
+from robotchat.jobs import Job
+from robotchat.records import (
+    Add,
+    Index,
+    LimitReached,
+    Operation,
+    Page,
+    Record,
+    Remove,
+    Stale,
+    decode_cursor,
+    encode_cursor,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+
+_COUNTER = "n_"
+_MAX_DELAY = 900
+_KEYS_PER_BATCH = 100
+
+
+class DynamoRecords:
+    """Records in one DynamoDB table (``template.yaml`` has its keys and indexes).
+
+    An item holds the document as JSON text in ``data``, the ``version``, the keys of the indexes
+    it is in, ``labels`` as a map, and ``ttl``. Counters (see ``Add``) are numbers of their own,
+    so that DynamoDB can add to them and compare them in one step.
+    """
+
+    def __init__(self, client: DynamoDBClient, table_name: str) -> None:
+        self._client = client
+        self._table = table_name
+
+    def get(self, pk: str, sk: str) -> Record | None:
+        answer = self._client.get_item(
+            TableName=self._table, Key={"pk": {"S": pk}, "sk": {"S": sk}}, ConsistentRead=True
+        )
+        item = answer.get("Item")
+        return _record(item) if item else None
+
+    def commit(self, *operations: Operation) -> None:
+        requests = [self._request(operation) for operation in operations]
+        errors = self._client.exceptions
+        for attempt in range(12):
+            try:
+                if len(requests) == 1:
+                    self._single(requests[0])
+                else:
+                    self._client.transact_write_items(TransactItems=requests)  # type: ignore[arg-type]
+                return
+            except errors.ConditionalCheckFailedException as error:
+                raise _refusal(operations, [True]) from error
+            except errors.TransactionCanceledException as error:
+                reasons = [r.get("Code") for r in error.response["CancellationReasons"]]  # type: ignore[typeddict-item]
+                failed = [code == "ConditionalCheckFailed" for code in reasons]
+                if any(failed):
+                    raise _refusal(operations, failed) from error
+                if "TransactionConflict" not in reasons:
+                    raise
+            except errors.TransactionConflictException:
+                pass  # another transaction holds the item for a moment: again, below
+            time.sleep(random.uniform(0.005, 0.02) * 2 ** min(attempt, 6))  # noqa: S311
+        raise Stale("too many transactions on the same records")
+
+    def _single(self, request: dict[str, Any]) -> None:
+        ((kind, parameters),) = request.items()
+        if kind == "Put":
+            self._client.put_item(**parameters)
+        elif kind == "Delete":
+            self._client.delete_item(**parameters)
+        else:
+            self._client.update_item(**parameters)
+
+    def _request(self, operation: Operation) -> dict[str, Any]:
+        if isinstance(operation, Add):
+            return {"Update": self._addition(operation)}
+        record = operation.record
+        condition: dict[str, Any]
+        if record.version:
+            condition = {
+                "ConditionExpression": "version = :version",
+                "ExpressionAttributeValues": {":version": {"N": str(record.version)}},
+            }
+        else:
+            condition = {"ConditionExpression": "attribute_not_exists(pk)"}
+        if isinstance(operation, Remove):
+            key = {"pk": {"S": record.pk}, "sk": {"S": record.sk}}
+            condition = (
+                condition
+                if record.version
+                else {
+                    "ConditionExpression": "attribute_exists(pk) AND attribute_not_exists(version)"
+                }
+            )
+            return {"Delete": {"TableName": self._table, "Key": key, **condition}}
+        return {"Put": {"TableName": self._table, "Item": _item(record), **condition}}
+
+    def _addition(self, operation: Add) -> dict[str, Any]:
+        names: dict[str, str] = {"#version": "version"}
+        values: dict[str, Any] = {":one": {"N": "1"}}
+        adds = ["#version :one"]
+        conditions = []
+        for number, (name, amount) in enumerate(operation.amounts.items()):
+            names[f"#c{number}"] = _COUNTER + name
+            values[f":a{number}"] = {"N": str(amount)}
+            adds.append(f"#c{number} :a{number}")
+            limit = operation.at_most.get(name)
+            if limit is not None:
+                values[f":m{number}"] = {"N": str(limit - amount)}
+                fits = f"#c{number} <= :m{number}"
+                if amount <= limit:
+                    fits = f"(attribute_not_exists(#c{number}) OR {fits})"
+                conditions.append(fits)
+        update = "ADD " + ", ".join(adds)
+        if operation.expires_at is not None:
+            names["#ttl"] = "ttl"
+            values[":ttl"] = {"N": str(int(operation.expires_at))}
+            update += " SET #ttl = :ttl"
+        parameters = {
+            "TableName": self._table,
+            "Key": {"pk": {"S": operation.pk}, "sk": {"S": operation.sk}},
+            "UpdateExpression": update,
+            "ExpressionAttributeNames": names,
+            "ExpressionAttributeValues": values,
+        }
+        if conditions:
+            parameters["ConditionExpression"] = " AND ".join(conditions)
+        return parameters
+
+    def query(
+        self,
+        index: Index,
+        partition: str,
+        *,
+        after: str | None = None,
+        up_to: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        descending: bool = False,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page:
+        names = {"#p": f"{index}_pk"}
+        values: dict[str, Any] = {":p": {"S": partition}}
+        condition = "#p = :p"
+        if after is not None or up_to is not None:
+            names["#s"] = f"{index}_sk"
+            # Both bounds are given as one range, since a key condition takes only one.
+            values[":after"] = {"S": after or "\x00"}
+            values[":up_to"] = {"S": up_to or "\U0010ffff"}
+            condition += " AND #s BETWEEN :after AND :up_to"
+        parameters: dict[str, Any] = {
+            "TableName": self._table,
+            "IndexName": index,
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeNames": names,
+            "ExpressionAttributeValues": values,
+            "ScanIndexForward": not descending,
+        }
+        if labels:
+            names["#labels"] = "labels"
+            filters = []
+            for number, (name, value) in enumerate(labels.items()):
+                names[f"#l{number}"] = name
+                values[f":l{number}"] = {"S": value}
+                filters.append(f"#labels.#l{number} = :l{number}")
+            parameters["FilterExpression"] = " AND ".join(filters)
+        if cursor is not None:
+            parameters["ExclusiveStartKey"] = _start(index, decode_cursor(cursor, partition))
+        keys: list[dict[str, Any]] = []
+        more = True
+        while more and len(keys) <= limit:
+            answer = self._client.query(**parameters)
+            keys += [i for i in answer["Items"] if after is None or i[f"{index}_sk"]["S"] != after]
+            more = "LastEvaluatedKey" in answer
+            if more:
+                parameters["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        page = keys[:limit]
+        last = page[-1] if len(keys) > limit else None
+        return Page(
+            self._get_all(page),
+            encode_cursor(
+                {
+                    "p": partition,
+                    "s": last[f"{index}_sk"]["S"],
+                    "pk": last["pk"]["S"],
+                    "sk": last["sk"]["S"],
+                }
+            )
+            if last
+            else None,
+        )
+
+    def _get_all(self, keys: Sequence[Mapping[str, Any]]) -> list[Record]:
+        """The records under these keys as they are now, in the same order; indexes hold no data."""
+        wanted = [(k["pk"]["S"], k["sk"]["S"]) for k in keys]
+        found: dict[tuple[str, str], Record] = {}
+        for start in range(0, len(wanted), _KEYS_PER_BATCH):
+            batch: Any = {
+                self._table: {
+                    "Keys": [
+                        {"pk": {"S": pk}, "sk": {"S": sk}}
+                        for pk, sk in wanted[start : start + _KEYS_PER_BATCH]
+                    ],
+                    "ConsistentRead": True,
+                }
+            }
+            while batch:
+                answer = self._client.batch_get_item(RequestItems=batch)
+                for item in answer["Responses"].get(self._table, []):
+                    record = _record(item)
+                    found[(record.pk, record.sk)] = record
+                batch = answer.get("UnprocessedKeys")
+        return [found[key] for key in wanted if key in found]
+
+
+def _refusal(operations: Sequence[Operation], failed: Sequence[bool]) -> Exception:
+    """What the first failed condition means."""
+    for operation, refused in zip(operations, failed, strict=False):
+        if refused and not isinstance(operation, Add):
+            return Stale(f"{operation.record.pk} {operation.record.sk}")
+    for operation, refused in zip(operations, failed, strict=False):
+        if refused and isinstance(operation, Add):
+            name, limit = next(iter(operation.at_most.items()))
+            return LimitReached(name, limit)
+    return Stale("unknown")
+
+
+def _item(record: Record) -> dict[str, Any]:
+    item: dict[str, Any] = {
+        "pk": {"S": record.pk},
+        "sk": {"S": record.sk},
+        "version": {"N": str(record.version + 1)},
+        "data": {"S": json.dumps(record.data, separators=(",", ":"), ensure_ascii=False)},
+    }
+    for name, position in (
+        ("owner", record.owner),
+        ("group", record.group),
+        ("due", record.due),
+    ):
+        if position is not None:
+            item[f"{name}_pk"] = {"S": position[0]}
+            item[f"{name}_sk"] = {"S": position[1]}
+    if record.labels:
+        item["labels"] = {"M": {name: {"S": value} for name, value in record.labels.items()}}
+    if record.expires_at is not None:
+        item["ttl"] = {"N": str(int(record.expires_at))}
+    return item
+
+
+def _record(item: Mapping[str, Any]) -> Record:
+    def position(name: str) -> tuple[str, str] | None:
+        if f"{name}_pk" not in item:
+            return None
+        return item[f"{name}_pk"]["S"], item[f"{name}_sk"]["S"]
+
+    counters = {
+        name.removeprefix(_COUNTER): int(value["N"])
+        for name, value in item.items()
+        if name.startswith(_COUNTER)
+    }
+    return Record(
+        pk=item["pk"]["S"],
+        sk=item["sk"]["S"],
+        data=json.loads(item["data"]["S"]) if "data" in item else counters,
+        version=int(item["version"]["N"]) if "version" in item else 0,
+        owner=position("owner"),
+        group=position("group"),
+        due=position("due"),
+        labels={name: value["S"] for name, value in item.get("labels", {"M": {}})["M"].items()},
+        expires_at=float(item["ttl"]["N"]) if "ttl" in item else None,
+    )
+
+
+def _start(index: Index, position: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        f"{index}_pk": {"S": position["p"]},
+        f"{index}_sk": {"S": position["s"]},
+        "pk": {"S": position["pk"]},
+        "sk": {"S": position["sk"]},
+    }
+
+
+class S3Images:
+    """Images in a bucket; links are presigned."""
+
+    def __init__(self, client: S3Client, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+
+    def put(self, key: str, data: bytes, content_type: str) -> None:
+        self._client.put_object(Bucket=self._bucket, Key=key, Body=data, ContentType=content_type)
+
+    def get(self, key: str) -> bytes:
+        try:
+            return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+        except self._client.exceptions.NoSuchKey as error:
+            raise NotFound("The file is not stored, or not any more.") from error
+
+    def url(self, key: str, *, expires_in: float) -> str:
+        return self._client.generate_presigned_url(
+            "get_object",
+            Params={"Bucket": self._bucket, "Key": key},
+            ExpiresIn=int(expires_in),
+        )
+
+    def delete(self, prefix: str) -> None:
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=prefix
+        )
+        for page in pages:
+            keys = [{"Key": found["Key"]} for found in page.get("Contents", [])]
+            if keys:
+                self._client.delete_objects(
+                    Bucket=self._bucket,
+                    Delete={"Objects": keys, "Quiet": True},  # type: ignore[typeddict-item]
+                )
+
+    def upload_url(self, key: str, *, content_type: str, size: int, expires_in: float) -> str:
+        """A URL to PUT one file of exactly this type and size (bytes) to."""
+        return self._client.generate_presigned_url(
+            "put_object",
+            Params={
+                "Bucket": self._bucket,
+                "Key": key,
+                "ContentType": content_type,
+                "ContentLength": size,
+            },
+            ExpiresIn=int(expires_in),
+        )
+
+
+class SqsQueue:
+    """The queue of jobs. A tenant is a message group, which makes the queue a fair one."""
+
+    def __init__(self, client: SQSClient, queue_url: str) -> None:
+        self._client = client
+        self._url = queue_url
+
+    def send(self, job: Job, *, delay: float = 0.0) -> None:
+        parameters: dict[str, Any] = {
+            "QueueUrl": self._url,
+            "MessageBody": json.dumps({"job_id": job.id}),
+        }
+        if delay > 0:
+            # A message that comes too early is put back by the worker until it is time.
+            parameters["DelaySeconds"] = min(int(delay) + 1, _MAX_DELAY)
+        self._client.send_message(**parameters, MessageGroupId=job.tenant)

@@ -1,0 +1,110 @@
+"""The composition root: from the environment to a `Robot` over AWS, built once, on first use."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from robotchat.aws.stores import DynamoRecords, S3Images, SqsQueue
+from robotchat.errors import Misconfigured
+from robotchat.hosts import host_name
+from robotchat.prompt import PromptWriter
+from robotchat.robot import Robot
+from robotchat.settings import Settings
+from robotchat.views import Viewer
+
+if TYPE_CHECKING:
+    from robotchat.drivers.webui import WebUI
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this function's environment."""
+    return Settings.from_env(os.environ)
+
+
+@cache
+def client(service: str) -> Any:
+    """A boto3 client, one per service and process."""
+    import boto3
+    from botocore.config import Config
+
+    config = Config(retries={"mode": "standard", "max_attempts": 5}, signature_version="s3v4")
+    return boto3.client(service, config=config if service == "s3" else None)
+
+
+@cache
+def records() -> DynamoRecords:
+    """The table."""
+    return DynamoRecords(client("dynamodb"), _set(settings().table_name, "TABLE_NAME"))
+
+
+@cache
+def images() -> S3Images:
+    """The bucket."""
+    return S3Images(client("s3"), _set(settings().bucket_name, "BUCKET_NAME"))
+
+
+@cache
+def robot() -> Robot:
+    """The robot of this process."""
+    return Robot(
+        art=_hosts(settings().sd_hosts),
+        writer=_writer(settings()),
+        records=records(),
+        images=images(),
+        queue=SqsQueue(client("sqs"), _set(settings().jobs_queue_url, "JOBS_QUEUE_URL")),
+        settings=settings(),
+    )
+
+
+@cache
+def viewer() -> Viewer:
+    """Makes what callers see, with links that work for the configured time."""
+    return Viewer(images(), link_ttl=settings().link_ttl)
+
+
+def _hosts(urls: tuple[str, ...]) -> dict[str, WebUI]:
+    from robotchat.drivers.webui import WebUI
+
+    return {host_name(url): WebUI(url) for url in urls}
+
+
+def _writer(settings: Settings) -> PromptWriter:
+    if not settings.has_llm or settings.prompt_writer == "fallback":
+        return PromptWriter(None, model="")
+    return PromptWriter(_LazyChat(), model=settings.openai_model, timeout=settings.prompt_timeout)
+
+
+class _LazyChat:
+    """The LLM, built when a prompt is written: most functions never write one."""
+
+    def chat_completion(self, body: Any, *, timeout: float | None = None) -> dict[str, Any]:
+        return chat().chat_completion(body, timeout=timeout)
+
+
+@cache
+def chat() -> Any:
+    """The OpenAI-compatible API. Raises Misconfigured when none is set."""
+    if not settings().has_llm:
+        raise Misconfigured(
+            "No language model is configured: set OPENAI_BASE_URL (and OPENAI_API_KEY)."
+        )
+    from robotchat.drivers.openai import OpenAIChat
+
+    return OpenAIChat(settings().openai_base_url, _openai_key())
+
+
+def _openai_key() -> str | None:
+    arn = settings().openai_secret_arn
+    if arn is None:
+        return settings().openai_api_key
+    answer = client("secretsmanager").get_secret_value(SecretId=arn)
+    return str(answer["SecretString"])
+
+
+def _set(value: str | None, name: str) -> str:
+    if value is None:
+        raise Misconfigured(f"{name} is not set.")
+    return value

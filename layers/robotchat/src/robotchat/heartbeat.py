@@ -1,0 +1,170 @@
+"""The thread beside a running job: it shows life, reports progress, and watches for a cancel."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from robotchat.errors import JobCanceled, UpstreamError
+from robotchat.hosts import Lease, LeaseLost
+from robotchat.jobs import Job, Jobs, Superseded, update
+
+logger = logging.getLogger(__name__)
+
+INTERVAL = 1.0
+"""Seconds between two looks at the host and the job: progress is written at most that often."""
+
+RENEW_AFTER = 10.0
+"""Seconds between two signs of life, to the job, the lease and whoever delivered the job."""
+
+
+class Heartbeat:
+    """Runs beside one attempt at a job, from entering to leaving the context.
+
+    ``note`` collects facts for the job's record; they are written with the next progress, so that
+    a quick job needs no write for them. A cancel, or an attempt that was superseded, is raised by
+    ``raise_if_canceled`` in the thread that does the work; a host that is held is interrupted.
+    """
+
+    def __init__(self, jobs: Jobs, job: Job, beat: Callable[[], None]) -> None:
+        self._jobs = jobs
+        self._job = job
+        self._beat = beat
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._notes: dict[str, Any] = {}
+        self._lease: Lease | None = None
+        self._drawing_since = 0.0
+        self._expected: float | None = None
+        self._canceled = False
+        self._superseded = False
+        self._renewed = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name=f"heartbeat-{job.id}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def note(self, **facts: Any) -> None:
+        """Have these fields of the job written with the next sign of life."""
+        with self._lock:
+            self._notes.update(facts)
+
+    def waiting(self) -> None:
+        """Called while no host is free. Raises JobCanceled and Superseded."""
+        self.raise_if_canceled()
+        self.note(reason="waiting_for_host")
+
+    def holds(self, lease: Lease, *, work: float) -> None:
+        """The attempt draws on a host now, ``work`` pixel-steps."""
+        with self._lock:
+            self._lease = lease
+            self._drawing_since = time.monotonic()
+            self._expected = lease.estimate(work)
+            self._notes.update(reason=None, host=lease.host.name)
+
+    def lets_go(self) -> None:
+        """The host is not drawing for this attempt any more: it must not be interrupted now."""
+        with self._lock:
+            self._lease = None
+
+    def raise_if_canceled(self) -> None:
+        """Raises JobCanceled after a cancel, and Superseded when the attempt is not ours now."""
+        if self._superseded:
+            raise Superseded(self._job.id)
+        if self._canceled:
+            raise JobCanceled("The job was canceled.")
+
+    def _run(self) -> None:
+        while not self._stop.wait(INTERVAL):
+            try:
+                self.tick()
+            except Superseded:
+                self._superseded = True
+                self._interrupt()
+                return
+            except Exception:
+                # The store or the queue may be away for a moment; the next tick tries again, and
+                # if it stays away, the lease and the message run out as they should.
+                logger.exception("heartbeat failed", extra={"job_id": self._job.id})
+
+    def tick(self) -> None:
+        """One look at the host and the job. Raises Superseded."""
+        self._read_progress()
+        due = time.monotonic() - self._renewed >= RENEW_AFTER
+        with self._lock:
+            notes, self._notes = self._notes, {}
+        if notes or due:
+            attempt = self._job.attempt
+            job = self._jobs.change(self._job.id, lambda j, now: update(j, attempt, now, **notes))
+        else:
+            job = self._jobs.find(self._job.id) or self._job
+        if job.attempt != self._job.attempt or job.status.final:
+            raise Superseded(job.id)
+        if job.cancel_requested:
+            self._canceled = True
+            self._interrupt()
+        if due:
+            self._renewed = time.monotonic()
+            self._beat()
+            self._renew()
+
+    def _read_progress(self) -> None:
+        with self._lock:
+            lease, since, expected = self._lease, self._drawing_since, self._expected
+        if lease is None:
+            return
+        elapsed = time.monotonic() - since
+        estimated = False
+        try:
+            seen = lease.host.driver.progress()
+        except UpstreamError:
+            seen = None
+        if seen is not None and not seen.idle:
+            progress = seen.progress
+            left = seen.eta_relative if progress > 0.05 else None
+        elif expected:
+            # The host tells nothing: what the measured speed of the host lets expect.
+            progress, left = min(elapsed / expected, 0.95), max(expected - elapsed, 0.0)
+            estimated = True
+        else:
+            return
+        with self._lock:
+            if self._lease is lease:
+                self._notes["progress"] = round(min(max(progress, 0.0), 0.99), 3)
+                self._notes["eta"] = round(left, 1) if left is not None else None
+                self._notes["eta_estimated"] = estimated
+
+    def _renew(self) -> None:
+        with self._lock:
+            lease, left = self._lease, self._notes.get("eta")
+        if lease is None:
+            return
+        try:
+            lease.renew(remaining=left)
+        except LeaseLost:
+            logger.warning("lease lost while drawing", extra={"job_id": self._job.id})
+            self.lets_go()
+
+    def _interrupt(self) -> None:
+        """Stop the host, while it is certain that it draws for this attempt."""
+        with self._lock:
+            if self._lease is None:
+                return
+            try:
+                self._lease.host.driver.interrupt()
+            except UpstreamError as error:
+                logger.info("the host could not be interrupted: %s", error.code)

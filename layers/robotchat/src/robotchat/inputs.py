@@ -1,0 +1,188 @@
+"""Pictures that come with a request: from the caller's words to bytes, and out of the records.
+
+A request may hold pictures as base64 or data URIs, as https URLs, and as ids of uploads; units of
+ControlNet hold more of them, deep inside. Before a job is stored, whatever is large is put into
+the image store and replaced by a reference, so that records stay small; before it is drawn, every
+reference, upload and URL is replaced by base64, since an SD host must never fetch what a caller
+names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from robotchat.art_requests import (
+    DrawRequest,
+    Image2ImageRequest,
+    Text2ImageRequest,
+)
+from robotchat.art_requests import effective as choose_seeds
+from robotchat.errors import InvalidImage, InvalidRequest, JobExpired, NotFound
+from robotchat.images import Images, decode_base64, encode_base64, inspect
+from robotchat.jobs import Job
+from robotchat.settings import Settings
+
+_REFERENCE = "robotchat-image:"
+_LARGE = 1024
+"""Text from this length on is stored apart when it is a picture."""
+
+_PICTURE_FIELDS = frozenset(
+    {"init_images", "mask", "latent_mask", "firstpass_image", "image", "mask_image", "input_image"}
+)
+"""Fields that hold pictures, in requests and in ControlNet units."""
+
+_SET_BY_THE_CONVERSATION = ("prompt", "init_images")
+_NOT_INHERITED = frozenset(
+    {"prompt", "negative_prompt", "denoising_strength", "alwayson_scripts", *_PICTURE_FIELDS}
+)
+
+R = TypeVar("R", bound=DrawRequest)
+
+
+def check_settings(settings: Mapping[str, Any], *, editing: bool) -> dict[str, Any]:
+    """The A1111 fields of a turn, validated. Raises InvalidRequest, naming the field."""
+    for name in _SET_BY_THE_CONVERSATION:
+        if name in settings:
+            raise InvalidRequest(
+                f"settings.{name} is not the caller's to set: it follows from the conversation.",
+                param=f"settings.{name}",
+            )
+    request: DrawRequest
+    if editing:
+        # The picture comes later; a placeholder stands in for the field that must be there.
+        request = Image2ImageRequest.parse({**settings, "init_images": ["-"]})
+        body = request.body()
+        del body["init_images"]
+        return body
+    return Text2ImageRequest.parse(settings).body()
+
+
+def inherited(effective: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a turn takes over from the turn before: size, steps, sampler, checkpoint, seed ..."""
+    return {k: v for k, v in (effective or {}).items() if k not in _NOT_INHERITED}
+
+
+def effective(request: R, before: Mapping[str, Any] | None) -> R:
+    """The request with its random choices made: those of an earlier attempt, if there was one."""
+    if before and request.seed == -1 and "seed" in before:
+        request = request.model_copy(
+            update={name: before[name] for name in ("seed", "subseed") if name in before}
+        )
+    return choose_seeds(request)
+
+
+def reference(key: str) -> str:
+    """What stands in a record for the picture under a key."""
+    return _REFERENCE + key
+
+
+def store_images(
+    body: Mapping[str, Any], job: Job, images: Images, settings: Settings
+) -> dict[str, Any]:
+    """The body with every picture in it checked, stored and replaced by a reference.
+
+    URLs and ids of uploads stay as they are; they are resolved when the job runs. Raises
+    InvalidImage and ImageTooLarge, naming the field.
+    """
+
+    def store(text: str, field: str) -> str:
+        if not _is_picture(text, field):
+            return text
+        if text.startswith(_REFERENCE):
+            raise InvalidImage("An image must be base64, a data URI, an https URL or an upload id.")
+        data = decode_base64(text, max_bytes=settings.max_image_bytes)
+        info = inspect(
+            data, max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels
+        )
+        key = f"{job.images_prefix}input-{hashlib.sha256(data).hexdigest()[:32]}"
+        images.put(key, data, info.content_type)
+        return reference(key)
+
+    result: dict[str, Any] = _map_texts(dict(body), store)
+    return result
+
+
+def load_images(
+    body: Mapping[str, Any], tenant: str, images: Images, settings: Settings
+) -> dict[str, Any]:
+    """The body with every reference, upload and URL replaced by the picture itself, as base64.
+
+    Raises InvalidImage, ImageTooLarge and ForbiddenUrl for what the caller must change, and
+    JobExpired for a picture that is no longer stored.
+    """
+
+    def load(text: str, field: str) -> str:
+        if text.startswith(_REFERENCE):
+            key = text.removeprefix(_REFERENCE)
+            try:
+                return encode_base64(images.get(key))
+            except NotFound as error:
+                raise JobExpired("An input picture of this job is no longer stored.") from error
+        if field not in _PICTURE_FIELDS:
+            return text
+        if text.startswith("upload_"):
+            try:
+                data = images.get(upload_key(tenant, text))
+            except NotFound as error:
+                raise InvalidImage("There is no such upload.", param=field) from error
+        elif text.startswith(("https://", "http://")):
+            from robotchat.fetch import fetch_image
+
+            data = fetch_image(
+                text,
+                max_bytes=settings.max_image_bytes,
+                timeout=30.0,
+                allow_http_loopback=settings.local,
+            )
+        else:
+            return text
+        inspect(data, max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
+        return encode_base64(data)
+
+    result: dict[str, Any] = _map_texts(dict(body), load)
+    return result
+
+
+def upload_key(tenant: str, upload_id: str) -> str:
+    """Where an upload is in the image store. Raises InvalidRequest for a made-up id."""
+    if not upload_id.removeprefix("upload_").isalnum():
+        raise InvalidRequest("There is no such upload.", param="image")
+    return f"tenants/{tenant}/uploads/{upload_id}"
+
+
+def small(body: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """What was really sent, for the record: pictures stay the references that they were."""
+    return {
+        name: recorded[name]
+        if name in recorded and (name in _PICTURE_FIELDS or name == "alwayson_scripts")
+        else value
+        for name, value in body.items()
+    }
+
+
+def _is_picture(text: str, field: str) -> bool:
+    if text.startswith(("https://", "http://", "upload_")):
+        return False
+    if field in _PICTURE_FIELDS or text.startswith("data:image/"):
+        return True
+    if len(text) < _LARGE:
+        return False
+    # A long text somewhere in a script's arguments: a picture if it is base64 of one.
+    try:
+        head = decode_base64(text[:64], max_bytes=64)
+    except InvalidImage:
+        return False
+    return head.startswith((b"\x89PNG", b"\xff\xd8\xff")) or head[8:12] == b"WEBP"
+
+
+def _map_texts(value: Any, change: Callable[[str, str], str], field: str = "") -> Any:
+    """A copy of a JSON value with every text changed; ``field`` is the name it stands under."""
+    if isinstance(value, str):
+        return change(value, field)
+    if isinstance(value, Mapping):
+        return {name: _map_texts(item, change, name) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_map_texts(item, change, field) for item in value]
+    return value

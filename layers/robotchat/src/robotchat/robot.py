@@ -1,0 +1,650 @@
+"""The use cases: what happens from a request to its picture, top to bottom.
+
+A chat image flows through this module in the order in which it is written:
+``submit_chat_image`` accepts a turn and queues it; ``run`` takes it up, folds the conversation into
+a prompt, leases a host, draws, stores the pictures, writes the final state, and lets the next turn
+of the conversation go. Text2Image and Image2Image run the same way, while their caller waits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+
+from robotchat.art import ArtBot, ArtDriver, Drawing, Image2ImageRequest, Picture, Text2ImageRequest
+
+from robotchat import inputs
+from robotchat.clock import Clock, SystemClock
+from robotchat.conversation import (
+    ChatEditRequest,
+    ChatImageRequest,
+    Conversation,
+    Conversations,
+)
+from robotchat.errors import (
+    InvalidRequest,
+    JobCanceled,
+    JobIsFinal,
+    RobotchatError,
+    UpstreamBusy,
+)
+from robotchat.heartbeat import Heartbeat
+from robotchat.hosts import Host, HostPool, host_name
+from robotchat.images import Images, MemoryImages
+from robotchat.jobs import (
+    Job,
+    JobImage,
+    JobKind,
+    Jobs,
+    JobStatus,
+    NotYet,
+    Superseded,
+    Timings,
+    canceled,
+    claim,
+    emptied,
+    fail,
+    fingerprint,
+    give_back,
+    give_up,
+    id_for_key,
+    new_id,
+    released,
+    succeed,
+)
+from robotchat.jobs import cancel as cancel_job
+from robotchat.jobs import retry as retry_job
+from robotchat.prompt import PromptState, PromptWriter
+from robotchat.records import MemoryRecords, Operation, Records, Stale
+from robotchat.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+LOCAL_TENANT = "local"
+"""The tenant of a program that uses the library in process."""
+
+
+class JobQueue(Protocol):
+    """Carries job ids to whoever runs them, at least once."""
+
+    def send(self, job: Job, *, delay: float = 0.0) -> None:
+        """Have the job run, not before ``delay`` seconds from now."""
+        ...
+
+
+@dataclass(frozen=True)
+class Shift:
+    """The circumstances of whoever runs a job.
+
+    ``time_left`` tells the seconds until the runner is stopped from outside (a Lambda's timeout);
+    ``beat`` is called every few seconds to tell that the runner lives (an SQS message's
+    visibility).
+    """
+
+    time_left: Callable[[], float] = lambda: float("inf")
+    beat: Callable[[], None] = lambda: None
+
+
+class Robot:
+    """Conversations, jobs and pictures over any records, images and queue.
+
+    In a program: ``Robot(art=[WebUI("http://127.0.0.1:7861")])`` keeps all in memory and runs a job
+    as soon as it is submitted. In Lambda, ``robotchat.aws.wiring`` builds it over AWS.
+    """
+
+    def __init__(
+        self,
+        *,
+        art: ArtDriver | Sequence[ArtDriver] | Mapping[str, ArtDriver] = (),
+        writer: PromptWriter | None = None,
+        records: Records | None = None,
+        images: Images | None = None,
+        queue: JobQueue | None = None,
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
+        self.clock = clock or SystemClock()
+        self.records = records or MemoryRecords()
+        self.images = images or MemoryImages()
+        self.jobs = Jobs(self.records, self.clock)
+        self.conversations = Conversations(self.records, self.jobs, self.clock)
+        self.writer = writer or PromptWriter(None, model="")
+        self.queue = queue or _RunAtOnce(self)
+        if not isinstance(art, Mapping):
+            drivers = art if isinstance(art, Sequence) else [art]
+            art = {
+                host_name(getattr(driver, "base_url", f"host-{number}")): driver
+                for number, driver in enumerate(drivers)
+            }
+        self.hosts = HostPool(
+            [Host(name, driver) for name, driver in art.items()],
+            self.records,
+            self.clock,
+            ttl=self.settings.lease_ttl,
+        )
+
+    # --- accepting --------------------------------------------------------------------------------
+
+    def chat_text2image(
+        self, message: str, conversation_id: str | None = None, **settings: Any
+    ) -> Job:
+        """ChatText2Image for programs: say something, get the job, finished in process."""
+        request = ChatImageRequest(
+            message=message, conversation_id=conversation_id, settings=settings
+        )
+        return self.submit_chat_image(request)
+
+    def chat_image2image(
+        self,
+        message: str,
+        image: str | None = None,
+        conversation_id: str | None = None,
+        **settings: Any,
+    ) -> Job:
+        """ChatImage2Image for programs: as ``chat_text2image``, with a picture to change."""
+        request = ChatEditRequest(
+            message=message, image=image, conversation_id=conversation_id, settings=settings
+        )
+        return self.submit_chat_image(request)
+
+    def submit_chat_image(
+        self,
+        request: ChatImageRequest,
+        *,
+        tenant: str = LOCAL_TENANT,
+        idempotency_key: str | None = None,
+        job_id: str | None = None,
+    ) -> Job:
+        """Accept a turn of a conversation and queue it.
+
+        The turn is stored, in its place in the conversation, before it is queued. A turn whose
+        predecessor is not final is not queued now: finishing the predecessor will do that. The
+        same ``idempotency_key`` (or ``job_id``) with the same request gives the same job.
+        Raises InvalidRequest and its kin for what the caller must change, NotFound for a
+        conversation that is not the tenant's, and IdempotencyKeyReused.
+        """
+        editing = isinstance(request, ChatEditRequest)
+        kind = JobKind.CHAT_IMAGE2IMAGE if editing else JobKind.CHAT_TEXT2IMAGE
+        settings = inputs.check_settings(request.settings, editing=editing)
+        job = self._new_job(
+            kind,
+            tenant,
+            idempotency_key=idempotency_key,
+            job_id=job_id,
+            fingerprint=fingerprint({"kind": kind, **request.model_dump(mode="json")}),
+            message=request.message,
+            metadata=request.metadata,
+        )
+        if (earlier := self.jobs.find(job.id)) is not None:
+            return self._send(self.jobs.same(earlier, job))
+        if isinstance(request, ChatEditRequest) and request.image is not None:
+            settings["init_images"] = [request.image]
+        body = inputs.store_images(settings, job, self.images, self.settings)
+        while True:
+            try:
+                stored = self._add_turn(job.model_copy(update={"request": body}), request)
+            except Stale:
+                continue
+            return self._send(stored)
+
+    def _add_turn(self, job: Job, request: ChatImageRequest) -> Job:
+        """Store a job as the next turn of its conversation, linked to the turn before."""
+        also: list[Operation] = []
+        if request.conversation_id is None:
+            conversation = self.conversations.new(
+                job.tenant, id="conv_" + job.id.removeprefix("job_")
+            )
+        else:
+            conversation = self.conversations.get(request.conversation_id, job.tenant)
+        predecessor = self.jobs.find(conversation.tail) if conversation.tail else None
+        parent = predecessor
+        if request.after_turn is not None:
+            parent = self._turn(conversation, request.after_turn)
+        if job.kind is JobKind.CHAT_IMAGE2IMAGE and not job.request.get("init_images"):
+            _check_has_picture(parent)
+        waits = predecessor is not None and not predecessor.status.final
+        if predecessor is not None and waits:
+            link = predecessor.model_copy(update={"successor": job.id})
+            also.append(self.jobs.put(link))
+        request_fields = dict(job.request)
+        if parent is not None and parent.request.get("negative_prompt"):
+            request_fields.setdefault("negative_prompt", parent.request["negative_prompt"])
+        job = job.model_copy(
+            update={
+                "request": request_fields,
+                "conversation_id": conversation.id,
+                "turn": conversation.turns + 1,
+                "parent": parent.id if parent else None,
+                "predecessor": predecessor.id if predecessor and waits else None,
+                "reason": "waiting_for_turn" if waits else None,
+            }
+        )
+        also.append(
+            self.conversations.put(
+                conversation.model_copy(
+                    update={
+                        "tail": job.id,
+                        "turns": conversation.turns + 1,
+                        "title": conversation.title or (job.message or "")[:80],
+                        "updated_at": self.clock.now(),
+                    }
+                )
+            )
+        )
+        return self.jobs.add(job, *also)
+
+    def _turn(self, conversation: Conversation, number: int) -> Job:
+        for job in self.conversations.turns(conversation.id):
+            if job.turn == number:
+                return job
+        raise InvalidRequest("The conversation has no such turn.", param="after_turn")
+
+    def text2image(
+        self,
+        request: Text2ImageRequest,
+        *,
+        tenant: str = LOCAL_TENANT,
+        idempotency_key: str | None = None,
+        shift: Shift | None = None,
+    ) -> Job:
+        """Text2Image: draw while the caller waits. Gives the final job.
+
+        Raises what made the job fail: InvalidRequest and its kin, UpstreamError and its kin.
+        """
+        return self._draw_now(JobKind.TEXT2IMAGE, request, tenant, idempotency_key, shift)
+
+    def image2image(
+        self,
+        request: Image2ImageRequest,
+        *,
+        tenant: str = LOCAL_TENANT,
+        idempotency_key: str | None = None,
+        shift: Shift | None = None,
+    ) -> Job:
+        """Image2Image: as ``text2image``, from the picture in ``init_images``."""
+        return self._draw_now(JobKind.IMAGE2IMAGE, request, tenant, idempotency_key, shift)
+
+    def _draw_now(
+        self,
+        kind: JobKind,
+        request: Text2ImageRequest | Image2ImageRequest,
+        tenant: str,
+        idempotency_key: str | None,
+        shift: Shift | None,
+    ) -> Job:
+        body = request.body()
+        job = self._new_job(
+            kind,
+            tenant,
+            idempotency_key=idempotency_key,
+            fingerprint=fingerprint({"kind": kind, "request": body}),
+        )
+        job = job.model_copy(
+            update={"request": inputs.store_images(body, job, self.images, self.settings)}
+        )
+        # Stored as claimed already: one write less, and if this process dies the sweeper sees it
+        # as it sees a dead worker's job.
+        claimed = claim(job, self.clock.now())
+        stored = self.jobs.add(claimed)
+        shift = shift or Shift()
+        if stored.started_at != claimed.started_at:
+            stored = self._watch(stored, shift)
+        else:
+            stored = self._attempt(stored, shift)
+            stored = self._persist_until_final(stored, shift)
+        if stored.error is not None and stored.status is not JobStatus.SUCCEEDED:
+            raise RobotchatError.of_code(
+                stored.error.code, stored.error.message, details={"job_id": stored.id}
+            )
+        if stored.status is JobStatus.CANCELED:
+            raise JobCanceled("The job was canceled.", details={"job_id": stored.id})
+        return stored
+
+    def _persist_until_final(self, job: Job, shift: Shift) -> Job:
+        """Run the further attempts of a job whose caller waits, as long as there is time."""
+        while not job.status.final:
+            wait = 0.0
+            if job.not_before is not None:
+                wait = max((job.not_before - self.clock.now()).total_seconds(), 0.0)
+            if shift.time_left() < wait + 10:
+                return self.jobs.change(job.id, give_up)
+            self.clock.sleep(wait)
+            job = self.run(job.id, shift)
+        return job
+
+    def _watch(self, job: Job, shift: Shift) -> Job:
+        """Wait for a job that another request or worker is running."""
+        while not job.status.final:
+            if shift.time_left() < 5:
+                raise UpstreamBusy("The job goes on; ask for it again.", retry_after=5)
+            self.clock.sleep(0.25)
+            job = self.jobs.get(job.id, job.tenant)
+        return job
+
+    def _new_job(
+        self,
+        kind: JobKind,
+        tenant: str,
+        *,
+        idempotency_key: str | None = None,
+        job_id: str | None = None,
+        **fields: Any,
+    ) -> Job:
+        if job_id is None:
+            job_id = id_for_key("job", tenant, idempotency_key) if idempotency_key else None
+        now = self.clock.now()
+        return Job(
+            id=job_id or new_id("job"),
+            kind=kind,
+            tenant=tenant,
+            max_attempts=self.settings.max_attempts,
+            created_at=now,
+            expires_at=now + self.settings.retention,
+            **fields,
+        )
+
+    def _send(self, job: Job) -> Job:
+        """Queue a job that nothing holds back; sending it twice does no harm."""
+        if job.status is JobStatus.QUEUED and job.reason != "waiting_for_turn":
+            self.queue.send(job)
+            return self.jobs.get(job.id, job.tenant)
+        return job
+
+    # --- running ----------------------------------------------------------------------------------
+
+    def run(self, job_id: str, shift: Shift | None = None) -> Job:
+        """Take a queued job up and bring it as far as it goes in one attempt.
+
+        Gives the job as it is then: final, or queued again (backing off, or for want of a host).
+        A job that is final already is given back as it is, after its successor was released, so
+        that a repeated delivery repairs what a crash left undone. Raises StillRunning and NotYet
+        when it is not to be run now.
+        """
+        job = self.jobs.find(job_id)
+        if job is not None and job.predecessor is not None and not job.status.final:
+            before = self.jobs.find(job.predecessor)
+            if before is not None and not before.status.final:
+                return job
+        try:
+            job = self.jobs.change(job_id, claim)
+        except JobIsFinal:
+            final = self.jobs.find(job_id)
+            if final is None:
+                raise
+            return self.settle(final)
+        if job.status.final:
+            return self.settle(job)
+        return self._attempt(job, shift or Shift())
+
+    def _attempt(self, job: Job, shift: Shift) -> Job:
+        """One attempt at a claimed job: prepare, draw, store, finish."""
+        attempt = job.attempt
+        try:
+            with Heartbeat(self.jobs, job, shift.beat) as heart:
+                result = self._work(job, shift, heart)
+            job = self.jobs.change(job.id, lambda j, now: succeed(j, attempt, now, **result))
+        except Superseded:
+            logger.info("attempt superseded", extra={"job_id": job.id, "attempt": attempt})
+            return self.jobs.get(job.id, job.tenant)
+        except JobCanceled:
+            job = self.jobs.change(job.id, lambda j, now: canceled(j, attempt, now))
+        except RobotchatError as error:
+            job = self._failed(job, error)
+        except Exception:
+            # A bug: the job must still end where its caller can read it, and the message is
+            # left to the queue, so that it is seen.
+            self.settle(self._failed(job, RobotchatError("An internal error occurred.")))
+            raise
+        return self.settle(job)
+
+    def _failed(self, job: Job, error: RobotchatError) -> Job:
+        attempt = job.attempt
+        logger.warning(
+            "attempt failed", extra={"job_id": job.id, "attempt": attempt, "code": error.code}
+        )
+        if isinstance(error, UpstreamBusy):
+            return self.jobs.change(
+                job.id, lambda j, now: give_back(j, attempt, now, "waiting_for_host")
+            )
+        backoff = self.settings.retry_base * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)  # noqa: S311
+        backoff = min(backoff, 300.0)
+        return self.jobs.change(
+            job.id, lambda j, now: fail(j, attempt, now, error, backoff=timedelta(seconds=backoff))
+        )
+
+    def settle(self, job: Job) -> Job:
+        """What follows from a job's state: the next turn goes, or the next attempt is queued.
+
+        Idempotent: it is done again whenever nobody can know whether it was done.
+        """
+        if not job.status.final:
+            if job.kind in (JobKind.CHAT_TEXT2IMAGE, JobKind.CHAT_IMAGE2IMAGE):
+                wait = (
+                    (job.not_before - self.clock.now()).total_seconds() if job.not_before else 0.0
+                )
+                self.queue.send(job, delay=max(wait, 0.0))
+            return job
+        if job.successor is not None:
+            successor = self.jobs.change(job.successor, released)
+            if successor.status is JobStatus.QUEUED:
+                self.queue.send(successor)
+        return job
+
+    def _work(self, job: Job, shift: Shift, heart: Heartbeat) -> dict[str, Any]:
+        """What the job is about. Gives the fields of the finished job."""
+        started = time.monotonic()
+        plan = self._prepare(job)
+        prompt_seconds = time.monotonic() - started if job.message is not None else None
+        if plan.request is None:
+            return {**plan.notes, "timings": _add(job.timings, prompt=prompt_seconds)}
+        heart.note(**plan.notes)
+        heart.raise_if_canceled()
+
+        waiting = time.monotonic()
+        patience = min(self.settings.host_patience, max(shift.time_left() - 60.0, 0.0))
+        with self.hosts.lease(
+            checkpoint=plan.request.checkpoint,
+            avoid=job.avoid_hosts,
+            work=plan.request.work,
+            patience=patience,
+            check=heart.waiting,
+        ) as lease:
+            host_wait = time.monotonic() - waiting
+            heart.holds(lease, work=plan.request.work)
+            drawing_started = time.monotonic()
+            try:
+                drawing = self._draw(lease.host.driver, plan.request, shift)
+            finally:
+                heart.lets_go()
+            heart.raise_if_canceled()
+            run = time.monotonic() - drawing_started
+            lease.drew(checkpoint=drawing.checkpoint, work=plan.request.work, seconds=run)
+
+        storing = time.monotonic()
+        images = self._store(job, drawing.pictures, "")
+        extra = self._store(job, drawing.extra_pictures, "extra-")
+        return {
+            **plan.notes,
+            "effective": plan.reference,
+            "host": lease.host.name,
+            "checkpoint": drawing.checkpoint,
+            "images": images,
+            "extra_images": extra,
+            "unverified": list(drawing.unverified),
+            "info": drawing.info_text,
+            "picture": images[0].key if images else plan.notes.get("picture"),
+            "timings": _add(
+                job.timings,
+                prompt=prompt_seconds,
+                host_wait=host_wait,
+                run=run,
+                store=time.monotonic() - storing,
+            ),
+        }
+
+    def _draw(
+        self, driver: ArtDriver, request: Text2ImageRequest | Image2ImageRequest, shift: Shift
+    ) -> Drawing:
+        timeout = max(min(self.settings.run_timeout, shift.time_left() - 20.0), 1.0)
+        bot = ArtBot(driver)
+        if isinstance(request, Image2ImageRequest):
+            return bot.image2image(request, timeout=timeout)
+        return bot.text2image(request, timeout=timeout)
+
+    def _prepare(self, job: Job) -> Plan:
+        """All that can be done before a host is held: the prompt, the input pictures, the seed."""
+        if job.message is None:
+            body = inputs.load_images(job.request, job.tenant, self.images, self.settings)
+            kind = Image2ImageRequest if job.kind is JobKind.IMAGE2IMAGE else Text2ImageRequest
+            request = inputs.effective(kind.model_validate(body), job.effective)
+            reference = {**job.request, **inputs.small(request.body(), job.request)}
+            return Plan(request, reference, {"prompt_source": "caller"})
+        return self._prepare_turn(job, job.message)
+
+    def _prepare_turn(self, job: Job, message: str) -> Plan:
+        editing = job.kind is JobKind.CHAT_IMAGE2IMAGE
+        state, before = self._said_so_far(job)
+        fold, source = self.writer.write(state, message, editing=editing)
+        notes: dict[str, Any] = {
+            "prompt": fold.prompt,
+            "negative_prompt": fold.negative_prompt,
+            "prompt_source": source,
+            "reply": fold.reply,
+            "picture": before.picture if before else None,
+        }
+        inherited = inputs.inherited(before.effective if before else None)
+        if fold.mode == "reply":
+            return Plan(None, None, {**notes, "effective": inherited})
+        if fold.width and fold.height:
+            inherited |= {"width": fold.width, "height": fold.height}
+        settings = {**inherited, **job.request}
+        settings["prompt"] = fold.prompt
+        negatives = [fold.negative_prompt, str(job.request.get("negative_prompt") or "")]
+        settings["negative_prompt"] = ", ".join(text for text in negatives if text)
+        if editing:
+            if not settings.get("init_images"):
+                if notes["picture"] is None:
+                    raise InvalidRequest(
+                        "There is no picture to change: send one with the message.", param="image"
+                    )
+                settings["init_images"] = [inputs.reference(notes["picture"])]
+            if fold.denoising_strength is not None:
+                settings.setdefault("denoising_strength", fold.denoising_strength)
+        else:
+            settings.pop("denoising_strength", None)
+        body = inputs.load_images(settings, job.tenant, self.images, self.settings)
+        kind = Image2ImageRequest if editing else Text2ImageRequest
+        request = inputs.effective(kind.model_validate(body), job.effective)
+        return Plan(request, {**settings, **inputs.small(request.body(), settings)}, notes)
+
+    def _said_so_far(self, job: Job) -> tuple[PromptState | None, Job | None]:
+        """What the conversation draws as of the turn before, and that turn.
+
+        A turn that failed before its prompt was written still counts as said; a canceled one was
+        taken back by the user.
+        """
+        unfolded: list[Job] = []
+        before = self.jobs.find(job.parent) if job.parent else None
+        nearest = before
+        while before is not None and before.prompt is None:
+            if before.status is not JobStatus.CANCELED:
+                unfolded.insert(0, before)
+            before = self.jobs.find(before.parent) if before.parent else None
+        state = (
+            PromptState(prompt=before.prompt, negative_prompt=before.negative_prompt or "")
+            if before is not None and before.prompt is not None
+            else None
+        )
+        for turn in unfolded:
+            fold, _ = self.writer.write(state, turn.message or "", editing=False)
+            state = PromptState(prompt=fold.prompt, negative_prompt=fold.negative_prompt)
+        return state, before or nearest
+
+    def _store(self, job: Job, pictures: Sequence[Picture], prefix: str) -> list[JobImage]:
+        """Store pictures under names that a repeated attempt would use again."""
+        stored: list[JobImage] = []
+        for number, picture in enumerate(pictures):
+            suffix = picture.content_type.removeprefix("image/").replace("jpeg", "jpg")
+            key = f"{job.images_prefix}{prefix}{number}.{suffix}"
+            self.images.put(key, picture.data, picture.content_type)
+            stored.append(
+                JobImage(
+                    key=key,
+                    width=picture.width,
+                    height=picture.height,
+                    content_type=picture.content_type,
+                    sha256=hashlib.sha256(picture.data).hexdigest(),
+                    seed=picture.seed,
+                    infotext=picture.infotext,
+                )
+            )
+        return stored
+
+    # --- what callers do with jobs and conversations ----------------------------------------------
+
+    def cancel(self, job_id: str, *, tenant: str = LOCAL_TENANT) -> Job:
+        """Cancel a job: at once when it is queued, else as soon as its worker sees it."""
+        self.jobs.get(job_id, tenant)
+        return self.settle(self.jobs.change(job_id, cancel_job))
+
+    def retry(self, job_id: str, *, tenant: str = LOCAL_TENANT) -> Job:
+        """Run a failed or expired job again, under the same id."""
+        self.jobs.get(job_id, tenant)
+        retention = self.settings.retention
+        job = self.jobs.change(job_id, lambda j, now: retry_job(j, now, retention=retention))
+        self.queue.send(job)
+        return job
+
+    def delete_conversation(self, conversation_id: str, *, tenant: str = LOCAL_TENANT) -> None:
+        """Delete a conversation with its turns and their pictures; what still runs is canceled."""
+        conversation = self.conversations.get(conversation_id, tenant)
+        for job in self.conversations.turns(conversation.id):
+            if not job.status.final:
+                self.jobs.change(job.id, lambda j, now: j if j.status.final else cancel_job(j, now))
+            self.images.delete(job.images_prefix)
+            self.jobs.change(job.id, emptied)
+        self.conversations.forget(conversation)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be drawn: the request, the same with references for its images, and what to
+    note in the job. No request: there is nothing to draw, only a reply."""
+
+    request: Text2ImageRequest | Image2ImageRequest | None
+    reference: dict[str, Any] | None
+    notes: dict[str, Any]
+
+
+class _RunAtOnce:
+    """The queue of a program: a job is run, attempt after attempt, when it is sent."""
+
+    def __init__(self, robot: Robot) -> None:
+        self._robot = robot
+
+    def send(self, job: Job, *, delay: float = 0.0) -> None:
+        self._robot.clock.sleep(delay)
+        try:
+            self._robot.run(job.id)
+        except NotYet as wait:
+            self.send(job, delay=wait.seconds)
+
+
+def _check_has_picture(parent: Job | None) -> None:
+    """Refuse an edit that can have no picture; a turn that is still to come may bring one."""
+    if parent is None or (parent.status.final and parent.picture is None):
+        raise InvalidRequest(
+            "There is no picture to change: send one, or name a conversation that has one.",
+            param="image",
+        )
+
+
+def _add(timings: Timings, **seconds: float | None) -> Timings:
+    return timings.model_copy(update={k: round(v, 4) for k, v in seconds.items() if v is not None})

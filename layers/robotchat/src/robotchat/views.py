@@ -1,0 +1,275 @@
+"""What callers see of jobs and conversations: the records without what is ours, with links."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from robotchat.conversation import Conversation
+from robotchat.errors import NotFound
+from robotchat.images import Images
+from robotchat.jobs import Job, JobError, JobImage, JobKind, JobStatus, Reason, Timings
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ImageView(_View):
+    """A picture, with a link that works for a while."""
+
+    url: str | None = Field(description="Presigned link, made anew at each read of the job.")
+    width: int = Field(description="Pixels.", examples=[512])
+    height: int = Field(description="Pixels.", examples=[512])
+    seed: int | None = Field(description="The seed it was drawn from.", examples=[42])
+    sha256: str = Field(description="Of the file, in hexadecimal.")
+    content_type: str = Field(examples=["image/png"])
+
+
+class JobLinks(_View):
+    """Where to go on from here; paths on this API."""
+
+    self: str = Field(examples=["/v1/jobs/job_ab12"])
+    conversation: str | None = Field(default=None, examples=["/v1/conversations/conv_ab12"])
+
+
+class JobView(_View):
+    """A job as its caller sees it."""
+
+    id: str = Field(examples=["job_mfzwcylcmfrgg43bmzsw4y3ejm"])
+    object: Literal["job"] = "job"
+    kind: JobKind
+    status: JobStatus
+    reason: Reason | None = Field(default=None, description="Why it is not being drawn now.")
+    progress: float = Field(description="0 to 1.")
+    eta: float | None = Field(default=None, description="Seconds until the drawing is expected.")
+    eta_estimated: bool = Field(
+        default=False, description="The host reports no progress: this is what its speed suggests."
+    )
+    conversation_id: str | None = None
+    turn: int | None = None
+    message: str | None = Field(default=None, description="What the user said.")
+    prompt: str | None = Field(default=None, description="The prompt that is drawn.")
+    negative_prompt: str | None = None
+    prompt_source: Literal["llm", "fallback", "caller"] | None = Field(
+        default=None,
+        description="Who wrote the prompt: the language model, the rules that stand in for it, or "
+        "the caller.",
+    )
+    reply: str | None = Field(
+        default=None, description="The answer to a message that asked for no picture."
+    )
+    images: list[ImageView]
+    extra_images: list[ImageView] = Field(
+        default=[], description="Maps that ControlNet made on the way."
+    )
+    request: dict[str, Any] = Field(
+        description="The A1111 fields that were drawn, seed included: send them again for the "
+        "same picture."
+    )
+    unverified: list[str] = Field(
+        default=[], description="What the host does not tell, so that it could not be checked."
+    )
+    attempt: int = Field(description="How often it has been tried.")
+    max_attempts: int
+    error: JobError | None = None
+    timings: Timings
+    host: str | None = Field(default=None, description="A name for the SD host, not its address.")
+    checkpoint: str | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    expires_at: datetime = Field(description="When the pictures are deleted.")
+    metadata: dict[str, Any]
+    links: JobLinks
+
+
+class JobList(_View):
+    """A page of jobs, newest first."""
+
+    object: Literal["list"] = "list"
+    data: list[JobView]
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next page.")
+
+
+class TurnView(_View):
+    """A turn: what was said, what was drawn."""
+
+    turn: int
+    job_id: str
+    kind: JobKind
+    status: JobStatus
+    message: str | None
+    prompt: str | None
+    negative_prompt: str | None
+    prompt_source: Literal["llm", "fallback", "caller"] | None
+    reply: str | None
+    images: list[ImageView]
+    error: JobError | None
+    created_at: datetime
+
+
+class ConversationView(_View):
+    """A conversation. The first four fields are those of OpenAI's conversation object."""
+
+    id: str = Field(examples=["conv_mfzwcylcmfrgg43bmzsw4y3ejm"])
+    object: Literal["conversation"] = "conversation"
+    created_at: int = Field(description="Seconds since 1970, as OpenAI gives it.")
+    metadata: dict[str, Any]
+    title: str | None = Field(description="The beginning of the first message.")
+    updated_at: int = Field(description="Seconds since 1970.")
+    turn_count: int
+    turns: list[TurnView] | None = Field(
+        default=None, description="The turns, in order; only when one conversation is read."
+    )
+
+
+class ConversationList(_View):
+    """A page of conversations, the last used first."""
+
+    object: Literal["list"] = "list"
+    data: list[ConversationView]
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next page.")
+
+
+class Deleted(_View):
+    """Says that something is gone, in the shape that OpenAI uses."""
+
+    id: str
+    object: str = Field(examples=["conversation.deleted"])
+    deleted: Literal[True] = True
+
+
+class UploadRequest(_View):
+    """What is going to be uploaded."""
+
+    content_type: Literal["image/png", "image/jpeg", "image/webp"]
+    size: int = Field(ge=1, le=20 * 1024 * 1024, description="Bytes, exactly.")
+
+
+class Upload(_View):
+    """Where to upload to: PUT the file to ``url`` with exactly these headers."""
+
+    id: str = Field(
+        description="Give it as `image`, or in `init_images`.", examples=["upload_mfzwcylcmfrg"]
+    )
+    object: Literal["upload"] = "upload"
+    method: Literal["PUT"] = "PUT"
+    url: str = Field(description="Presigned.")
+    headers: dict[str, str]
+    expires_at: datetime = Field(description="Until when the link works.")
+
+    @classmethod
+    def of(
+        cls, upload_id: str, url: str, request: UploadRequest, *, now: datetime, lifetime: float
+    ) -> Upload:
+        """An upload whose link works for ``lifetime`` seconds from ``now``."""
+        return cls(
+            id=upload_id,
+            url=url,
+            headers={
+                "Content-Type": request.content_type,
+                "Content-Length": str(request.size),
+            },
+            expires_at=now + timedelta(seconds=lifetime),
+        )
+
+
+class Viewer:
+    """Makes views. ``link_ttl`` is how many seconds links to pictures work."""
+
+    def __init__(self, images: Images, *, link_ttl: float) -> None:
+        self._images = images
+        self._link_ttl = link_ttl
+
+    def job(self, job: Job) -> JobView:
+        """A job, with fresh links."""
+        request = {**job.request, **(job.effective or {})}
+        return JobView(
+            id=job.id,
+            kind=job.kind,
+            status=job.status,
+            reason=job.reason,
+            progress=job.progress,
+            eta=job.eta,
+            eta_estimated=job.eta_estimated,
+            conversation_id=job.conversation_id,
+            turn=job.turn,
+            message=job.message,
+            prompt=job.prompt,
+            negative_prompt=job.negative_prompt,
+            prompt_source=job.prompt_source,
+            reply=job.reply,
+            images=self.pictures(job.images),
+            extra_images=self.pictures(job.extra_images),
+            request=request,
+            unverified=job.unverified,
+            attempt=job.attempt,
+            max_attempts=job.max_attempts,
+            error=job.error if job.status.final else None,
+            timings=job.timings,
+            host=job.host,
+            checkpoint=job.checkpoint,
+            created_at=job.created_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+            expires_at=job.expires_at,
+            metadata=job.metadata,
+            links=JobLinks(
+                self=f"/v1/jobs/{job.id}",
+                conversation=f"/v1/conversations/{job.conversation_id}"
+                if job.conversation_id
+                else None,
+            ),
+        )
+
+    def turn(self, job: Job) -> TurnView:
+        """A turn, with fresh links."""
+        return TurnView(
+            turn=job.turn or 0,
+            job_id=job.id,
+            kind=job.kind,
+            status=job.status,
+            message=job.message,
+            prompt=job.prompt,
+            negative_prompt=job.negative_prompt,
+            prompt_source=job.prompt_source,
+            reply=job.reply,
+            images=self.pictures(job.images),
+            error=job.error if job.status.final else None,
+            created_at=job.created_at,
+        )
+
+    def conversation(
+        self, conversation: Conversation, turns: list[TurnView] | None = None
+    ) -> ConversationView:
+        """A conversation, with its turns if they are given."""
+        return ConversationView(
+            id=conversation.id,
+            created_at=int(conversation.created_at.timestamp()),
+            metadata=conversation.metadata,
+            title=conversation.title,
+            updated_at=int(conversation.updated_at.timestamp()),
+            turn_count=conversation.turns,
+            turns=turns,
+        )
+
+    def pictures(self, images: list[JobImage]) -> list[ImageView]:
+        """Pictures with fresh links; a file that is gone has none."""
+        return [self._picture(image) for image in images]
+
+    def _picture(self, image: JobImage) -> ImageView:
+        try:
+            url = self._images.url(image.key, expires_in=self._link_ttl)
+        except NotFound:
+            url = None
+        return ImageView(
+            url=url,
+            width=image.width,
+            height=image.height,
+            seed=image.seed,
+            sha256=image.sha256,
+            content_type=image.content_type,
+        )
