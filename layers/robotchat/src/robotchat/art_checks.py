@@ -1,0 +1,284 @@
+"""Refusing, before anything is queued, what a shared SD host must not or cannot do.
+
+``check`` is the one gate: names are resolved against the hosts' lists, options and scripts
+against what is allowed, ControlNet units against its models. What a host would get wrong in
+silence (an unknown name, a bad ControlNet unit) becomes an error that says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from robotchat.art_answers import Model, Sampler, Scheduler, Scripts, Upscaler
+from robotchat.art_matching import (
+    find_checkpoint,
+    find_sampler,
+    find_scheduler,
+    near,
+    squash,
+)
+from robotchat.art_requests import (
+    CHECKPOINT,
+    DrawRequest,
+    Image2ImageRequest,
+    Request,
+    Text2ImageRequest,
+)
+from robotchat.errors import ForbiddenOption, InvalidRequest, UnknownScript
+
+ALLOWED_OPTIONS: frozenset[str] = frozenset(
+    {
+        *(CHECKPOINT, "sd_vae", "CLIP_stop_at_last_layers"),
+        *("eta_noise_seed_delta", "eta_ddim", "eta_ancestral", "randn_source"),
+        *("s_churn", "s_tmin", "s_tmax", "s_noise", "s_min_uncond", "sgm_noise_multiplier"),
+        *("sigma_min", "sigma_max", "rho", "k_sched_type", "always_discard_next_to_last_sigma"),
+        *("token_merging_ratio", "token_merging_ratio_hr", "token_merging_ratio_img2img"),
+        *("face_restoration_model", "code_former_weight", "face_restoration"),
+        *("img2img_color_correction", "img2img_fix_steps", "initial_noise_multiplier"),
+        *("samples_format", "jpeg_quality", "webp_lossless"),
+        *("emphasis", "use_old_emphasis_implementation", "comma_padding_backtrack"),
+        *("tiling", "sd_hypernetwork", "extra_networks_default_multiplier"),
+        *("upscaler_for_img2img", "control_net_no_detectmap"),
+    }
+)
+"""Options that a request may override: those that shape its own pictures and nothing else."""
+
+_SAMPLES_FORMATS = ("png", "jpg", "jpeg", "webp")
+_SAME_CHECKPOINT = ("", "none", "use same checkpoint")
+_SAME_SAMPLER = ("", "use same sampler", "use same scheduler")
+
+_RESIZE_MODES = ("Just Resize", "Crop and Resize", "Resize and Fill")
+_CONTROL_MODES = ("Balanced", "My prompt is more important", "ControlNet is more important")
+_HR_OPTIONS = ("Both", "Low res only", "High res only")
+_OLD_RESIZE_MODES = {
+    "Scale to Fit (Inner Fit)": "Crop and Resize",
+    "Envelope (Outer Fit)": "Resize and Fill",
+}
+
+
+def check(
+    request: Request,
+    *,
+    models: Sequence[Model] | None = None,
+    samplers: Sequence[Sampler] | None = None,
+    schedulers: Sequence[Scheduler] | None = None,
+    upscalers: Sequence[Upscaler] | None = None,
+    scripts: Scripts | None = None,
+    controlnet_models: Sequence[str] | None = None,
+    controlnet_modules: Sequence[str] | None = None,
+    allowed_options: Collection[str] = ALLOWED_OPTIONS,
+    allowed_scripts: Collection[str] = (),
+) -> Request:
+    """The request with the hosts' own names in it, or an error about the first thing wrong.
+
+    A list that is None is not known, and what it would decide is left to the host. Scripts, both
+    selectable and always-on, are allowed by title in any case; ControlNet always is. Raises
+    UnknownCheckpoint, UnknownSampler, UnknownScript, ForbiddenOption or InvalidRequest.
+    """
+    if request.infotext:
+        raise InvalidRequest(
+            "An infotext is not taken; send the fields it stands for.", param="infotext"
+        )
+    changes: dict[str, Any] = {}
+    options = check_options(request.override_settings or {}, allowed=allowed_options)
+    if models is not None:
+        if request.checkpoint:
+            options = {**options, CHECKPOINT: find_checkpoint(models, request.checkpoint).alias}
+        for name in ("refiner_checkpoint", "hr_checkpoint_name"):
+            wanted = getattr(request, name, None)
+            if wanted and wanted.lower() not in _SAME_CHECKPOINT:
+                changes[name] = find_checkpoint(models, wanted, param=name).alias
+    if options:
+        changes["override_settings"] = options
+    changes |= _samplers(request, samplers, schedulers)
+    if isinstance(request, Text2ImageRequest):
+        _check_upscaler(request, upscalers)
+    scripts_changed = _check_scripts(
+        request, scripts, allowed_scripts, controlnet_models, controlnet_modules
+    )
+    if scripts_changed is not None:
+        changes["alwayson_scripts"] = scripts_changed
+    return request.model_copy(update=changes) if changes else request
+
+
+def check_options(
+    options: Mapping[str, Any], *, allowed: Collection[str] = ALLOWED_OPTIONS
+) -> dict[str, Any]:
+    """The options, all of them allowed and plain values. Raises ForbiddenOption or InvalidRequest.
+
+    Also the gate for what a tenant may keep as its defaults.
+    """
+    for name, value in options.items():
+        param = f"override_settings.{name}"
+        if name not in allowed:
+            raise ForbiddenOption(
+                f"The option {name!r} may not be set through this service.",
+                param=param,
+                details={"allowed": sorted(allowed)},
+            )
+        if value is not None and not isinstance(value, str | int | float | bool):
+            raise InvalidRequest(f"The option {name!r} takes a plain value.", param=param)
+        if name == "samples_format" and value not in _SAMPLES_FORMATS:
+            raise InvalidRequest(
+                f"samples_format must be one of {', '.join(_SAMPLES_FORMATS)}.", param=param
+            )
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _samplers(
+    request: DrawRequest,
+    samplers: Sequence[Sampler] | None,
+    schedulers: Sequence[Scheduler] | None,
+) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
+    # The schedule in a sampler's name wins over the field, as it does on the host.
+    for sampler_field, scheduler_field in (
+        ("sampler_name", "scheduler"),
+        ("hr_sampler_name", "hr_scheduler"),
+    ):
+        wanted = getattr(request, sampler_field, None)
+        if sampler_field == "sampler_name":
+            wanted = request.sampler
+        scheduler = getattr(request, scheduler_field, None)
+        if wanted and wanted.lower() not in _SAME_SAMPLER and samplers is not None:
+            name, in_name = find_sampler(
+                samplers, wanted, schedulers=schedulers, param=sampler_field
+            )
+            changes[sampler_field] = name
+            scheduler = in_name or scheduler
+            if in_name:
+                changes[scheduler_field] = in_name
+        if scheduler and scheduler.lower() not in _SAME_SAMPLER and schedulers:
+            changes[scheduler_field] = find_scheduler(schedulers, scheduler, param=scheduler_field)
+    return changes
+
+
+def _check_upscaler(request: Text2ImageRequest, upscalers: Sequence[Upscaler] | None) -> None:
+    wanted = request.hr_upscaler
+    # The latent upscalers are listed elsewhere; their names all begin like this.
+    if not wanted or upscalers is None or wanted.lower().startswith("latent"):
+        return
+    names = [upscaler.name for upscaler in upscalers]
+    if request.enable_hr and wanted not in names:
+        raise InvalidRequest(
+            f"No SD host has the upscaler {wanted!r}.",
+            param="hr_upscaler",
+            details={"near_matches": near(wanted, names)},
+        )
+
+
+def _check_scripts(
+    request: DrawRequest,
+    scripts: Scripts | None,
+    allowed: Collection[str],
+    controlnet_models: Sequence[str] | None,
+    controlnet_modules: Sequence[str] | None,
+) -> dict[str, Any] | None:
+    """Refuse scripts that are not allowed or not there; give the checked always-on scripts."""
+    may = {title.lower() for title in allowed}
+    there: set[str] | None = None
+    if scripts is not None:
+        listed = scripts.img2img if isinstance(request, Image2ImageRequest) else scripts.txt2img
+        there = {title.lower() for title in listed}
+
+    def refuse_unless_known(title: str, param: str) -> None:
+        if title.lower() not in may:
+            raise UnknownScript(
+                f"The script {title!r} is not allowed here.",
+                param=param,
+                details={"allowed": sorted(allowed)},
+            )
+        if there is not None and title.lower() not in there:
+            raise UnknownScript(f"No SD host has the script {title!r}.", param=param)
+
+    if request.script_name and request.script_name.lower() != "none":
+        refuse_unless_known(request.script_name, "script_name")
+    checked: dict[str, Any] = {}
+    for title, script in request.alwayson_scripts.items():
+        param = f"alwayson_scripts.{title}"
+        if title.lower() != "controlnet":
+            refuse_unless_known(title, param)
+            checked[title] = script
+            continue
+        units = script.get("args", [])
+        checked[title] = {
+            **script,
+            "args": [
+                _checked_unit(unit, f"{param}.args.{index}", controlnet_models, controlnet_modules)
+                if unit.get("enabled")
+                else {"enabled": False}
+                for index, unit in enumerate(units)
+            ],
+        }
+    return checked or None
+
+
+def _checked_unit(
+    unit: Mapping[str, Any],
+    param: str,
+    models: Sequence[str] | None,
+    modules: Sequence[str] | None,
+) -> dict[str, Any]:
+    """An enabled ControlNet unit; hosts drop ControlNet without a word when one is wrong."""
+    checked = {name: value for name, value in unit.items() if value is not None}
+    model = str(checked.get("model", "None"))
+    if model.lower() != "none" and models is not None:
+        checked["model"] = _listed(model, models, f"{param}.model", "ControlNet model")
+    module = str(checked.get("module", "none"))
+    if module.lower() != "none" and modules is not None:
+        checked["module"] = _listed(module, modules, f"{param}.module", "ControlNet module")
+    for name, choices in (
+        ("resize_mode", _RESIZE_MODES),
+        ("control_mode", _CONTROL_MODES),
+        ("hr_option", _HR_OPTIONS),
+    ):
+        if name in checked:
+            checked[name] = _choice(checked[name], choices, f"{param}.{name}")
+    numbers = {}
+    for name, low, high, default in (
+        ("weight", 0.0, 2.0, 1.0),
+        ("guidance_start", 0.0, 1.0, 0.0),
+        ("guidance_end", 0.0, 1.0, 1.0),
+    ):
+        value = checked.get(name, default)
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not low <= value <= high
+        ):
+            raise InvalidRequest(
+                f"{name} must be a number from {low:g} to {high:g}.", param=f"{param}.{name}"
+            )
+        numbers[name] = value
+    if numbers["guidance_start"] > numbers["guidance_end"]:
+        raise InvalidRequest(
+            "guidance_start must not be above guidance_end.", param=f"{param}.guidance_start"
+        )
+    return checked
+
+
+def _listed(wanted: str, names: Sequence[str], param: str, what: str) -> str:
+    """The listed name that is meant: with or without its ``[hash]``, in any case."""
+    by_plain = {squash(name.partition(" [")[0]): name for name in reversed(names)}
+    by_whole = {squash(name): name for name in reversed(names)}
+    plain = squash(wanted)
+    found = by_whole.get(plain) or by_plain.get(plain)
+    if found is None:
+        raise InvalidRequest(
+            f"No SD host has the {what} {wanted!r}.",
+            param=param,
+            details={"near_matches": near(wanted, names)},
+        )
+    return found
+
+
+def _choice(value: Any, choices: Sequence[str], param: str) -> str:
+    """One of the choices by name, or by number as older clients write it."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(choices):
+        return choices[value]
+    name = _OLD_RESIZE_MODES.get(str(value), str(value))
+    for choice in choices:
+        if choice.lower() == name.lower():
+            return choice
+    raise InvalidRequest(f"This must be one of: {', '.join(choices)}.", param=param)

@@ -1,0 +1,129 @@
+"""The dialect of bare engines such as stable-diffusion.cpp's ``sd-server``.
+
+They answer the web UI's drawing calls and lists, and ignore or refuse much of the rest: ``n_iter``
+and the prompt's LoRA tags are ignored, nulls refused, large batches cut. What can be put in their
+words is; what would be ignored although it changes the picture is NotSupported.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from robotchat.art_answers import Lora, read
+from robotchat.art_requests import Text2ImageRequest
+from robotchat.errors import NotSupported, UpstreamGarbage, UpstreamRejected, UpstreamTimeout
+
+_LARGEST_BATCH = 8
+_LORA_TAG = re.compile(r"<lora:([^:>]+)(?::([-+0-9.]+))?[^>]*>", re.IGNORECASE)
+_IGNORED = ("styles", "subseed_strength", "enable_hr", "refiner_checkpoint")
+"""Fields that change the picture, and that these engines pass over in silence."""
+
+# Their own defaults differ from those that callers are promised.
+_DEFAULTS = {
+    name: Text2ImageRequest.model_fields[name].default
+    for name in ("width", "height", "steps", "cfg_scale", "seed")
+}
+
+
+class SdCpp:
+    """Draws on such an engine, given how to ``get`` from and ``post`` to it."""
+
+    def __init__(self, get: Callable[..., Any], post: Callable[..., Any]) -> None:
+        self._get = get
+        self._post = post
+
+    def draw(self, path: str, body: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+        """One answer in the web UI's shape, put together from as many calls as it takes.
+
+        Raises NotSupported for a request that the engine would do only in part.
+        """
+        deadline = time.monotonic() + timeout
+        fields = self._translated(body)
+        wanted = int(fields.pop("batch_size", 1)) * int(fields.pop("n_iter", 1))
+        images: list[Any] = []
+        info: dict[str, Any] = {}
+        while len(images) < wanted:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise UpstreamTimeout("The SD host did not answer in time.")
+            batch = min(wanted - len(images), _LARGEST_BATCH)
+            call = {**fields, "batch_size": batch, "seed": fields["seed"] + len(images)}
+            answer = self._post(path, call, timeout=left)
+            drawn = answer.get("images") if isinstance(answer, dict) else None
+            if not isinstance(drawn, list) or len(drawn) < batch:
+                raise UpstreamGarbage("The SD host drew fewer pictures than were asked for.")
+            images += drawn[:batch]
+            info = _joined(info, answer.get("info"))
+        return {
+            "images": images,
+            "parameters": {},
+            "info": json.dumps(info) if info else "",
+        }
+
+    def _translated(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        for name in _IGNORED:
+            if body.get(name):
+                raise NotSupported(f"The SD host does not support {name}.", param=name)
+        if str(body.get("script_name") or "none").lower() != "none":
+            raise NotSupported("The SD host does not run scripts.", param="script_name")
+        for title, script in (body.get("alwayson_scripts") or {}).items():
+            units = script.get("args", [])
+            if title.lower() != "controlnet" or any(unit.get("enabled") for unit in units):
+                raise NotSupported(
+                    "The SD host does not run scripts.", param=f"alwayson_scripts.{title}"
+                )
+        fields = {name: value for name, value in body.items() if value is not None}
+        for name in ("alwayson_scripts", "script_name", "script_args", "styles"):
+            fields.pop(name, None)
+        fields = {**_DEFAULTS, **fields}
+        tags = _LORA_TAG.findall(str(fields.get("prompt", "")))
+        if tags and not fields.get("disable_extra_networks"):
+            fields["prompt"] = _LORA_TAG.sub("", str(fields["prompt"])).strip()
+            fields["lora"] = self._loras(tags)
+        return fields
+
+    def _loras(self, tags: list[tuple[str, str]]) -> list[dict[str, Any]]:
+        """The LoRAs of a prompt as these engines want them: by path."""
+        paths: dict[str, str] = {}
+        for lora in read(list[Lora], self._get("sdapi/v1/loras")):
+            for name in (lora.alias, lora.name):
+                paths[name.lower()] = lora.path or lora.name
+        result = []
+        for name, weight in tags:
+            path = paths.get(name.strip().lower())
+            if path is None:
+                raise UpstreamRejected(
+                    f"The SD host does not have the LoRA {name!r}.",
+                    param="prompt",
+                    details={"near_matches": sorted(paths)[:5]},
+                )
+            try:
+                multiplier = float(weight or 1)
+            except ValueError:
+                multiplier = 1.0
+            result.append({"path": path, "multiplier": multiplier})
+        return result
+
+
+def _joined(info: dict[str, Any], text: object) -> dict[str, Any]:
+    """The info of the first call, with the lists of the further ones behind its own."""
+    if not isinstance(text, str) or not text:
+        return info
+    try:
+        more = json.loads(text)
+    except ValueError as error:
+        raise UpstreamGarbage("The SD host's info text is not JSON.") from error
+    if not isinstance(more, dict):
+        raise UpstreamGarbage("The SD host's info text is not an object.")
+    if not info:
+        return more
+    lists = {
+        name: [*info[name], *value]
+        for name, value in more.items()
+        if isinstance(value, list) and isinstance(info.get(name), list) and name != "styles"
+    }
+    return {**info, **lists}

@@ -1,0 +1,324 @@
+"""An SD host that speaks the web UI's HTTP API: AUTOMATIC1111, Forge, SD.Next, sd-server ...
+
+One instance is one host and may be used from several threads. What goes wrong is translated here,
+at the edge: nothing above sees an ``httpx`` exception, and no message holds the host's address,
+its paths or its raw text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from robotchat.art import Capabilities
+from robotchat.art_answers import Progress, read
+from robotchat.drivers.sdcpp import SdCpp
+from robotchat.errors import (
+    Misconfigured,
+    NotSupported,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamGarbage,
+    UpstreamRejected,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+
+if TYPE_CHECKING:
+    import httpx
+
+MAX_ANSWER_BYTES = 512 * 1024 * 1024
+
+# Some hosts close idle connections after 5 s. A POST on a connection that is being closed fails in
+# a way that does not tell whether it was begun, so a connection is given up before that.
+_KEEP_ALIVE = 4.0
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Longest waits, in seconds. Drawing calls bring their own."""
+
+    connect: float = 5.0
+    answer: float = 30.0
+    """For questions that the host answers from memory."""
+    draw: float = 840.0
+    """For drawing, when the caller does not say."""
+
+
+class WebUI:
+    """One SD host.
+
+    ``auth`` is the user name and password of the host's ``--api-auth``; they may also be in the
+    URL (``http://user:password@host:7861``). ``transport`` replaces the network in tests. Raises
+    Misconfigured for a URL that is none.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        auth: tuple[str, str] | None = None,
+        timeouts: Timeouts | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        import httpx
+
+        self._httpx = httpx
+        parts = urlsplit(base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise Misconfigured("An SD host's address must be an http(s) URL.")
+        if auth is None and parts.username is not None:
+            auth = (unquote(parts.username), unquote(parts.password or ""))
+        # The password must not stay in the URL, which client libraries like to log.
+        address = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")
+        self._timeouts = timeouts or Timeouts()
+        # Loading the certificate authorities takes long, and a plain connection needs none.
+        https = parts.scheme == "https"
+        context = httpx.create_ssl_context() if https else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._client = httpx.Client(
+            base_url=address.geturl(),
+            auth=auth,
+            transport=transport,
+            verify=context,
+            trust_env=False,
+            headers={"user-agent": "robotchat"},
+            limits=httpx.Limits(keepalive_expiry=_KEEP_ALIVE),
+        )
+        self._lock = threading.Lock()
+        self._capabilities: Capabilities | None = None
+
+    def __repr__(self) -> str:
+        return "WebUI(...)"
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    # --- drawing ----------------------------------------------------------------------------------
+
+    def txt2img(self, body: Mapping[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
+        return self._draw("sdapi/v1/txt2img", body, timeout)
+
+    def img2img(self, body: Mapping[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
+        return self._draw("sdapi/v1/img2img", body, timeout)
+
+    def _draw(self, path: str, body: Mapping[str, Any], timeout: float | None) -> dict[str, Any]:
+        timeout = timeout or self._timeouts.draw
+        if self.capabilities().rounds_up_to:
+            return SdCpp(self.get, self.post).draw(path, body, timeout)
+        try:
+            answer = self.post(path, body, timeout=timeout)
+        except NotSupported as error:
+            raise UpstreamUnavailable(
+                "The SD host has no API: is it started with --api?"
+            ) from error
+        if not isinstance(answer, dict):
+            raise UpstreamGarbage("The SD host's answer is not an object.")
+        return answer
+
+    # --- watching ---------------------------------------------------------------------------------
+
+    def progress(self, *, skip_current_image: bool = True) -> Progress | None:
+        if not self.capabilities().progress:
+            return None
+        flag = "true" if skip_current_image else "false"
+        return read(Progress, self.get("sdapi/v1/progress", skip_current_image=flag))
+
+    def interrupt(self) -> None:
+        self.post("sdapi/v1/interrupt")
+
+    def skip(self) -> None:
+        self.post("sdapi/v1/skip")
+
+    def capabilities(self) -> Capabilities:
+        with self._lock:
+            if self._capabilities is None:
+                self._capabilities = self._detect()
+            return self._capabilities
+
+    def _detect(self) -> Capabilities:
+        """Find out what there is without setting anything off.
+
+        A GET of something that is there only for POST answers 405, and 404 if it is not there.
+        """
+        # Every web UI can be interrupted; a host that cannot is a bare engine.
+        interrupt = self._has("sdapi/v1/interrupt")
+        return Capabilities(
+            progress=self._has("sdapi/v1/progress?skip_current_image=true"),
+            interrupt=interrupt,
+            options=interrupt,
+            refresh_loras=self._has("sdapi/v1/refresh-loras"),
+            controlnet=self._has("controlnet/version"),
+            rounds_up_to=None if interrupt else 64,
+        )
+
+    def _has(self, path: str) -> bool:
+        try:
+            self._request("GET", path, None, self._timeouts.answer)
+        except NotSupported:
+            return False
+        except UpstreamRejected as error:
+            if error.details.get("upstream_status") != 405:
+                raise
+        return True
+
+    # --- HTTP -------------------------------------------------------------------------------------
+
+    def get(self, path: str, **query: str) -> Any:
+        params = "&".join(f"{name}={value}" for name, value in query.items())
+        return self._request("GET", f"{path}?{params}" if params else path, None, None)
+
+    def post(
+        self, path: str, body: Mapping[str, Any] | None = None, *, timeout: float | None = None
+    ) -> Any:
+        return self._request("POST", path, {} if body is None else body, timeout)
+
+    def _request(
+        self, method: str, path: str, body: Mapping[str, Any] | None, timeout: float | None
+    ) -> Any:
+        timeout = timeout or self._timeouts.answer
+        limits = self._httpx.Timeout(timeout, connect=min(self._timeouts.connect, timeout))
+        deadline = time.monotonic() + timeout
+        httpx = self._httpx
+        try:
+            with self._client.stream(method, path, json=body, timeout=limits) as response:
+                data = self._read(response, deadline)
+        except httpx.ConnectTimeout as error:
+            raise UpstreamUnavailable("The SD host cannot be reached.") from error
+        except httpx.TimeoutException as error:
+            raise UpstreamTimeout("The SD host did not answer in time.") from error
+        except httpx.DecodingError as error:
+            raise UpstreamGarbage("The SD host's answer cannot be unpacked.") from error
+        except httpx.ConnectError as error:
+            raise UpstreamUnavailable("The SD host cannot be reached.") from error
+        except httpx.TransportError as error:
+            raise UpstreamUnavailable("The connection to the SD host broke.") from error
+        if response.status_code == 200:
+            return _json(data)
+        raise _error(response, data)
+
+    def _read(self, response: httpx.Response, deadline: float) -> bytes:
+        """The whole body, however slowly it trickles in and whatever it claims to be."""
+        chunks = []
+        size = 0
+        for chunk in response.iter_bytes():
+            size += len(chunk)
+            if size > MAX_ANSWER_BYTES:
+                raise UpstreamGarbage("The SD host's answer is too large.")
+            if time.monotonic() > deadline:
+                raise UpstreamTimeout("The SD host did not answer in time.")
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise UpstreamGarbage("The SD host's answer is not JSON.") from error
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+_REJECTED = (
+    ("Invalid encoded image", "The SD host cannot decode an image."),
+    ("Invalid image url", "The SD host cannot decode an image."),
+    ("Requests not allowed", "The SD host does not fetch image URLs."),
+    ("Request to local resource not allowed", "The SD host does not fetch image URLs."),
+    ("Invalid image format", "The SD host does not know the image format."),
+    ("Init image not found", "init_images is missing."),
+    ("Image not found", "The image is missing."),
+    ("Model not found", "The SD host does not have the model."),
+    ("Sampler not found", "The SD host does not have the sampler."),
+    ("could not find upscaler", "The SD host does not have the upscaler."),
+    ("Could not find checkpoint", "The SD host does not have the checkpoint."),
+    ("bad number of images", "init_images holds more pictures than batch_size."),
+    ("always on script", "The SD host does not have the always-on script."),
+    ("selectable script", "A selectable script was given among the always-on ones."),
+    ("Script '", "The SD host does not have the script."),
+    ("Module not available", "The SD host does not have the ControlNet module."),
+    ("Module not supported", "The SD host cannot run this ControlNet module by itself."),
+    ("No image selected", "An image is missing."),
+    ("requires `controlnet_masks`", "The ControlNet module needs controlnet_masks."),
+    ("prompt required", "The SD host needs a prompt."),
+    ("width and height must be positive", "Width and height must be positive."),
+    ("invalid lora path", "The SD host does not have the LoRA."),
+    ("lora.path required", "The SD host does not have the LoRA."),
+    ("invalid params", "The SD host does not accept the parameters."),
+    ("server_error", "The SD host does not accept the request's types."),
+)
+"""Texts of refusals that will be the same next time, and how they are said here."""
+
+_RETRY_LATER = (429, 502, 503, 504)
+
+
+def _error(response: httpx.Response, data: bytes) -> UpstreamError:
+    """What an answer other than 200 means. Hosts have four shapes for it, or send no JSON."""
+    status = response.status_code
+    try:
+        body = json.loads(data)
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        body = {}
+    details: dict[str, Any] = {"upstream_status": status}
+    kind = body.get("error")
+    if isinstance(kind, str) and kind.isidentifier() and kind != "HTTPException":
+        details["upstream_error"] = kind
+    detail = body.get("detail")
+
+    if status in (401, 403):
+        return UpstreamUnavailable(
+            "The SD host refuses the configured user name and password.", details=details
+        )
+    if status in _RETRY_LATER:
+        later = _retry_after(response)
+        if status == 429:
+            return UpstreamBusy("The SD host is busy.", retry_after=later, details=details)
+        return UpstreamUnavailable(
+            "The SD host is not available.", retry_after=later, details=details
+        )
+    if status == 422 and isinstance(detail, list):
+        return _validation_error(detail, details)
+    texts = " ".join(
+        str(body[name]) for name in ("detail", "errors", "error", "message") if body.get(name)
+    )
+    for text, message in _REJECTED:
+        if text in texts:
+            return UpstreamRejected(message, details=details)
+    if status == 404:
+        return NotSupported("The SD host does not have this function.", details=details)
+    if 400 <= status < 500 or kind in ("KeyError", "AssertionError"):
+        return UpstreamRejected("The SD host refused the request.", details=details)
+    if status >= 500:
+        name = f" ({details['upstream_error']})" if "upstream_error" in details else ""
+        return UpstreamUnavailable(f"The SD host failed{name}.", details=details)
+    return UpstreamGarbage("The SD host's answer has an unexpected status.", details=details)
+
+
+def _validation_error(problems: list[Any], details: dict[str, Any]) -> UpstreamRejected:
+    """The fields that a host does not accept: ``[{loc, msg, type}, ...]``."""
+    fields = [
+        {"loc": [str(part) for part in problem.get("loc", [])], "msg": str(problem.get("msg", ""))}
+        for problem in problems
+        if isinstance(problem, dict) and isinstance(problem.get("loc", []), list)
+    ]
+    names = [".".join(field["loc"][1:]) for field in fields]
+    first = names[0] if names else ""
+    return UpstreamRejected(
+        f"The SD host does not accept {first or 'the request'}.",
+        param=first or None,
+        details={**details, "errors": fields},
+    )
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    value = response.headers.get("retry-after", "")
+    return float(value) if re.fullmatch(r"\d{1,6}", value) else None
