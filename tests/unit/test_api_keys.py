@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+
 from robotchat.aws.authorizer import REMEMBERED, Authorizer, Unauthorized, secret_of
 from robotchat.aws.keys import create_key, ensure_key, find_key, list_keys, revoke_key
 from robotchat.errors import Conflict, InvalidRequest, NotFound

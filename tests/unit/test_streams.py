@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+
 from robotchat.aws.streams import HEARTBEAT, EventStream, cut, event, with_heartbeat
 
 

@@ -38,8 +38,9 @@ from aws_lambda_powertools.event_handler.middlewares.openapi_validation import (
     OpenAPIResponseValidationMiddleware,
 )
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
-from aws_lambda_powertools.event_handler.openapi.params import Form
+from aws_lambda_powertools.event_handler.openapi.params import File, Form, Header, Path, Query
 from aws_lambda_powertools.shared.json_encoder import Encoder
+
 from robotchat.aws import streams
 from robotchat.aws.log import logger
 from robotchat.aws.problems import (
@@ -64,7 +65,20 @@ from robotchat.errors import (
     UnsupportedMediaType,
 )
 
-__all__ = ["Caller", "Endpoint", "EventStream", "Response", "Streamed", "caller"]
+#: Everything that a handler needs; Powertools' own names included, so that it needs no other.
+__all__ = [
+    "Caller",
+    "Endpoint",
+    "EventStream",
+    "File",
+    "Form",
+    "Header",
+    "Path",
+    "Query",
+    "Response",
+    "Streamed",
+    "caller",
+]
 
 #: What API Gateway takes at most.
 MAX_BODY_BYTES = 10 * 1024 * 1024
