@@ -139,9 +139,9 @@ class Progress(Answer):
     textinfo: str | None = None
 
     @property
-    def running(self) -> bool:
-        """Whether the host draws something now. (A job that has just begun counts as -1.)"""
-        return self.state.job_count != 0
+    def idle(self) -> bool:
+        """Whether the host draws nothing now. (A job that has just begun counts as -1.)"""
+        return self.state.job_count == 0
 
 
 class PngInfo(Answer):

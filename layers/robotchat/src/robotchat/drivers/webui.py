@@ -78,12 +78,14 @@ class WebUI:
             auth = (unquote(parts.username), unquote(parts.password or ""))
         # The password must not stay in the URL, which client libraries like to log.
         address = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")
+        self.base_url = address.geturl().rstrip("/")
+        """The host's address, without its password; not for callers' eyes."""
         self._timeouts = timeouts or Timeouts()
         # Loading the certificate authorities takes long, and a plain connection needs none.
         https = parts.scheme == "https"
         context = httpx.create_ssl_context() if https else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._client = httpx.Client(
-            base_url=address.geturl(),
+            base_url=self.base_url,
             auth=auth,
             transport=transport,
             verify=context,
