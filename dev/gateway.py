@@ -93,6 +93,7 @@ class Gateway:
     async def start(self, listener: socket.socket) -> None:
         """Begin to serve on a bound socket."""
         app = web.Application(client_max_size=BODY_LIMIT)
+        app.on_response_prepare.append(_hide_server)
         app.router.add_get("/_dev/invocations", self._show_invocations)
         app.router.add_post("/_dev/kill", self._kill)
         app.router.add_post("/_dev/invoke", self._invoke)
@@ -153,6 +154,8 @@ class Gateway:
             return self._gateway_response(error, context, incoming.headers.get("Accept"))
 
     def _without_route(self, request: Request) -> web.Response:
+        if (request.method, request.path) == ("GET", "/health"):
+            return web.json_response({"status": "ok"})  # until the template has a route for it
         preflight = request.method == "OPTIONS" and self._api.cors is not None
         if preflight and self._router.has_path(request.path):
             return web.Response(status=200, headers=self._api.cors)
@@ -384,6 +387,10 @@ def _response(result: Result, request_id: str) -> web.Response:
         response.headers.add(name, value)
     response.headers["x-amzn-RequestId"] = request_id
     return response
+
+
+async def _hide_server(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.pop("Server", None)
 
 
 def _integration_failure(invocation: Invocation, error: FunctionError) -> GatewayError:

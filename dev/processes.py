@@ -19,11 +19,21 @@ from pathlib import Path
 REAPER = Path(__file__).with_name("reaper.py")
 
 
+START_TIMEOUT = 60.0
+
+
+class ChildError(Exception):
+    """A child did not start; says where to look."""
+
+
 class Child:
     """A running child process and its process group."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, grace: float) -> None:
+    def __init__(
+        self, name: str, process: asyncio.subprocess.Process, grace: float, log: Path
+    ) -> None:
         self.name = name
+        self.log = log
         self.grace = grace
         self._process = process
 
@@ -39,6 +49,23 @@ class Child:
     async def wait(self) -> int:
         """Wait for the end and return the exit status."""
         return await self._process.wait()
+
+    async def wait_until_listening(self, port: int) -> None:
+        """Wait until it accepts connections on a loopback port. Raises ChildError."""
+        deadline = asyncio.get_running_loop().time() + START_TIMEOUT
+        while asyncio.get_running_loop().time() < deadline:
+            if self.returncode is not None:
+                raise ChildError(f"{self.name} ended at once; see {self.log}.")
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.05)
+            else:
+                writer.close()
+                return
+        raise ChildError(
+            f"{self.name} did not listen within {START_TIMEOUT:.0f} s; see {self.log}."
+        )
 
     def kill(self) -> None:
         """SIGKILL the whole group, now."""
@@ -109,7 +136,7 @@ class Children:
                 stderr=output,
                 start_new_session=True,
             )
-        child = Child(name, process, grace)
+        child = Child(name, process, grace, log)
         self._running[child.pid] = child
         self._tell_reaper(f"+{child.pid} {grace}\n")
         watcher = asyncio.create_task(self._forget_when_gone(child))

@@ -21,6 +21,7 @@ API = "AWS::Serverless::Api"
 
 # Events that the local stack delivers itself; the emulator must not deliver them as well.
 OWN_EVENTS = ("SQS", "Schedule", "ScheduleV2")
+KNOWN_EVENTS = ("Api", *OWN_EVENTS)
 
 
 class TemplateError(ValueError):
@@ -204,6 +205,8 @@ class Template:
                 properties["CodeUri"] = {"Bucket": bucket, "Key": key}
                 events = properties.get("Events") or {}
                 for name, event in list(events.items()):
+                    if event["Type"] not in KNOWN_EVENTS:
+                        raise TemplateError(f"The local stack has no {event['Type']} events.")
                     if event["Type"] in OWN_EVENTS:
                         del events[name]
                     elif event["Type"] == "Api":

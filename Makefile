@@ -1,0 +1,26 @@
+# One line each; what takes more is in dev/*.py. PYTHON, PORT and the like can be set: make run PORT=8090
+PYTHON ?= $(shell sh dev/find_python.sh)
+export PORT ?= 8080
+
+.PHONY: help run reset sd-host test check
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
+
+run: .venv/.ready ## the whole service on http://127.0.0.1:$PORT, until Ctrl-C
+	@.venv/bin/python -m dev.run
+
+reset: .venv/.ready ## forget what `make run` has stored (for the same PORT)
+	@.venv/bin/python -m dev.run --reset
+
+sd-host: .venv/.ready ## a stand-in Stable Diffusion host alone, on PORT (7861)
+	@.venv/bin/python -m dev.sd_host --port $(if $(filter file,$(origin PORT)),7861,$(PORT))
+
+test: .venv/.ready ## all tests, with the coverage of the package
+	@.venv/bin/python -m pytest --cov --cov-report=term
+
+check: .venv/.ready ## format, lint, types, template
+	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy layers/robotchat/src functions dev && .venv/bin/cfn-lint template.yaml
+
+.venv/.ready: dev/requirements.txt layers/robotchat/pyproject.toml
+	@sh dev/set_up.sh "$(PYTHON)"

@@ -1,0 +1,388 @@
+"""``python -m dev.run``: the whole service on this machine, until Ctrl-C.
+
+Starts the embedded AWS, deploys the template into it, starts a stand-in SD host (unless SD_HOSTS
+is set), the Lambda host, the gateway and the poller; prints one line when everything serves. What
+it is told by the environment:
+
+PORT (8080)            where the API listens, on 127.0.0.1
+ROBOTCHAT_STATE        where state is kept; by default .robotchat, or .robotchat/PORT
+SD_HOSTS               Stable Diffusion hosts to use instead of the stand-in
+OPENAI_BASE_URL, OPENAI_API_KEY, OPENAI_MODEL    the language model, if any
+
+and, for tests and benchmarks:
+
+ROBOTCHAT_TEMPLATE     another template
+ROBOTCHAT_PARAMETERS   template parameters, as in "RetryBaseSeconds=0.1 WorkerConcurrency=20"
+ROBOTCHAT_FUNCTION_ENV more variables for the functions, in the same form
+ROBOTCHAT_SD_ARGS      options of the stand-in SD host
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import errno
+import fcntl
+import json
+import logging
+import os
+import secrets
+import shlex
+import shutil
+import signal
+import socket
+import sys
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import aiohttp
+
+from dev import ports
+from dev.aws import REGION, Deployment, Emulator, EmulatorError, deploy, store_openai_key
+from dev.gateway import Gateway
+from dev.lambda_host import LambdaHost, Layer
+from dev.poller import Poller
+from dev.processes import ChildError, Children
+from dev.template import Template, TemplateError
+
+ROOT = Path(__file__).resolve().parent.parent
+TENANT = "dev"
+SD_GRACE = 2.0
+
+logger = logging.getLogger("dev.run")
+
+
+class StartError(Exception):
+    """The stack cannot run; the message is one sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the environment asks for."""
+
+    port: int
+    state: Path
+    template: Path
+    sd_hosts: str
+    sd_args: tuple[str, ...]
+    parameters: Mapping[str, str]
+    function_environment: Mapping[str, str]
+    openai_base_url: str
+    openai_api_key: str
+    openai_model: str
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Options:
+        """Read the environment. Raises StartError."""
+        text = env.get("PORT") or "8080"
+        if not text.isdigit() or not 0 < int(text) < 65536:
+            raise StartError(f"PORT must be a number from 1 to 65535, not {text!r}.")
+        default = ROOT / ".robotchat" if text == "8080" else ROOT / ".robotchat" / text
+        return cls(
+            port=int(text),
+            state=Path(env.get("ROBOTCHAT_STATE") or default).resolve(),
+            template=Path(env.get("ROBOTCHAT_TEMPLATE") or ROOT / "template.yaml").resolve(),
+            sd_hosts=env.get("SD_HOSTS", "").strip(),
+            sd_args=tuple(shlex.split(env.get("ROBOTCHAT_SD_ARGS", ""))),
+            parameters=_pairs(env, "ROBOTCHAT_PARAMETERS"),
+            function_environment=_pairs(env, "ROBOTCHAT_FUNCTION_ENV"),
+            openai_base_url=env.get("OPENAI_BASE_URL", "").strip(),
+            openai_api_key=env.get("OPENAI_API_KEY", "").strip(),
+            openai_model=env.get("OPENAI_MODEL", "").strip(),
+        )
+
+    @property
+    def llm(self) -> str:
+        """The language model, in words."""
+        if self.openai_base_url or self.openai_api_key:
+            return f"LLM {self.openai_base_url or 'https://api.openai.com/v1'}"
+        return "no LLM (set OPENAI_BASE_URL, OPENAI_API_KEY): prompts are written by rules"
+
+
+def _pairs(env: Mapping[str, str], name: str) -> dict[str, str]:
+    pairs = [word.partition("=") for word in shlex.split(env.get(name, ""))]
+    if not all(separator for _, separator, _ in pairs):
+        raise StartError(f"{name} must be NAME=VALUE words.")
+    return {key: value for key, _, value in pairs}
+
+
+class State:
+    """The state folder: locked while a stack runs on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.logs = folder / "logs"
+        self.stack = folder / "stack.json"
+        self._lock: IO[str] | None = None
+
+    def lock(self) -> None:
+        """Take the folder. Raises StartError when another stack runs on it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.folder / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StartError(
+                f"A stack is running on {self.folder}: stop it first, or choose another PORT."
+            ) from None
+
+    def reset(self) -> None:
+        """Forget everything but the stacks on other ports, which have folders named by port."""
+        for path in self.folder.iterdir():
+            if path.is_dir() and not path.name.isdigit():
+                shutil.rmtree(path)
+            elif path.is_file():
+                path.unlink()
+
+    def secret(self, name: str, make: Callable[[], str]) -> str:
+        """A secret that is made once and then kept."""
+        file = self.folder / name
+        with suppress(FileNotFoundError):
+            return file.read_text().strip()
+        value = make()
+        file.touch(mode=0o600)
+        file.write_text(value + "\n")
+        return value
+
+    def publish(self, document: Mapping[str, Any]) -> None:
+        """Write stack.json, so that nobody ever reads a part of it."""
+        draft = self.stack.with_suffix(".tmp")
+        draft.touch(mode=0o600)
+        draft.write_text(json.dumps(document, indent=2) + "\n")
+        draft.replace(self.stack)
+
+
+@asynccontextmanager
+async def serving(options: Options, state: State) -> AsyncIterator[list[asyncio.Task[Any]]]:
+    """The running stack; yields tasks, of which none ends as long as all is well.
+
+    Raises StartError, ChildError, EmulatorError or TemplateError.
+    """
+    listener = _listener(options.port)
+    async with AsyncExitStack() as stack:
+        stack.callback(listener.close)
+        children = await stack.enter_async_context(Children())
+        watched: list[asyncio.Task[Any]] = []
+
+        def watch(name: str, end: Any) -> None:
+            watched.append(asyncio.create_task(end, name=name))
+
+        emulator = Emulator(state.folder / "aws", state.logs / "aws.log")
+        sd_hosts, child = await asyncio.gather(
+            _start_sd_host(options, state, children, watch), emulator.start(children)
+        )
+        watch(child.name, child.wait())
+        deployment, template = await asyncio.to_thread(_deploy, options, state, emulator, sd_hosts)
+
+        host = LambdaHost(
+            deployment.functions,
+            layer=Layer(template.layer() or ROOT / "layers" / "robotchat"),
+            children=children,
+            log_dir=state.logs,
+            environment={
+                "AWS_ENDPOINT_URL": emulator.url,
+                "ROBOTCHAT_LOCAL": "1",
+                **options.function_environment,
+            },
+        )
+        stack.push_async_callback(host.close)
+        poller = Poller(host, endpoint=emulator.url, region=REGION)
+        stack.push_async_callback(poller.close)
+        gateway = Gateway(template.api(), host, region=REGION)
+        stack.push_async_callback(gateway.close)
+
+        watched += poller.start(template.queue_sources(), deployment.physical, template.schedules())
+        try:
+            await gateway.start(listener)
+        except OSError as error:
+            raise StartError(_port_taken(options.port)) from error
+        document = _describe(options, state, emulator, deployment, template, sd_hosts)
+        await _check_health(document["api_url"])
+        state.publish(document)
+        stack.callback(state.stack.unlink, missing_ok=True)
+        print(
+            f"robotchat is ready: {document['api_url']}  key {document['api_key']}  {options.llm}",
+            flush=True,
+        )
+        try:
+            yield watched
+        finally:
+            for task in watched:
+                task.cancel()
+
+
+def _listener(port: int) -> socket.socket:
+    try:
+        return ports.bind(port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(_port_taken(port)) from error
+        raise StartError(f"Port {port} cannot be used: {error.strerror}.") from error
+
+
+def _port_taken(port: int) -> str:
+    return (
+        f"Port {port} is in use: stop what uses it, or choose another, as in `make run PORT=8090`."
+    )
+
+
+async def _start_sd_host(
+    options: Options, state: State, children: Children, watch: Callable[[str, Any], None]
+) -> str:
+    """The SD hosts: those that are set, or else a stand-in, which is started."""
+    if options.sd_hosts:
+        return options.sd_hosts
+    port = ports.remembered_port(state.folder / "sd_host.port")
+    environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    child = await children.start(
+        "the stand-in SD host",
+        [sys.executable, "-m", "dev.sd_host", "--port", str(port), *options.sd_args],
+        env=environment,
+        cwd=ROOT,
+        log=state.logs / "sd_host.log",
+        grace=SD_GRACE,
+    )
+    await child.wait_until_listening(port)
+    watch(child.name, child.wait())
+    return f"http://127.0.0.1:{port}"
+
+
+def _deploy(
+    options: Options, state: State, emulator: Emulator, sd_hosts: str
+) -> tuple[Deployment, Template]:
+    """Deploy the template with the parameters of this run, and see to the dev key."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from robotchat.aws.keys import ensure_key
+    from robotchat.aws.stores import DynamoRecords
+
+    try:
+        parameters = {"SdHosts": sd_hosts, "OpenaiBaseUrl": options.openai_base_url}
+        if options.openai_model:
+            parameters["OpenaiModel"] = options.openai_model
+        if options.openai_api_key:
+            parameters["OpenaiSecretArn"] = store_openai_key(emulator, options.openai_api_key)
+        template = Template(options.template, {**parameters, **options.parameters})
+        deployment = deploy(emulator, template)
+        if "Table" in deployment.physical:
+            records = DynamoRecords(emulator.client("dynamodb"), deployment.physical["Table"])
+            ensure_key(records, _key(state), TENANT, name="make run")
+    except (BotoCoreError, ClientError) as error:
+        raise EmulatorError(f"The embedded AWS failed: {error}") from error
+    return deployment, template
+
+
+def _key(state: State) -> str:
+    return state.secret("key", lambda: f"rk_{secrets.token_urlsafe(32)}")
+
+
+def _describe(
+    options: Options,
+    state: State,
+    emulator: Emulator,
+    deployment: Deployment,
+    template: Template,
+    sd_hosts: str,
+) -> dict[str, Any]:
+    """What stack.json says. The event bus is the account's default one if there is no other."""
+    buses = [name for name, _ in template.resources("AWS::Events::EventBus")]
+    physical = deployment.physical
+    return {
+        "api_url": f"http://127.0.0.1:{options.port}",
+        "api_key": _key(state),
+        "tenant": TENANT,
+        "webhook_secret": state.secret(
+            "webhook_secret", lambda: "whsec_" + b64encode(secrets.token_bytes(24)).decode()
+        ),
+        "aws_endpoint_url": emulator.url,
+        "region": REGION,
+        "queue_url": physical.get("Jobs"),
+        "dead_letter_queue_url": physical.get("DeadLetters"),
+        "bucket": physical.get("Bucket"),
+        "table": physical.get("Table"),
+        "event_bus": physical[buses[0]] if buses else "default",
+        "sd_hosts": sd_hosts.replace(",", " ").split(),
+    }
+
+
+async def _check_health(api_url: str) -> None:
+    """Call GET /health once, which also warms it up; say so if it is not well."""
+    async with aiohttp.ClientSession() as session, session.get(f"{api_url}/health") as response:
+        if response.status != 200:
+            logger.error("GET /health answers %d: %s", response.status, await response.text())
+
+
+async def run(options: Options, state: State) -> int:
+    """Serve until a signal or until a part dies; returns the exit status."""
+    stop = asyncio.get_running_loop().create_future()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, _set, stop)
+    serve = asyncio.create_task(_serve(options, state))
+    await asyncio.wait({serve, stop}, return_when=asyncio.FIRST_COMPLETED)
+    serve.cancel()
+    try:
+        dead = await serve
+    except asyncio.CancelledError:
+        return 0
+    print(f"robotchat: {dead}. Everything is stopped.", file=sys.stderr)
+    return 1
+
+
+def _set(stop: asyncio.Future[None]) -> None:
+    if not stop.done():
+        stop.set_result(None)
+
+
+async def _serve(options: Options, state: State) -> str:
+    """Serve until a part dies; says which."""
+    async with serving(options, state) as watched:
+        done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+        part = done.pop()
+        failure = part.exception()
+        if failure is not None:
+            logger.error("%s failed", part.get_name(), exc_info=failure)
+            return f"{part.get_name()} failed ({failure!r}); see {state.logs}"
+        return f"{part.get_name()} ended (status {part.result()}); see {state.logs}"
+
+
+def _set_up_logging(state: State) -> None:
+    """Everything to logs/stack.log, errors also to the terminal."""
+    state.logs.mkdir(parents=True, exist_ok=True)
+    file = logging.FileHandler(state.logs / "stack.log")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    terminal = logging.StreamHandler()
+    terminal.setLevel(logging.ERROR)
+    terminal.setFormatter(logging.Formatter("robotchat: %(message)s"))
+    for name in ("dev", "aiohttp", "asyncio"):
+        logging.getLogger(name).setLevel(logging.INFO)
+        for handler in (file, terminal):
+            logging.getLogger(name).addHandler(handler)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m dev.run", description="Run the whole service on this machine."
+    )
+    parser.add_argument("--reset", action="store_true", help="clear the state and end")
+    given = parser.parse_args()
+    try:
+        options = Options.from_env(os.environ)
+        state = State(options.state)
+        state.lock()
+        if given.reset:
+            state.reset()
+            return 0
+        state.stack.unlink(missing_ok=True)
+        _set_up_logging(state)
+        return asyncio.run(run(options, state))
+    except (StartError, ChildError, EmulatorError, TemplateError) as error:
+        print(f"robotchat: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
