@@ -203,15 +203,9 @@ class ArtBot:
         )
         if request.checkpoint is None and config.checkpoint is not None:
             request = request.with_checkpoint(config.checkpoint)
+        request = self.check(request)
         model = self._model(request.checkpoint) if request.checkpoint else None
         samplers = self._samplers(request)
-        request = check(
-            request if model is None else request.with_checkpoint(model.alias),
-            samplers=samplers,
-            schedulers=self._schedulers(request),
-            allowed_options=config.allowed_options,
-            allowed_scripts=config.allowed_scripts,
-        )
         capabilities = self.driver.capabilities()
         answer = send(request.body(task_id=task_id), timeout=timeout or config.timeout)
         return verify(
@@ -220,6 +214,21 @@ class ArtBot:
             checkpoint=model,
             samplers=samplers,
             rounds_up_to=capabilities.rounds_up_to,
+        )
+
+    def check(self, request: D) -> D:
+        """The request with this host's own names in it, before anything is asked of the GPU.
+
+        Raises UnknownCheckpoint, UnknownSampler, UnknownScript, ForbiddenOption and
+        InvalidRequest; UpstreamError when the host does not tell what it has.
+        """
+        model = self._model(request.checkpoint) if request.checkpoint else None
+        return check(
+            request if model is None else request.with_checkpoint(model.alias),
+            samplers=self._samplers(request),
+            schedulers=self._schedulers(request),
+            allowed_options=self._config.allowed_options,
+            allowed_scripts=self._config.allowed_scripts,
         )
 
     def _model(self, wanted: str) -> Model:

@@ -130,7 +130,7 @@ class Heartbeat:
         elapsed = time.monotonic() - since
         estimated = False
         try:
-            seen = lease.host.driver.progress()
+            seen = lease.host.bot.progress()
         except UpstreamError:
             seen = None
         if seen is not None and not seen.idle:
@@ -165,6 +165,6 @@ class Heartbeat:
             if self._lease is None:
                 return
             try:
-                self._lease.host.driver.interrupt()
+                self._lease.host.bot.interrupt()
             except UpstreamError as error:
                 logger.info("the host could not be interrupted: %s", error.code)

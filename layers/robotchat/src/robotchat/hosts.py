@@ -14,17 +14,24 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
-from robotchat.art import ArtDriver
 
+from robotchat.art import ArtBot, DrawRequest
 from robotchat.clock import Clock
-from robotchat.errors import Misconfigured, UpstreamBusy, UpstreamError
+from robotchat.errors import (
+    InvalidRequest,
+    Misconfigured,
+    RobotchatError,
+    UpstreamBusy,
+    UpstreamError,
+)
 from robotchat.jobs import new_id
 from robotchat.records import Put, Record, Records, Stale
 
@@ -43,10 +50,10 @@ CLEARING_TIMEOUT = 30.0
 
 @dataclass(frozen=True)
 class Host:
-    """An SD host: a name that may be shown, and how to speak to it."""
+    """An SD host: a name that may be shown, and who draws on it."""
 
     name: str
-    driver: ArtDriver
+    bot: ArtBot
 
 
 def host_name(url: str) -> str:
@@ -79,7 +86,7 @@ class HostState(BaseModel):
         """The same with these changes."""
         return self.model_copy(update=changes)
 
-    def state(self, now: datetime) -> str:
+    def state(self, now: datetime) -> Literal["free", "busy", "cooling_down"]:
         """``busy``, ``cooling_down`` or ``free``."""
         if self.held(now):
             return "busy"
@@ -188,6 +195,30 @@ class HostPool:
         """What is known of every host."""
         return [self._read(host.name) for host in self.hosts]
 
+    def able(self, request: DrawRequest) -> list[str] | None:
+        """The hosts that have what the request names; None when none of them can be asked.
+
+        Raises what the hosts find wrong with the request when all that answer refuse it:
+        UnknownCheckpoint, UnknownSampler and the like.
+        """
+        if not self.hosts:
+            raise Misconfigured("No SD host is configured: set SD_HOSTS.")
+
+        def ask(host: Host) -> RobotchatError | None:
+            try:
+                host.bot.check(request)
+            except RobotchatError as error:
+                return error
+            return None
+
+        with ThreadPoolExecutor(max_workers=min(len(self.hosts), 8)) as threads:
+            answers = dict(zip(self.hosts, threads.map(ask, self.hosts), strict=True))
+        able = [host.name for host, error in answers.items() if error is None]
+        refusals = [error for error in answers.values() if isinstance(error, InvalidRequest)]
+        if not able and refusals:
+            raise refusals[0]
+        return able or None
+
     @contextmanager
     def lease(
         self,
@@ -281,7 +312,7 @@ class HostPool:
 
     def _clear(self, lease: Lease) -> None:
         """Stop what a dead holder left running, before the host is used for anything else."""
-        driver = lease.host.driver
+        driver = lease.host.bot.driver
         deadline = self.clock.now() + timedelta(seconds=CLEARING_TIMEOUT)
         while (progress := driver.progress()) is not None and not progress.idle:
             if self.clock.now() >= deadline:

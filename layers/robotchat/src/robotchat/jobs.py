@@ -161,8 +161,8 @@ class Job(_Model):
     images: list[JobImage] = Field(default_factory=list)
     extra_images: list[JobImage] = Field(default_factory=list)
     unverified: list[str] = Field(default_factory=list)
-    info: str | None = None
-    """The SD host's info text, for answers in A1111's shape."""
+    info: dict[str, Any] | None = None
+    """The SD host's own account, for answers in A1111's shape."""
 
     created_at: datetime
     started_at: datetime | None = None

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
 
-from robotchat.art import ArtBot, ArtDriver, Drawing, Image2ImageRequest, Picture, Text2ImageRequest
-
 from robotchat import inputs
+from robotchat.art import ArtBot, ArtDriver, Drawing, Image2ImageRequest, Picture, Text2ImageRequest
 from robotchat.clock import Clock, SystemClock
 from robotchat.conversation import (
     ChatEditRequest,
@@ -109,6 +108,8 @@ class Robot:
         settings: Settings | None = None,
         clock: Clock | None = None,
     ) -> None:
+        self._fresh: tuple[str, Drawing] | None = None
+        """What was drawn last, so that the caller who waited for it need not load it again."""
         self.settings = settings or Settings()
         self.clock = clock or SystemClock()
         self.records = records or MemoryRecords()
@@ -124,7 +125,7 @@ class Robot:
                 for number, driver in enumerate(drivers)
             }
         self.hosts = HostPool(
-            [Host(name, driver) for name, driver in art.items()],
+            [Host(name, ArtBot(driver)) for name, driver in art.items()],
             self.records,
             self.clock,
             ttl=self.settings.lease_ttl,
@@ -173,6 +174,7 @@ class Robot:
         editing = isinstance(request, ChatEditRequest)
         kind = JobKind.CHAT_IMAGE2IMAGE if editing else JobKind.CHAT_TEXT2IMAGE
         settings = inputs.check_settings(request.settings, editing=editing)
+        self.hosts.able(Text2ImageRequest.model_validate({**settings, "prompt": ""}))
         job = self._new_job(
             kind,
             tenant,
@@ -279,6 +281,7 @@ class Robot:
         idempotency_key: str | None,
         shift: Shift | None,
     ) -> Job:
+        self.hosts.able(request)
         body = request.body()
         job = self._new_job(
             kind,
@@ -451,6 +454,7 @@ class Robot:
         patience = min(self.settings.host_patience, max(shift.time_left() - 60.0, 0.0))
         with self.hosts.lease(
             checkpoint=plan.request.checkpoint,
+            among=self.hosts.able(plan.request),
             avoid=job.avoid_hosts,
             work=plan.request.work,
             patience=patience,
@@ -460,7 +464,7 @@ class Robot:
             heart.holds(lease, work=plan.request.work)
             drawing_started = time.monotonic()
             try:
-                drawing = self._draw(lease.host.driver, plan.request, shift)
+                drawing = self._draw(lease.host.bot, plan.request, shift)
             finally:
                 heart.lets_go()
             heart.raise_if_canceled()
@@ -470,6 +474,7 @@ class Robot:
         storing = time.monotonic()
         images = self._store(job, drawing.pictures, "")
         extra = self._store(job, drawing.extra_pictures, "extra-")
+        self._fresh = (job.id, drawing)
         return {
             **plan.notes,
             "effective": plan.reference,
@@ -478,7 +483,7 @@ class Robot:
             "images": images,
             "extra_images": extra,
             "unverified": list(drawing.unverified),
-            "info": drawing.info_text,
+            "info": drawing.info,
             "picture": images[0].key if images else plan.notes.get("picture"),
             "timings": _add(
                 job.timings,
@@ -490,10 +495,9 @@ class Robot:
         }
 
     def _draw(
-        self, driver: ArtDriver, request: Text2ImageRequest | Image2ImageRequest, shift: Shift
+        self, bot: ArtBot, request: Text2ImageRequest | Image2ImageRequest, shift: Shift
     ) -> Drawing:
         timeout = max(min(self.settings.run_timeout, shift.time_left() - 20.0), 1.0)
-        bot = ArtBot(driver)
         if isinstance(request, Image2ImageRequest):
             return bot.image2image(request, timeout=timeout)
         return bot.text2image(request, timeout=timeout)
@@ -566,6 +570,29 @@ class Robot:
             fold, _ = self.writer.write(state, turn.message or "", editing=False)
             state = PromptState(prompt=fold.prompt, negative_prompt=fold.negative_prompt)
         return state, before or nearest
+
+    def drawing(self, job: Job) -> Drawing:
+        """The pictures of a finished job, with all that the host said of them."""
+        if self._fresh is not None and self._fresh[0] == job.id:
+            return self._fresh[1]
+        return Drawing(
+            pictures=[self._load(image) for image in job.images],
+            extra_pictures=[self._load(image) for image in job.extra_images],
+            parameters={},
+            info=job.info or {},
+            checkpoint=job.checkpoint,
+            unverified=job.unverified,
+        )
+
+    def _load(self, image: JobImage) -> Picture:
+        return Picture(
+            data=self.images.get(image.key),
+            content_type=image.content_type,
+            width=image.width,
+            height=image.height,
+            seed=image.seed,
+            infotext=image.infotext or "",
+        )
 
     def _store(self, job: Job, pictures: Sequence[Picture], prefix: str) -> list[JobImage]:
         """Store pictures under names that a repeated attempt would use again."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from robotchat.art import DrawRequest, to_a1111
 from robotchat.aws.api import Response
-from robotchat.aws.wiring import images, settings, viewer
-from robotchat.clock import SystemClock
+from robotchat.aws.wiring import images, robot, settings, viewer
+from robotchat.clock import SystemClock, rfc3339
 from robotchat.inputs import upload_key
 from robotchat.jobs import Job, new_id
+from robotchat.robot import Shift
 from robotchat.views import JobView, Upload, UploadRequest
 
 POLL_AFTER = 1
@@ -21,6 +25,22 @@ def accepted(job: Job) -> Response[JobView]:
         body=viewer().job(job),
         headers={"Location": f"/v1/jobs/{job.id}", "Retry-After": str(POLL_AFTER)},
     )
+
+
+def drawn(job: Job, request: DrawRequest) -> dict[str, Any]:
+    """A finished job as the web UI's API answers it, with our fields beside."""
+    view = viewer().job(job)
+    return {
+        **to_a1111(request, robot().drawing(job)),
+        "job_id": job.id,
+        "image_urls": [image.url for image in [*view.images, *view.extra_images]],
+        "expires_at": rfc3339(job.expires_at),
+    }
+
+
+def shift(context: Any) -> Shift:
+    """The circumstances of a request whose caller waits: this function's time limit."""
+    return Shift(time_left=lambda: context.get_remaining_time_in_millis() / 1000)
 
 
 def new_upload(request: UploadRequest, tenant: str) -> Upload:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from robotchat.drivers.webui import WebUI
 
 
+OPENAI = "https://api.openai.com/v1"
+"""The API that an API key without a base URL is for."""
+
+
 @cache
 def settings() -> Settings:
     """The settings of this function's environment."""
@@ -30,8 +34,10 @@ def client(service: str) -> Any:
     import boto3
     from botocore.config import Config
 
+    make: Any = boto3.client  # its stubs know every service by name, and this is any of them
+    # Links that cannot be tampered with need the fourth version of signatures.
     config = Config(retries={"mode": "standard", "max_attempts": 5}, signature_version="s3v4")
-    return boto3.client(service, config=config if service == "s3" else None)
+    return make(service, config=config if service == "s3" else None)
 
 
 @cache
@@ -81,7 +87,8 @@ class _LazyChat:
     """The LLM, built when a prompt is written: most functions never write one."""
 
     def chat_completion(self, body: Any, *, timeout: float | None = None) -> dict[str, Any]:
-        return chat().chat_completion(body, timeout=timeout)
+        answer: dict[str, Any] = chat().chat_completion(body, timeout=timeout)
+        return answer
 
 
 @cache
@@ -93,7 +100,7 @@ def chat() -> Any:
         )
     from robotchat.drivers.openai import OpenAIChat
 
-    return OpenAIChat(settings().openai_base_url, _openai_key())
+    return OpenAIChat(settings().openai_base_url or OPENAI, _openai_key())
 
 
 def _openai_key() -> str | None:

@@ -1,0 +1,68 @@
+"""How the service is, for monitors and for people."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from robotchat.aws.wiring import client, robot, settings
+
+
+class HostHealth(BaseModel):
+    """An SD host, as its lease tells; no request goes to the host."""
+
+    name: str = Field(description="A name for the host, not its address.")
+    state: Literal["free", "busy", "cooling_down"]
+    checkpoint: str | None = Field(description="What it had loaded when it was last used.")
+    failures: int = Field(description="Failures in a row.")
+
+
+class Queue(BaseModel):
+    """The queue of jobs; the numbers are SQS's estimates."""
+
+    waiting: int
+    delayed: int = Field(description="Backing off.")
+    in_work: int
+
+
+class Health(BaseModel):
+    """The service as a whole: ``ok`` when a host could be used now, else ``degraded``."""
+
+    status: Literal["ok", "degraded"]
+    hosts: list[HostHealth]
+    queue: Queue
+    language_model: bool = Field(description="Whether one is configured, to write prompts.")
+
+
+def health() -> Health:
+    """Read the leases and the queue."""
+    now = robot().clock.now()
+    hosts = [
+        HostHealth(
+            name=host.name,
+            state=host.state(now),
+            checkpoint=host.checkpoint,
+            failures=host.failures,
+        )
+        for host in robot().hosts.states()
+    ]
+    counts = client("sqs").get_queue_attributes(
+        QueueUrl=settings().jobs_queue_url,
+        AttributeNames=[
+            "ApproximateNumberOfMessages",
+            "ApproximateNumberOfMessagesDelayed",
+            "ApproximateNumberOfMessagesNotVisible",
+        ],
+    )["Attributes"]
+    usable = any(host.state != "cooling_down" for host in hosts)
+    return Health(
+        status="ok" if usable else "degraded",
+        hosts=hosts,
+        queue=Queue(
+            waiting=int(counts["ApproximateNumberOfMessages"]),
+            delayed=int(counts["ApproximateNumberOfMessagesDelayed"]),
+            in_work=int(counts["ApproximateNumberOfMessagesNotVisible"]),
+        ),
+        language_model=settings().has_llm,
+    )

@@ -1,0 +1,164 @@
+"""What every document store must do: the same cases run over memory and over DynamoDB."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from robotchat.errors import InvalidRequest
+from robotchat.records import Add, LimitReached, Put, Record, Records, Remove, Stale, every
+
+
+class RecordsCases:
+    """Inherit it and give the fixture ``records`` a store that is empty for each test."""
+
+    @pytest.fixture
+    def records(self) -> Records:
+        raise NotImplementedError
+
+    def test_a_record_comes_back_as_it_was_written(self, records: Records) -> None:
+        data = {"text": "海滩 ☀", "number": 1.5, "nested": {"list": [1, None, True]}}
+        records.commit(Put(Record("a", "b", data, labels={"x": "y"}, expires_at=4e9)))
+        assert records.get("a", "b") == Record(
+            "a", "b", data, version=1, labels={"x": "y"}, expires_at=4e9
+        )
+
+    def test_what_was_never_written_is_none(self, records: Records) -> None:
+        assert records.get("a", "b") is None
+
+    def test_a_record_is_made_once(self, records: Records) -> None:
+        records.commit(Put(Record("a", "b", {"n": 1})))
+        with pytest.raises(Stale):
+            records.commit(Put(Record("a", "b", {"n": 2})))
+        assert _data(records, "a", "b") == {"n": 1}
+
+    def test_only_the_first_of_two_writers_wins(self, records: Records) -> None:
+        records.commit(Put(Record("a", "b", {"n": 1})))
+        mine, theirs = records.get("a", "b"), records.get("a", "b")
+        assert mine
+        assert theirs
+        records.commit(Put(replace(mine, data={"n": 2})))
+        with pytest.raises(Stale):
+            records.commit(Put(replace(theirs, data={"n": 3})))
+        assert _data(records, "a", "b") == {"n": 2}
+
+    def test_a_commit_does_all_or_nothing(self, records: Records) -> None:
+        records.commit(Put(Record("a", "old", {"n": 1})))
+        with pytest.raises(Stale):
+            records.commit(Put(Record("a", "new", {})), Put(Record("a", "old", {"n": 2})))
+        assert records.get("a", "new") is None
+        assert _data(records, "a", "old") == {"n": 1}
+
+    def test_a_removed_record_is_gone_and_cannot_be_removed_again(self, records: Records) -> None:
+        records.commit(Put(Record("a", "b", {})))
+        found = records.get("a", "b")
+        assert found
+        records.commit(Remove(found))
+        assert records.get("a", "b") is None
+        with pytest.raises(Stale):
+            records.commit(Remove(found))
+
+    def test_counters_add_up_to_their_limit_and_not_beyond(self, records: Records) -> None:
+        for _ in range(3):
+            records.commit(Add("c", "n", {"active": 1, "total": 2}, {"active": 3}))
+        with pytest.raises(LimitReached) as refused:
+            records.commit(Add("c", "n", {"active": 1, "total": 2}, {"active": 3}))
+        assert refused.value.counter == "active"
+        assert _data(records, "c", "n") == {"active": 3, "total": 6}
+        records.commit(Add("c", "n", {"active": -1}))
+        assert _data(records, "c", "n") == {"active": 2, "total": 6}
+
+    def test_a_first_amount_above_the_limit_is_refused(self, records: Records) -> None:
+        with pytest.raises(LimitReached):
+            records.commit(Add("c", "n", {"active": 5}, {"active": 3}))
+        assert records.get("c", "n") is None
+
+    def test_a_refused_counter_undoes_the_whole_commit(self, records: Records) -> None:
+        records.commit(Add("c", "n", {"active": 1}, {"active": 1}))
+        with pytest.raises(LimitReached):
+            records.commit(Put(Record("a", "b", {})), Add("c", "n", {"active": 1}, {"active": 1}))
+        assert records.get("a", "b") is None
+
+    def test_counting_at_the_same_time_loses_nothing(self, records: Records) -> None:
+        refused: list[LimitReached] = []
+
+        def count() -> None:
+            for _ in range(5):
+                try:
+                    records.commit(Add("c", "n", {"active": 1}, {"active": 12}))
+                except LimitReached as error:
+                    refused.append(error)
+
+        threads = [threading.Thread(target=count) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert _data(records, "c", "n") == {"active": 12}
+        assert len(refused) == 8
+
+    def test_an_index_gives_records_in_order_page_by_page(self, records: Records) -> None:
+        for number in range(5):
+            records.commit(Put(Record(f"r{number}", "x", {"n": number}, owner=("t", f"{number}"))))
+        records.commit(Put(Record("other", "x", {"n": 9}, owner=("u", "0"))))
+        first = records.query("owner", "t", limit=2)
+        assert [r.data["n"] for r in first.records] == [0, 1]
+        second = records.query("owner", "t", limit=3, cursor=first.cursor)
+        assert [r.data["n"] for r in second.records] == [2, 3, 4]
+        assert second.cursor is None
+        assert [r.data["n"] for r in every(records, "owner", "t")] == [0, 1, 2, 3, 4]
+
+    def test_an_index_gives_records_backwards(self, records: Records) -> None:
+        for number in range(3):
+            records.commit(Put(Record(f"r{number}", "x", {"n": number}, owner=("t", f"{number}"))))
+        first = records.query("owner", "t", limit=2, descending=True)
+        assert [r.data["n"] for r in first.records] == [2, 1]
+        second = records.query("owner", "t", limit=2, descending=True, cursor=first.cursor)
+        assert [r.data["n"] for r in second.records] == [0]
+
+    def test_a_query_can_be_narrowed_by_labels_and_sort_key(self, records: Records) -> None:
+        for number in range(6):
+            labels = {"parity": "even" if number % 2 == 0 else "odd"}
+            record = Record(f"r{number}", "x", {"n": number}, due=("d", f"{number}"), labels=labels)
+            records.commit(Put(record))
+        page = records.query("due", "d", after="1", up_to="4")
+        assert [r.data["n"] for r in page.records] == [2, 3, 4]
+        page = records.query("due", "d", up_to="4")
+        assert [r.data["n"] for r in page.records] == [0, 1, 2, 3, 4]
+
+    def test_labels_narrow_a_query_however_few_match(self, records: Records) -> None:
+        for number in range(6):
+            labels = {"kind": "rare" if number == 5 else "usual"}
+            record = Record(
+                f"r{number}", "x", {"n": number}, owner=("t", f"{number}"), labels=labels
+            )
+            records.commit(Put(record))
+        page = records.query("owner", "t", labels={"kind": "rare"}, limit=1)
+        assert [r.data["n"] for r in page.records] == [5]
+
+    def test_a_record_leaves_an_index_when_it_is_written_without_it(self, records: Records) -> None:
+        records.commit(Put(Record("a", "b", {}, due=("d", "1"))))
+        found = records.get("a", "b")
+        assert found
+        records.commit(Put(replace(found, due=None)))
+        assert records.query("due", "d").records == []
+
+    @pytest.mark.parametrize("cursor", ["!", "e30", "eyJwIjoidSJ9", "x" * 50, "é"])
+    def test_a_made_up_cursor_is_refused(self, records: Records, cursor: str) -> None:
+        with pytest.raises(InvalidRequest):
+            records.query("owner", "t", cursor=cursor)
+
+    def test_a_cursor_of_another_partition_is_refused(self, records: Records) -> None:
+        for number in range(3):
+            records.commit(Put(Record(f"r{number}", "x", {}, owner=("u", f"{number}"))))
+        cursor = records.query("owner", "u", limit=1).cursor
+        assert cursor
+        with pytest.raises(InvalidRequest):
+            records.query("owner", "t", cursor=cursor)
+
+
+def _data(records: Records, pk: str, sk: str) -> object:
+    found = records.get(pk, sk)
+    return found.data if found else None

@@ -1,0 +1,247 @@
+"""The state machine of jobs: what follows from what, and what never does."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from robotchat import jobs
+from robotchat.clock import rfc3339
+from robotchat.errors import (
+    IdempotencyKeyReused,
+    JobIsFinal,
+    JobNotRetryable,
+    NotFound,
+    UpstreamRejected,
+    UpstreamUnavailable,
+)
+from robotchat.jobs import Job, JobKind, Jobs, JobStatus, NotYet, StillRunning, Superseded
+from robotchat.records import MemoryRecords
+from tests.cases.clock import FakeClock
+
+CLOCK = FakeClock()
+NOW = CLOCK.now()
+SECOND = timedelta(seconds=1)
+
+
+def new_job(**fields: object) -> Job:
+    values = {
+        "id": "job_a",
+        "kind": JobKind.TEXT2IMAGE,
+        "tenant": "t",
+        "created_at": NOW,
+        "expires_at": NOW + timedelta(days=7),
+        "max_attempts": 3,
+        **fields,
+    }
+    return Job.model_validate(values)
+
+
+def running() -> Job:
+    return jobs.claim(new_job(), NOW + SECOND)
+
+
+def test_a_queued_job_is_claimed_with_the_first_attempt() -> None:
+    job = running()
+    assert (job.status, job.attempt, job.started_at) == (JobStatus.RUNNING, 1, NOW + SECOND)
+    assert job.timings.queued == 1.0
+
+
+def test_a_running_job_is_not_claimed_while_its_worker_lives() -> None:
+    with pytest.raises(StillRunning) as refused:
+        jobs.claim(running(), NOW + 11 * SECOND)
+    assert refused.value.seconds == 50
+
+
+def test_a_running_job_whose_worker_is_silent_is_claimed_again() -> None:
+    again = jobs.claim(running(), NOW + 62 * SECOND)
+    assert again.attempt == 2
+    assert again.started_at == NOW + SECOND
+
+
+def test_the_attempt_that_lost_its_job_can_write_nothing_more() -> None:
+    again = jobs.claim(running(), NOW + 62 * SECOND)
+    for write in (
+        lambda: jobs.update(again, 1, NOW),
+        lambda: jobs.succeed(again, 1, NOW),
+        lambda: jobs.fail(again, 1, NOW, UpstreamUnavailable("x"), backoff=SECOND),
+        lambda: jobs.give_back(again, 1, NOW, "waiting_for_host"),
+        lambda: jobs.canceled(again, 1, NOW),
+    ):
+        with pytest.raises(Superseded):
+            write()
+
+
+def test_a_job_all_of_whose_workers_died_fails_in_the_end() -> None:
+    job = running()
+    for number in (1, 2, 3):
+        job = jobs.claim(job, NOW + number * 100 * SECOND)
+    assert job.status is JobStatus.FAILED
+    assert job.error
+    assert (job.error.code, job.error.retryable) == ("worker_lost", True)
+
+
+def test_a_transient_failure_queues_the_job_again_after_a_pause() -> None:
+    job = jobs.fail(running(), 1, NOW, UpstreamUnavailable("away"), backoff=4 * SECOND)
+    assert (job.status, job.reason, job.not_before) == (
+        JobStatus.QUEUED,
+        "backing_off",
+        NOW + 4 * SECOND,
+    )
+    with pytest.raises(NotYet) as early:
+        jobs.claim(job, NOW + SECOND)
+    assert early.value.seconds == 3
+    assert jobs.claim(job, NOW + 4 * SECOND).attempt == 2
+
+
+def test_the_pause_is_no_shorter_than_the_upstream_asks_for() -> None:
+    error = UpstreamUnavailable("away", retry_after=30)
+    assert jobs.fail(running(), 1, NOW, error, backoff=SECOND).not_before == NOW + 30 * SECOND
+
+
+def test_a_permanent_failure_is_final_at_once() -> None:
+    job = jobs.fail(running(), 1, NOW, UpstreamRejected("no such thing"), backoff=SECOND)
+    assert job.status is JobStatus.FAILED
+    assert job.error
+    assert job.error.code == "upstream_rejected"
+
+
+def test_the_last_attempt_that_fails_is_final() -> None:
+    job = running().model_copy(update={"attempt": 3})
+    job = jobs.fail(job, 3, NOW, UpstreamUnavailable("away"), backoff=SECOND)
+    assert job.status is JobStatus.FAILED
+
+
+def test_giving_a_job_back_does_not_cost_an_attempt() -> None:
+    job = jobs.give_back(running(), 1, NOW, "waiting_for_host")
+    assert (job.status, job.attempt, job.reason) == (JobStatus.QUEUED, 0, "waiting_for_host")
+
+
+def test_retention_counts_from_the_end_of_the_work() -> None:
+    end = NOW + timedelta(days=1)
+    assert jobs.succeed(running(), 1, end).expires_at == end + timedelta(days=7)
+
+
+def test_a_queued_job_is_canceled_at_once_and_a_running_one_by_its_worker() -> None:
+    assert jobs.cancel(new_job(), NOW).status is JobStatus.CANCELED
+    asked = jobs.cancel(running(), NOW)
+    assert (asked.status, asked.cancel_requested) == (JobStatus.RUNNING, True)
+    assert jobs.canceled(asked, 1, NOW).status is JobStatus.CANCELED
+
+
+def test_a_cancel_that_comes_too_late_does_not_take_the_pictures_away() -> None:
+    asked = jobs.cancel(running(), NOW)
+    assert jobs.succeed(asked, 1, NOW).status is JobStatus.SUCCEEDED
+
+
+def test_a_failure_after_a_cancel_is_a_cancel() -> None:
+    asked = jobs.cancel(running(), NOW)
+    failed = jobs.fail(asked, 1, NOW, UpstreamUnavailable("x"), backoff=SECOND)
+    assert failed.status is JobStatus.CANCELED
+
+
+def test_a_job_that_was_not_begun_in_its_lifetime_expires() -> None:
+    job = jobs.claim(new_job(), NOW + timedelta(days=8))
+    assert job.status is JobStatus.EXPIRED
+    assert job.error
+    assert job.error.code == "job_expired"
+
+
+@pytest.mark.parametrize("status", [s for s in JobStatus if s.final])
+def test_a_final_state_never_changes(status: JobStatus) -> None:
+    job = new_job(status=status)
+    for refused in (
+        lambda: jobs.claim(job, NOW),
+        lambda: jobs.cancel(job, NOW),
+        lambda: jobs.expire(job, NOW),
+    ):
+        with pytest.raises(JobIsFinal):
+            refused()
+    for late in (lambda: jobs.succeed(job, 0, NOW), lambda: jobs.update(job, 0, NOW)):
+        with pytest.raises(Superseded):
+            late()
+
+
+def test_only_failed_and_expired_jobs_can_be_retried() -> None:
+    week = timedelta(days=7)
+    failed = jobs.fail(running(), 1, NOW, UpstreamRejected("x"), backoff=SECOND)
+    again = jobs.retry(failed, NOW, retention=week)
+    assert (again.status, again.attempt, again.error) == (JobStatus.QUEUED, 0, None)
+    for job in (new_job(), running(), new_job(status=JobStatus.SUCCEEDED)):
+        with pytest.raises(JobNotRetryable):
+            jobs.retry(job, NOW, retention=week)
+
+
+def test_the_same_key_gives_the_same_job() -> None:
+    store = Jobs(MemoryRecords(), FakeClock())
+    job = new_job(id=jobs.id_for_key("job", "t", "key"), fingerprint="f")
+    first = store.add(job)
+    assert store.add(job) == first
+
+
+def test_the_same_key_for_another_request_is_refused() -> None:
+    store = Jobs(MemoryRecords(), FakeClock())
+    store.add(new_job(fingerprint="f"))
+    with pytest.raises(IdempotencyKeyReused):
+        store.add(new_job(fingerprint="g"))
+
+
+def test_the_same_key_of_another_tenant_is_another_job() -> None:
+    assert jobs.id_for_key("job", "t", "key") != jobs.id_for_key("job", "u", "key")
+
+
+def test_another_tenants_job_does_not_exist() -> None:
+    store = Jobs(MemoryRecords(), FakeClock())
+    store.add(new_job())
+    assert store.get("job_a", "t").id == "job_a"
+    with pytest.raises(NotFound):
+        store.get("job_a", "u")
+
+
+def test_a_job_survives_storing() -> None:
+    store = Jobs(MemoryRecords(), FakeClock())
+    stored = store.add(new_job(message="海滩", metadata={"a": [1]}, request={"steps": 3}))
+    assert store.get("job_a", "t") == stored
+
+
+def test_a_lost_race_is_decided_anew_from_what_the_winner_wrote() -> None:
+    records = MemoryRecords()
+    store = Jobs(records, FakeClock())
+    store.add(new_job())
+    calls = []
+
+    def cancel_after_a_rival_claimed(job: Job, now: object) -> Job:
+        calls.append(job.status)
+        if len(calls) == 1:
+            store.change(job.id, jobs.claim)
+        return jobs.cancel(job, NOW)
+
+    changed = store.change("job_a", cancel_after_a_rival_claimed)
+    assert calls == [JobStatus.QUEUED, JobStatus.RUNNING]
+    assert (changed.status, changed.cancel_requested) == (JobStatus.RUNNING, True)
+
+
+def test_jobs_are_listed_newest_first_and_filtered() -> None:
+    clock = FakeClock()
+    store = Jobs(MemoryRecords(), clock)
+    for number in range(4):
+        clock.advance(1)
+        kind = JobKind.TEXT2IMAGE if number % 2 else JobKind.CHAT_TEXT2IMAGE
+        store.add(new_job(id=f"job_{number}", created_at=clock.now(), kind=kind))
+    found, cursor = store.of_tenant("t", limit=3)
+    assert [job.id for job in found] == ["job_3", "job_2", "job_1"]
+    rest, end = store.of_tenant("t", limit=3, cursor=cursor)
+    assert ([job.id for job in rest], end) == (["job_0"], None)
+    found, _ = store.of_tenant("t", kind=JobKind.TEXT2IMAGE)
+    assert [job.id for job in found] == ["job_3", "job_1"]
+    assert store.of_tenant("u") == ([], None)
+
+
+def test_a_fingerprint_does_not_depend_on_the_order_of_fields() -> None:
+    assert jobs.fingerprint({"a": 1, "b": [1, 2]}) == jobs.fingerprint({"b": [1, 2], "a": 1})
+    assert jobs.fingerprint({"a": [1, 2]}) != jobs.fingerprint({"a": [2, 1]})
+
+
+def test_moments_sort_as_text() -> None:
+    assert rfc3339(NOW) < rfc3339(NOW + timedelta(microseconds=1)) < rfc3339(NOW + SECOND)
