@@ -9,8 +9,8 @@ still what the endpoints say.
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib.util
-import inspect
 import json
 import sys
 import tomllib
@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from dev.template import Template
-from robotchat import errors
 from robotchat.aws.api import Endpoint
-from robotchat.aws.problems import Family, InvalidFields, NotJson, family_of, problem
+from robotchat.aws.problems import Family, family_of, problem
+from robotchat.errors import RobotchatError
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = Path("layers/robotchat/src/robotchat/aws/openapi.json")
+PROJECT = Path("layers/robotchat/pyproject.toml")
 
 Json = dict[str, Any]
 
@@ -37,7 +38,7 @@ TAGS = {
     "jobs": "Jobs",
     "admin": "Operation",
 }
-FAMILY_SCHEMAS: dict[Family, str] = {
+ERROR_SCHEMAS: dict[Family, str] = {
     "a1111": "A1111Error",
     "openai": "OpenAIError",
     "robotchat": "Problem",
@@ -113,7 +114,6 @@ def _plain(handler: Endpoint) -> Json:
 def _complete(operation: Json, path: str, handler: Endpoint, app: Path) -> Json:
     """One operation, with all that endpoints have in common."""
     family = handler.family or family_of(path)
-    summary = (inspect.getdoc(sys.modules.get("", None)) or "").strip()
     summary, description = _said(app)
     complete: Json = {
         "tags": [TAGS[app.parents[1].name]],
@@ -133,17 +133,16 @@ def _complete(operation: Json, path: str, handler: Endpoint, app: Path) -> Json:
     complete["responses"] = {
         status: _answer(response) for status, response in operation["responses"].items()
     }
-    for status in _error_statuses(complete, family, handler):
+    for status in _error_statuses(complete, family, handler.public):
         complete["responses"].setdefault(
-            status, {"$ref": f"#/components/responses/{FAMILY_SCHEMAS[family]}{status}"}
+            status, {"$ref": f"#/components/responses/{ERROR_SCHEMAS[family]}{status}"}
         )
+    complete["responses"] = dict(sorted(complete["responses"].items()))
     return complete
 
 
 def _said(app: Path) -> tuple[str, str]:
     """Summary and description, from the docstring that begins ``VERB /path: summary.``."""
-    import ast
-
     docstring = ast.get_docstring(ast.parse(app.read_text("utf-8"))) or ""
     first, _, rest = docstring.partition("\n")
     _, _, summary = first.partition(": ")
@@ -152,47 +151,242 @@ def _said(app: Path) -> tuple[str, str]:
 
 def _answer(response: Json) -> Json:
     """A declared answer; streams move from JSON to the media type that they are."""
-    answer = {**response, "headers": {"x-request-id": {"$ref": "#/components/headers/RequestId"}}}
-    content = response.get("content") or {}
-    moved: Json = {}
-    for kind, media in content.items():
-        schema = media.get("schema", {})
-        kept = []
-        for alternative in schema.get("anyOf", [schema]):
-            stream = alternative.get("contentMediaType")
-            if stream:
-                moved[stream] = {"schema": {"type": "string"}}
-            else:
-                kept.append(alternative)
-        if kept:
-            whole = schema if len(kept) == len(schema.get("anyOf", [schema])) else None
-            one = kept[0] if len(kept) == 1 else {"anyOf": kept}
-            moved[kind] = {**media, "schema": whole if whole is not None else one}
-    if content:
-        answer["content"] = moved
-    return answer
+    content: Json = {}
+    for kind, media in (response.get("content") or {}).items():
+        alternatives = media["schema"].get("anyOf", [media["schema"]])
+        streams = [a["contentMediaType"] for a in alternatives if "contentMediaType" in a]
+        models = [a for a in alternatives if "contentMediaType" not in a]
+        if not streams:
+            content[kind] = media
+        elif models:
+            content[kind] = {"schema": models[0] if len(models) == 1 else {"anyOf": models}}
+        content.update({stream: {"schema": {"type": "string"}} for stream in streams})
+    answer: Json = {"description": response["description"], "headers": REQUEST_ID}
+    return answer | ({"content": content} if content else {})
 
 
-def _error_statuses(operation: Json, family: Family, handler: Endpoint) -> Iterator[str]:
+def _error_statuses(operation: Json, family: Family, public: bool) -> Iterator[str]:
+    """The errors that an operation is sure to know; the ranges stand for what its work brings."""
     invalid = "400" if family == "openai" else "422"
     if "requestBody" in operation:
-        yield from ("422",) if family == "a1111" else ("400", "413", "415", invalid)
+        yield "413"
+        yield from ("422",) if family == "a1111" else ("400", "415", invalid)
     if "parameters" in operation:
         yield invalid
-    if not handler.public:
-        yield from ("401", "403", "429")
-    if "{" in json.dumps([p["in"] for p in operation.get("parameters", [])]):
+    if any(parameter["in"] == "path" for parameter in operation.get("parameters", [])):
         yield "404"
+    if not public:
+        yield from ("401", "403", "429")
     yield from ("4XX", "5XX")
 
 
+def _errors(kind: type[RobotchatError] = RobotchatError) -> Iterator[type[RobotchatError]]:
+    yield kind
+    for sub in kind.__subclasses__():
+        if sub.__module__ == RobotchatError.__module__:
+            yield from _errors(sub)
+
+
+def _error_response(family: Family, status: str) -> Json:
+    """The component for one status, with the codes that it may have and an example."""
+    kinds = [
+        kind
+        for kind in _errors()
+        if str(problem(kind("-"), family, "-").status).startswith(status.rstrip("X"))
+    ]
+    if status.isdigit():
+        description = f"{HTTPStatus(int(status)).phrase}: "
+    else:
+        description = f"Any other {'client' if status == '4XX' else 'server'} error: "
+    codes = sorted({kind.code for kind in kinds})
+    example = problem(kinds[0]("What is wrong, in a sentence."), family, "b7b0a6f4-3a0d")
+    headers = dict(REQUEST_ID)
+    if any(kind.retryable for kind in kinds):
+        headers["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
+    return {
+        "description": description + ", ".join(f"`{code}`" for code in codes) + ".",
+        "headers": headers,
+        "content": {
+            example.content_type: {
+                "schema": {"$ref": f"#/components/schemas/{ERROR_SCHEMAS[family]}"},
+                "example": example.body,
+            }
+        },
+    }
+
+
 def _document(root: Path, paths: dict[str, Json], schemas: dict[str, Json]) -> Json:
-    project = tomllib.loads((root / "layers/robotchat/pyproject.toml").read_text("utf-8"))
-    return {}
+    project = tomllib.loads((root / PROJECT).read_text("utf-8"))["project"]
+    used = {operation["tags"][0] for item in paths.values() for operation in item.values()}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "robotchat",
+            "version": project["version"],
+            "description": project["description"],
+            "license": {"name": project["license"], "identifier": project["license"]},
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"bearer": []}, {"apiKey": []}, {"basic": []}],
+        "tags": [{"name": tag} for tag in TAGS.values() if tag in used],
+        "paths": {path: paths[path] for path in sorted(paths)},
+        "components": {
+            "schemas": dict(sorted({**schemas, **COMMON_SCHEMAS}.items())),
+            "responses": {
+                f"{ERROR_SCHEMAS[family]}{status}": _error_response(family, status)
+                for family, status in sorted(_used_errors(paths))
+            },
+            "headers": COMMON_HEADERS,
+            "securitySchemes": SECURITY,
+        },
+    }
+
+
+def _used_errors(paths: dict[str, Json]) -> set[tuple[Family, str]]:
+    by_schema = {schema: family for family, schema in ERROR_SCHEMAS.items()}
+    used = set()
+    for item in paths.values():
+        for operation in item.values():
+            for status, response in operation["responses"].items():
+                if "$ref" in response:
+                    name = response["$ref"].rpartition("/")[2].removesuffix(status)
+                    used.add((by_schema[name], status))
+    return used
+
+
+REQUEST_ID: Json = {"x-request-id": {"$ref": "#/components/headers/RequestId"}}
+COMMON_HEADERS: Json = {
+    "RequestId": {
+        "description": "Names this request in the logs; your own, if you send one.",
+        "schema": {"type": "string"},
+    },
+    "RetryAfter": {
+        "description": "Seconds after which the same request may succeed.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+}
+SECURITY: Json = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    "basic": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "Any user name; the key is the password.",
+    },
+}
+
+_CODE = {"type": "string", "description": "Stable, for programs.", "examples": ["not_found"]}
+_RETRYABLE = {"type": "boolean", "description": "Whether the same request may succeed later."}
+_SHARED: Json = {
+    "code": _CODE,
+    "retryable": _RETRYABLE,
+    "request_id": {"type": "string"},
+    "details": {"type": "object", "description": "Further facts, for programs."},
+}
+COMMON_SCHEMAS: dict[str, Json] = {
+    "Problem": {
+        "type": "object",
+        "description": "A problem document (RFC 9457).",
+        "required": ["type", "title", "status", "detail", "code", "retryable", "request_id"],
+        "properties": {
+            "type": {"type": "string", "format": "uri"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            **_SHARED,
+            "param": {"type": "string", "description": "The field that is wrong."},
+            "errors": {
+                "type": "array",
+                "description": "Each field that is wrong.",
+                "items": {
+                    "type": "object",
+                    "required": ["detail", "location", "pointer", "code"],
+                    "properties": {
+                        "detail": {"type": "string"},
+                        "location": {"type": "string", "examples": ["body", "query"]},
+                        "pointer": {"type": "string", "description": "JSON pointer (RFC 6901)."},
+                        "code": {"type": "string"},
+                    },
+                },
+            },
+        },
+    },
+    "OpenAIError": {
+        "type": "object",
+        "description": "An error as OpenAI's API has it.",
+        "required": ["error"],
+        "properties": {
+            "error": {
+                "type": "object",
+                "required": ["message", "type", "param", "code", "retryable", "request_id"],
+                "properties": {
+                    "message": {"type": "string"},
+                    "type": {"type": "string"},
+                    "param": {"type": ["string", "null"]},
+                    **_SHARED,
+                },
+            }
+        },
+    },
+    "A1111Error": {
+        "type": "object",
+        "description": "An error as the web UI's API has it.",
+        "required": ["error", "detail", "body", "errors", "code", "retryable", "request_id"],
+        "properties": {
+            "error": {"type": "string"},
+            "detail": {
+                "description": "A sentence, or each field that is wrong.",
+                "anyOf": [
+                    {"type": "string"},
+                    {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "required": ["loc", "msg", "type"],
+                            "properties": {
+                                "loc": {
+                                    "type": "array",
+                                    "items": {"type": ["string", "integer"]},
+                                },
+                                "msg": {"type": "string"},
+                                "type": {"type": "string"},
+                            },
+                        },
+                    },
+                ],
+            },
+            "body": {"type": "string"},
+            "errors": {"type": "string"},
+            **_SHARED,
+        },
+    },
+}
+
+
+def written(root: Path = ROOT) -> str:
+    """The document as it is committed."""
+    return json.dumps(build(root), indent=2, ensure_ascii=False) + "\n"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Check the committed document, or write it."""
+    parser = argparse.ArgumentParser(prog="python -m dev.openapi", description=__doc__)
+    choice = parser.add_mutually_exclusive_group(required=True)
+    choice.add_argument("--check", action="store_true", help="fail if the document is not current")
+    choice.add_argument("--write", action="store_true", help="write the document")
+    asked = parser.parse_args()
+    try:
+        text = written()
+    except Disagreement as error:
+        print(error, file=sys.stderr)
+        return 1
+    committed = ROOT / COMMITTED
+    if asked.write:
+        committed.write_text(text, "utf-8")
+        return 0
+    if not committed.exists() or committed.read_text("utf-8") != text:
+        print(f"{COMMITTED} is not current: run `python -m dev.openapi --write`.", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -2,10 +2,8 @@
 
 from typing import Annotated
 
-from aws_lambda_powertools.event_handler.openapi.params import Header
-
 from robotchat.aws.answers import accepted
-from robotchat.aws.api import Endpoint, Response
+from robotchat.aws.api import Endpoint, Header, Response
 from robotchat.aws.wiring import robot
 from robotchat.conversation import ChatEditRequest
 from robotchat.views import JobView

@@ -2,9 +2,7 @@
 
 from typing import Annotated
 
-from aws_lambda_powertools.event_handler.openapi.params import Query
-
-from robotchat.aws.api import Endpoint
+from robotchat.aws.api import Endpoint, Query
 from robotchat.aws.wiring import robot, viewer
 from robotchat.views import ConversationList
 

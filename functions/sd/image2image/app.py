@@ -2,11 +2,9 @@
 
 from typing import Annotated, Any
 
-from aws_lambda_powertools.event_handler.openapi.params import Header
-
 from robotchat.art import Image2ImageRequest
 from robotchat.aws.answers import drawn, shift
-from robotchat.aws.api import Endpoint
+from robotchat.aws.api import Endpoint, Header
 from robotchat.aws.wiring import robot
 
 handler = Endpoint(scope="images")

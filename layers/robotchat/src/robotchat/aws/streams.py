@@ -7,7 +7,7 @@ import queue
 import re
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from aws_lambda_powertools.event_handler.api_gateway import Response
 from pydantic_core import core_schema
@@ -23,6 +23,9 @@ class Streamed(Response[Any]):
     ordinary error answer; afterwards the status is gone, and the stream is cut. If ``chunks``
     has a ``close`` method, it is called when the answer is complete or the client has gone.
     """
+
+    media_type: ClassVar[str] = "application/octet-stream"
+    """What the OpenAPI document calls the body."""
 
     def __init__(
         self,
@@ -46,7 +49,7 @@ class Streamed(Response[Any]):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
-        return {"type": "string", "description": "A stream."}
+        return {"type": "string", "contentMediaType": cls.media_type}
 
 
 class EventStream(Streamed):
@@ -62,6 +65,8 @@ class EventStream(Streamed):
     endpoint's family.
     """
 
+    media_type = "text/event-stream"
+
     def __init__(
         self,
         events: Iterable[tuple[str | None, Any] | bytes],
@@ -74,7 +79,7 @@ class EventStream(Streamed):
         if heartbeat is not None:
             chunks = with_heartbeat(chunks, heartbeat, cancel=cancel)
         super().__init__(
-            "text/event-stream; charset=utf-8",
+            f"{self.media_type}; charset=utf-8",
             chunks,
             headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **(headers or {})},
         )

@@ -1,0 +1,234 @@
+"""What must agree: folders, template, events, code and OpenAPI document. ``python -m dev.contract``
+
+Each check takes the root of a repository and returns what is wrong with it, a sentence each.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from dev import openapi
+from dev.template import FUNCTION, Route, Template
+
+FAMILIES = ("sd", "controlnet", "gpt", "chat", "jobs", "admin", "workers")
+PACKAGE = Path("layers/robotchat/src/robotchat")
+STREAM_WRAPPER = "/opt/bin/stream"
+
+#: Only robotchat.aws may import these, so that everything else runs without AWS.
+AWS_LIBRARIES = ("boto3", "botocore", "aws_lambda_powertools", "awslambdaric")
+
+
+def logical_id(endpoint: str) -> str:
+    """The template's name of an endpoint folder: ``chat_text2image`` is ``ChatText2Image``."""
+    return endpoint.title().replace("_", "")
+
+
+def endpoint_folders(root: Path) -> list[Path]:
+    """Every ``functions/<family>/<endpoint>``."""
+    found = (path for path in root.glob("functions/*/*") if path.is_dir())
+    return sorted(path for path in found if "__pycache__" not in path.parts)
+
+
+def folders_are_functions(root: Path) -> list[str]:
+    """Every folder is one function of the template and the other way round, under its name."""
+    wrong = []
+    deployed = {
+        name: folder.relative_to(root.resolve())
+        for name, folder in Template(root / "template.yaml").folders().items()
+    }
+    seen: dict[str, Path] = {}
+    for folder in endpoint_folders(root):
+        here, name = folder.relative_to(root), logical_id(folder.name)
+        if folder.parent.name not in FAMILIES:
+            wrong.append(f"{here}: there is no family {folder.parent.name}.")
+        if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", folder.name):
+            wrong.append(f"{here}: a folder's name is in snake_case.")
+        if name in seen:
+            wrong.append(f"{here}: {seen[name]} has the same name.")
+        elif name not in deployed:
+            wrong.append(f"{here}: the template has no function {name}.")
+        elif deployed[name] != here:
+            wrong.append(f"{here}: the template's {name} is in {deployed[name]}.")
+        seen[name] = here
+    return wrong + [
+        f"template.yaml: {name} has no folder." for name in sorted(set(deployed) - set(seen))
+    ]
+
+
+def folders_hold_one_file(root: Path) -> list[str]:
+    """An endpoint's folder holds its ``app.py``, which begins with its route, and nothing else."""
+    wrong = []
+    routes = _routes(root)
+    for folder in endpoint_folders(root):
+        here = folder.relative_to(root)
+        files = sorted(path.name for path in folder.iterdir() if path.name != "__pycache__")
+        if files != ["app.py"]:
+            wrong.append(f"{here}: holds {', '.join(files) or 'nothing'}, not just app.py.")
+            continue
+        said = ast.get_docstring(ast.parse((folder / "app.py").read_text("utf-8"))) or ""
+        for route in routes.get(logical_id(folder.name), []):
+            if not said.startswith(f"{route.method} {route.path}: "):
+                wrong.append(f"{here}/app.py: does not begin '{route.method} {route.path}: ...'.")
+    return wrong
+
+
+def events_are_functions(root: Path) -> list[str]:
+    """Every endpoint has an event file of its name that fits its route, and there is no other."""
+    wrong = []
+    folders = {path.relative_to(root / "functions") for path in endpoint_folders(root)}
+    events = {
+        path.relative_to(root / "events").with_suffix("") for path in root.glob("events/*/*.json")
+    }
+    wrong += [f"functions/{name}: there is no events/{name}.json." for name in folders - events]
+    wrong += [f"events/{name}.json: there is no functions/{name}." for name in events - folders]
+    routes = _routes(root)
+    for name in folders & events:
+        event = json.loads((root / f"events/{name}.json").read_text("utf-8"))
+        known = [(route.method, route.path) for route in routes.get(logical_id(name.name), [])]
+        if known and (event.get("httpMethod"), event.get("resource")) not in known:
+            wrong.append(f"events/{name}.json: is not for {known[0][0]} {known[0][1]}.")
+    return sorted(wrong)
+
+
+def document_is_current(root: Path) -> list[str]:
+    """The committed OpenAPI document is what template and code make together."""
+    try:
+        text = openapi.written(root)
+    except openapi.Disagreement as error:
+        return [str(error)]
+    committed = root / openapi.COMMITTED
+    if not committed.exists() or committed.read_text("utf-8") != text:
+        return [f"{openapi.COMMITTED}: is not current; run `python -m dev.openapi --write`."]
+    return []
+
+
+def imports_point_inward(root: Path) -> list[str]:
+    """Nothing but ``robotchat.aws`` knows AWS, and nothing knows what is built upon it."""
+    wrong = []
+    for path in sorted((root / PACKAGE).rglob("*.py")):
+        part = path.relative_to(root / PACKAGE).parts[0]
+        for name in _imports(path):
+            place = path.relative_to(root)
+            if part != "aws" and _within(name, *AWS_LIBRARIES):
+                wrong.append(f"{place}: imports {name}; only robotchat.aws may.")
+            if part not in ("aws", "cli.py") and _within(name, "robotchat.aws"):
+                wrong.append(f"{place}: imports {name}, which is built upon it.")
+            if part == "drivers" and _within(name, "robotchat.robot", "robotchat.hosts"):
+                wrong.append(f"{place}: imports {name}, which is built upon drivers.")
+            if _within(name, "functions", "dev", "tests"):
+                wrong.append(f"{place}: imports {name}, which does not ship.")
+    for path in sorted(root.glob("functions/*/*/*.py")):
+        for name in _imports(path):
+            if not _within(name, "robotchat", "typing", "collections", "__future__", "datetime"):
+                wrong.append(f"{path.relative_to(root)}: imports {name}, not just robotchat.")
+    return wrong
+
+
+def streaming_functions_stream(root: Path) -> list[str]:
+    """What runs on the streaming runtime is streamed by the gateway, and nothing else is.
+
+    Judged by the translated template: SAM quietly makes a buffered integration of a
+    ``ResponseTransferMode`` that is not a literal.
+    """
+    wrong = []
+    template = Template(root / "template.yaml")
+    wrapped = {
+        name
+        for name, properties in template.resources(FUNCTION)
+        if ((properties.get("Environment") or {}).get("Variables") or {}).get(
+            "AWS_LAMBDA_EXEC_WRAPPER"
+        )
+        == STREAM_WRAPPER
+    }
+    for route, integration in _integrations(root, template):
+        uri = json.dumps(integration["uri"])
+        streamed = (
+            integration.get("responseTransferMode") == "STREAM"
+            and "/response-streaming-invocations" in uri
+        )
+        if streamed and route.function not in wrapped:
+            wrong.append(f"template.yaml: {route.function} is streamed but lacks the wrapper.")
+        if not streamed and route.function in wrapped:
+            wrong.append(f"template.yaml: {route.function} has the wrapper but is not streamed.")
+    return wrong
+
+
+CHECKS: tuple[Callable[[Path], list[str]], ...] = (
+    folders_are_functions,
+    folders_hold_one_file,
+    events_are_functions,
+    imports_point_inward,
+    streaming_functions_stream,
+    document_is_current,
+)
+
+
+def _routes(root: Path) -> dict[str, list[Route]]:
+    routes: dict[str, list[Route]] = {}
+    for route in Template(root / "template.yaml").api().routes:
+        routes.setdefault(route.function, []).append(route)
+    return routes
+
+
+def _imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _within(name: str, *modules: str) -> bool:
+    return any(name == module or name.startswith(f"{module}.") for module in modules)
+
+
+def _integrations(root: Path, template: Template) -> Iterator[tuple[Route, dict[str, Any]]]:
+    document = translated(root)
+    [api] = [
+        resource["Properties"]["Body"]
+        for resource in document["Resources"].values()
+        if resource["Type"] == "AWS::ApiGateway::RestApi"
+    ]
+    for route in template.api().routes:
+        operation = api["paths"][route.path][route.method.lower()]
+        yield route, operation["x-amazon-apigateway-integration"]
+
+
+def translated(root: Path) -> dict[str, Any]:
+    """The template as CloudFormation sees it, by SAM's own translator. No network is used."""
+    import boto3
+    from samtranslator.parser.parser import Parser  # type: ignore[import-untyped]
+    from samtranslator.translator.translator import Translator  # type: ignore[import-untyped]
+    from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
+
+    raw = yaml_parse((root / "template.yaml").read_text("utf-8"))
+    for resource in raw["Resources"].values():
+        for key in ("CodeUri", "ContentUri"):
+            if key in resource.get("Properties", {}):
+                resource["Properties"][key] = "s3://bucket/key"
+    parameters = {
+        name: settings.get("Default", "") for name, settings in raw.get("Parameters", {}).items()
+    }
+    session = boto3.Session(region_name="us-east-1")  # the translator only asks for its region
+    translator = Translator({}, Parser(), boto_session=session)
+    result: dict[str, Any] = translator.translate(raw, parameters)
+    return result
+
+
+def main() -> int:
+    """Print what does not agree."""
+    root = Path(__file__).parents[1]
+    wrong = [complaint for check in CHECKS for complaint in check(root)]
+    for complaint in wrong:
+        print(complaint)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
