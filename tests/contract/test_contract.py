@@ -1,0 +1,320 @@
+"""What must agree does agree, and each check notices when it does not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from openapi_spec_validator import validate
+
+from dev import contract, openapi
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)
+def test_the_repository_agrees_with_itself(check: Callable[[Path], list[str]]) -> None:
+    assert check(ROOT) == []
+
+
+def test_the_document_is_valid_openapi_and_names_each_operation_once() -> None:
+    document = json.loads((ROOT / openapi.COMMITTED).read_text("utf-8"))
+    validate(document)
+    ids = [
+        operation["operationId"]
+        for item in document["paths"].values()
+        for operation in item.values()
+    ]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_document_is_where_people_look_for_it() -> None:
+    assert (ROOT / "docs/openapi.json").read_text("utf-8") == (ROOT / openapi.COMMITTED).read_text(
+        "utf-8"
+    )
+
+
+# --- Each check, on a small repository with one fault -------------------------------------------
+
+TEMPLATE = """\
+AWSTemplateFormatVersion: "2010-09-09"
+Transform: AWS::Serverless-2016-10-31
+Parameters:
+  Mode: {Type: String, Default: RESPONSE_STREAM}
+Globals:
+  Function: {Runtime: python3.12, Handler: app.handler}
+Resources:
+  Api:
+    Type: AWS::Serverless::Api
+    Properties: {StageName: local}
+  GetJob:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: functions/jobs/get_job/
+      Events:
+        Http: {Type: Api, Properties: {Path: "/v1/jobs/{job_id}", Method: GET, RestApiId: !Ref Api}}
+  JobEvents:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: functions/jobs/job_events/
+      Environment: {Variables: {AWS_LAMBDA_EXEC_WRAPPER: /opt/bin/stream}}
+      Events:
+        Http:
+          Type: Api
+          Properties:
+            Path: "/v1/jobs/{job_id}/events"
+            Method: GET
+            RestApiId: !Ref Api
+            ResponseTransferMode: RESPONSE_STREAM
+"""
+
+GET_JOB = '''\
+"""GET /v1/jobs/{job_id}: a job."""
+
+from robotchat.aws.api import Endpoint
+
+handler = Endpoint(scope="jobs:read")
+
+
+@handler.get("/v1/jobs/<job_id>")
+def get_job(job_id: str) -> dict[str, str]:
+    return {"id": job_id}
+'''
+
+JOB_EVENTS = '''\
+"""GET /v1/jobs/{job_id}/events: what happens to a job.
+
+A snapshot first, then every change.
+"""
+
+from robotchat.aws.api import Endpoint, EventStream
+
+handler = Endpoint()
+
+
+@handler.get("/v1/jobs/<job_id>/events")
+def job_events(job_id: str) -> EventStream:
+    return EventStream([("done", {"id": job_id})])
+'''
+
+
+def write(root: Path, path: str, text: str) -> None:
+    file = root / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, "utf-8")
+
+
+def change(root: Path, path: str, old: str, new: str) -> None:
+    text = (root / path).read_text("utf-8")
+    assert old in text
+    (root / path).write_text(text.replace(old, new), "utf-8")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with two endpoints, in which everything agrees."""
+    write(tmp_path, "template.yaml", TEMPLATE)
+    write(tmp_path, "functions/jobs/get_job/app.py", GET_JOB)
+    write(tmp_path, "functions/jobs/job_events/app.py", JOB_EVENTS)
+    for name, path in (
+        ("get_job", "/v1/jobs/{job_id}"),
+        ("job_events", "/v1/jobs/{job_id}/events"),
+    ):
+        event = json.dumps({"httpMethod": "GET", "resource": path})
+        write(tmp_path, f"events/jobs/{name}.json", event)
+    project = '[project]\nversion = "1"\ndescription = "Small."\nlicense = "MIT"\n'
+    write(tmp_path, "layers/robotchat/pyproject.toml", project)
+    write(tmp_path, "layers/robotchat/src/robotchat/jobs.py", "import robotchat.errors\n")
+    write(tmp_path, "layers/robotchat/src/robotchat/drivers/webui.py", "import httpx\n")
+    write(tmp_path, "layers/robotchat/src/robotchat/aws/stores.py", "import boto3\n")
+    write(tmp_path, str(openapi.COMMITTED), openapi.written(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)
+def test_a_small_repository_agrees_with_itself(
+    check: Callable[[Path], list[str]], repository: Path
+) -> None:
+    assert check(repository) == []
+
+
+def a_folder_that_is_not_deployed(root: Path) -> None:
+    write(root, "functions/jobs/cancel_job/app.py", GET_JOB)
+
+
+def a_function_without_a_folder(root: Path) -> None:
+    (root / "functions/jobs/get_job/app.py").unlink()
+    (root / "functions/jobs/get_job").rmdir()
+
+
+def a_function_with_anothers_code(root: Path) -> None:
+    change(root, "template.yaml", "functions/jobs/get_job/", "functions/jobs/job_events/")
+
+
+def a_function_under_another_name(root: Path) -> None:
+    change(root, "template.yaml", "  GetJob:", "  ReadJob:")
+
+
+def an_unknown_family(root: Path) -> None:
+    (root / "functions/jobs").rename(root / "functions/misc")
+    change(root, "template.yaml", "functions/jobs/", "functions/misc/")
+
+
+def two_folders_of_one_name(root: Path) -> None:
+    write(root, "functions/admin/get_job/app.py", GET_JOB)
+
+
+def a_folder_in_another_spelling(root: Path) -> None:
+    write(root, "functions/jobs/GetJob/app.py", GET_JOB)
+
+
+def a_second_file(root: Path) -> None:
+    write(root, "functions/jobs/get_job/helpers.py", "")
+
+
+def another_route_in_the_docstring(root: Path) -> None:
+    change(
+        root, "functions/jobs/get_job/app.py", '"""GET /v1/jobs/{job_id}', '"""GET /v1/jobs/{id}'
+    )
+
+
+def an_endpoint_without_an_event(root: Path) -> None:
+    (root / "events/jobs/get_job.json").unlink()
+
+
+def an_event_without_an_endpoint(root: Path) -> None:
+    write(root, "events/jobs/cancel_job.json", "{}")
+
+
+def an_event_for_another_route(root: Path) -> None:
+    change(root, "events/jobs/get_job.json", '"GET"', '"POST"')
+
+
+def aws_in_the_core(root: Path) -> None:
+    write(
+        root, "layers/robotchat/src/robotchat/jobs.py", "def f():\n    from boto3 import client\n"
+    )
+
+
+def powertools_in_a_driver(root: Path) -> None:
+    write(
+        root,
+        "layers/robotchat/src/robotchat/drivers/webui.py",
+        "import aws_lambda_powertools.logging\n",
+    )
+
+
+def the_core_upon_aws(root: Path) -> None:
+    write(root, "layers/robotchat/src/robotchat/jobs.py", "from robotchat import aws\n")
+
+
+def the_package_upon_what_does_not_ship(root: Path) -> None:
+    write(root, "layers/robotchat/src/robotchat/aws/stores.py", "import dev.template\n")
+
+
+def a_driver_upon_the_robot(root: Path) -> None:
+    write(root, "layers/robotchat/src/robotchat/drivers/webui.py", "import robotchat.robot\n")
+
+
+def aws_in_a_handler(root: Path) -> None:
+    change(root, "functions/jobs/get_job/app.py", "handler =", "import boto3\n\nhandler =")
+
+
+def a_stream_that_is_not_a_literal(root: Path) -> None:
+    change(root, "template.yaml", "Mode: RESPONSE_STREAM", "Mode: !Ref Mode")
+
+
+def a_stream_without_the_wrapper(root: Path) -> None:
+    change(root, "template.yaml", "/opt/bin/stream", "/opt/bin/other")
+
+
+def a_wrapper_without_a_stream(root: Path) -> None:
+    change(root, "template.yaml", "            ResponseTransferMode: RESPONSE_STREAM\n", "")
+
+
+def a_route_that_the_code_does_not_have(root: Path) -> None:
+    change(root, "template.yaml", 'Path: "/v1/jobs/{job_id}",', 'Path: "/v1/jobs/{id}",')
+
+
+def a_method_that_the_code_does_not_have(root: Path) -> None:
+    change(root, "functions/jobs/get_job/app.py", "@handler.get", "@handler.delete")
+
+
+def a_handler_that_is_no_endpoint(root: Path) -> None:
+    with (root / "functions/jobs/get_job/app.py").open("a") as file:
+        file.write("\n\nhandler = print\n")
+
+
+def a_document_of_yesterday(root: Path) -> None:
+    change(root, "functions/jobs/get_job/app.py", "a job.", "a job as it is now.")
+
+
+def two_models_of_one_name(root: Path) -> None:
+    for name, kind in (("get_job", "int"), ("job_events", "str")):
+        path = f"functions/jobs/{name}/app.py"
+        model = f"from pydantic import BaseModel\n\n\nclass Model(BaseModel):\n    a: {kind}\n\n\n"
+        change(root, path, "handler = ", f"{model}handler = ")
+        text = (root / path).read_text("utf-8")
+        head, _, _ = text.partition(") -> ")
+        (root / path).write_text(f"{head}) -> Model:\n    raise NotImplementedError\n", "utf-8")
+
+
+FAULTS: list[tuple[Callable[[Path], list[str]], Callable[[Path], None]]] = [
+    (contract.folders_are_functions, a_folder_that_is_not_deployed),
+    (contract.folders_are_functions, a_function_without_a_folder),
+    (contract.folders_are_functions, a_function_with_anothers_code),
+    (contract.folders_are_functions, a_function_under_another_name),
+    (contract.folders_are_functions, an_unknown_family),
+    (contract.folders_are_functions, two_folders_of_one_name),
+    (contract.folders_are_functions, a_folder_in_another_spelling),
+    (contract.folders_hold_one_file, a_second_file),
+    (contract.folders_hold_one_file, another_route_in_the_docstring),
+    (contract.events_are_functions, an_endpoint_without_an_event),
+    (contract.events_are_functions, an_event_without_an_endpoint),
+    (contract.events_are_functions, an_event_for_another_route),
+    (contract.imports_point_inward, aws_in_the_core),
+    (contract.imports_point_inward, powertools_in_a_driver),
+    (contract.imports_point_inward, the_core_upon_aws),
+    (contract.imports_point_inward, the_package_upon_what_does_not_ship),
+    (contract.imports_point_inward, a_driver_upon_the_robot),
+    (contract.imports_point_inward, aws_in_a_handler),
+    (contract.streaming_functions_stream, a_stream_that_is_not_a_literal),
+    (contract.streaming_functions_stream, a_stream_without_the_wrapper),
+    (contract.streaming_functions_stream, a_wrapper_without_a_stream),
+    (contract.document_is_current, a_route_that_the_code_does_not_have),
+    (contract.document_is_current, a_method_that_the_code_does_not_have),
+    (contract.document_is_current, a_handler_that_is_no_endpoint),
+    (contract.document_is_current, a_document_of_yesterday),
+    (contract.document_is_current, two_models_of_one_name),
+]
+
+
+@pytest.mark.parametrize(("check", "fault"), FAULTS, ids=[fault.__name__ for _, fault in FAULTS])
+def test_a_planted_fault_is_found(
+    check: Callable[[Path], list[str]], fault: Callable[[Path], None], repository: Path
+) -> None:
+    fault(repository)
+    assert len(check(repository)) >= 1
+
+
+def test_the_document_says_what_endpoints_have_in_common(repository: Path) -> None:
+    document = openapi.build(repository)
+    validate(document)
+    job = document["paths"]["/v1/jobs/{job_id}"]["get"]
+    assert job["summary"] == "A job"
+    assert job["operationId"] == "get_job"
+    assert "`jobs:read`" in job["description"]
+    assert list(job["responses"]) == ["200", "401", "403", "404", "422", "429", "4XX", "5XX"]
+    assert "x-request-id" in job["responses"]["200"]["headers"]
+    missing = document["components"]["responses"]["Problem404"]
+    assert list(missing["content"]) == ["application/problem+json"]
+    assert "`not_found`" in missing["description"]
+    assert document["security"] == [{"bearer": []}, {"apiKey": []}, {"basic": []}]
+
+
+def test_the_document_knows_a_stream(repository: Path) -> None:
+    events = openapi.build(repository)["paths"]["/v1/jobs/{job_id}/events"]["get"]
+    assert list(events["responses"]["200"]["content"]) == ["text/event-stream"]
+    assert events["description"] == "A snapshot first, then every change."
