@@ -376,10 +376,9 @@ class _Painter:
                 alone = thing.count == 1 and len(self.things) == 1
                 paint(canvas, x, y, 0.26 if alone else 0.12, _rgb(thing, usual))
 
-    def _standing(self, thing: Thing, *, back: bool) -> None:
-        alone = not any(
-            t.name not in (*IN_THE_SKY, *FAR, *TREES, "sky") for t in self.wanted.things
-        )
+    def _standing(self, thing: Thing) -> None:
+        scenery = {*IN_THE_SKY, *FAR, *TREES, "sky"}
+        alone = all(other.name in scenery for other in self.wanted.things)
         base = {"castle": 0.5, "lighthouse": 0.48, "bridge": 0.3, "house": 0.3}
         size = base.get(thing.name, 0.38) * (1.15 if alone else 0.9)
         count = max(thing.count, 2 if thing.name == "palm" else 1)
