@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -37,12 +36,17 @@ log = logging.getLogger("sd_host")
 Answer = Callable[[web.Request, Host], Awaitable[Any]]
 
 
-async def read(request: web.Request, model: Model) -> tuple[dict[str, Any], set[str]]:
-    """The fields of the body with their defaults, and the names that were sent."""
+async def read_object(request: web.Request) -> dict[str, Any]:
+    """The body, which is an object; raises `Unprocessable`."""
     value = models.read_json(await request.read(), request.headers.get("Content-Type", ""))
-    note_body(request, value if isinstance(value, (dict, list)) else None)
-    fields = model.parse(value)
-    return fields, set(dict(value))
+    given = models.as_object(value)
+    note_body(request, given)
+    return given
+
+
+async def read(request: web.Request, model: Model) -> dict[str, Any]:
+    """The fields of the body with their defaults; raises `Unprocessable`."""
+    return model.parse(await read_object(request))
 
 
 def query_flag(request: web.Request, name: str, default: bool) -> bool:
@@ -68,27 +72,27 @@ async def img2img(request: web.Request, host: Host) -> Any:
 
 
 async def _generate(request: web.Request, host: Host, kind: str, model: Model) -> Any:
-    fields, given = await read(request, model)
-    generation = Generation(host, kind, fields, given, faults_of(request))
+    given = await read_object(request)
+    generation = Generation(host, kind, model.parse(given), set(given), faults_of(request))
     request[SEEN]["task_id"] = generation.task
     return await generation.run()
 
 
 async def extra_single(request: web.Request, host: Host) -> Any:
-    fields, _ = await read(request, models.EXTRA_SINGLE)
+    fields = await read(request, models.EXTRA_SINGLE)
     images, html = await extras.upscale(host, fields, [fields["image"]])
     return {"html_info": html, "image": images[0]}
 
 
 async def extra_batch(request: web.Request, host: Host) -> Any:
-    fields, _ = await read(request, models.EXTRA_BATCH)
+    fields = await read(request, models.EXTRA_BATCH)
     sources = [item["data"] for item in fields["imageList"]]
     images, html = await extras.upscale(host, fields, sources)
     return {"html_info": html, "images": images}
 
 
 async def interrogate(request: web.Request, host: Host) -> Any:
-    fields, _ = await read(request, models.INTERROGATE)
+    fields = await read(request, models.INTERROGATE)
     image = extras.decoded(fields["image"])
     if fields["model"] not in ("clip", "deepdanbooru"):
         raise Rejected(404, "Model not found")
@@ -97,7 +101,7 @@ async def interrogate(request: web.Request, host: Host) -> Any:
 
 
 async def png_info(request: web.Request, host: Host) -> Any:
-    fields, _ = await read(request, models.PNG_INFO)
+    fields = await read(request, models.PNG_INFO)
     text, items = pictures.written_infotext(extras.decoded(fields["image"].strip()))
     return {"info": text, "items": items, "parameters": parse(text) if text else {}}
 
@@ -120,7 +124,7 @@ async def skip(request: web.Request, host: Host) -> Any:
 
 
 async def internal_progress(request: web.Request, host: Host) -> Any:
-    fields, _ = await read(request, models.INTERNAL_PROGRESS)
+    fields = await read(request, models.INTERNAL_PROGRESS)
     tasks, running, task = host.tasks, host.progress, fields["id_task"]
     answer: dict[str, Any] = {
         "active": task is not None and task == tasks.current,
@@ -165,8 +169,7 @@ async def get_options(request: web.Request, host: Host) -> Any:
 
 
 async def set_options(request: web.Request, host: Host) -> Any:
-    _, _ = await read(request, Model({}))
-    wanted = dict(json.loads(await request.read()))
+    wanted = await read_object(request)
     settings, checkpoint = host.settings, wanted.get("sd_model_checkpoint")
     if checkpoint is not None and host.find(checkpoint) is None:
         raise HostError("RuntimeError", f"model {checkpoint!r} not found")
@@ -291,7 +294,7 @@ def script_info(host: Host) -> list[dict[str, Any]]:
 
 
 async def detect(request: web.Request, host: Host) -> Any:
-    fields, _ = await read(request, models.DETECT)
+    fields = await read(request, models.DETECT)
     try:
         return controlnet.detect(fields)
     except controlnet.DetectRefused as refused:

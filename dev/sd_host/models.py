@@ -185,6 +185,14 @@ class Field:
     required: bool = False
 
 
+def as_object(value: Any, loc: tuple[Any, ...] = ("body",)) -> dict[str, Any]:
+    """``value`` if it is an object; raises `Unprocessable`."""
+    try:
+        return to_dict(value)
+    except Invalid as refused:
+        raise Unprocessable([_entry(loc, refused)]) from refused
+
+
 @dataclass(frozen=True)
 class Model:
     """A request body: its fields in the order in which the host echoes them."""
@@ -196,10 +204,7 @@ class Model:
 
         Raises `Unprocessable`, naming all fields that are wrong.
         """
-        try:
-            given = to_dict(value)
-        except Invalid as refused:
-            raise Unprocessable([_entry(loc, refused)]) from refused
+        given = as_object(value, loc)
         parsed: dict[str, Any] = {}
         detail: list[dict[str, Any]] = []
         for name, field in self.fields.items():

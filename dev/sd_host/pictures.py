@@ -106,7 +106,7 @@ def repainted(
     if not wanted.shapes:
         return graded
     lean = max(0.0, (strength - 0.3) / 0.7)
-    weight = lean ** (4 if wanted.colours or wanted.moods else 2)
+    weight = lean ** (5 if wanted.all_colours() or wanted.moods else 2)
     return Image.blend(graded, drawn(prompt, negative, seed, *image.size), min(1.0, weight))
 
 

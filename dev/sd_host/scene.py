@@ -517,7 +517,7 @@ def _lit(image: Image.Image, mood: str, seed: int) -> Image.Image:
         warm = Canvas(image.width, image.height, random.Random(seed))
         warm.gradient(SKIES["sunset" if mood != "sunrise" else "sunrise"], 0, 1)
         canvas.image = Image.blend(image, ImageChops.overlay(image, warm.image), 0.8)
-        canvas.image = Image.blend(canvas.image, warm.image, 0.25)
+        canvas.image = Image.blend(canvas.image, warm.image, 0.42)
     elif mood == "snow":
         pale = ImageEnhance.Color(image).enhance(0.5)
         canvas.image = Image.blend(pale, Image.new("RGB", image.size, (236, 242, 250)), 0.3)

@@ -1,15 +1,321 @@
+"""The sdcpp personality: stable-diffusion.cpp's server, a second kind of A1111-shaped host.
+
+It draws and lists, and that is all: no progress, no interrupt, no settings to change. Much of an
+A1111 request is ignored in silence, and null where a value is typed is an error.
+"""
+
 from __future__ import annotations
 
-from aiohttp import web
+import asyncio
+import json
+import random
+import re
+from collections.abc import Callable
+from typing import Any
 
-from dev.sd_host.state import Host
-from dev.sd_host.wire import Handler
+from aiohttp import web
+from PIL import Image
+
+from dev.sd_host import catalog, infotext, pictures
+from dev.sd_host.faults import Fault, of_kind
+from dev.sd_host.pictures import BadImage
+from dev.sd_host.state import Host, HostError
+from dev.sd_host.wire import HOST, Handler, faults_of, json_answer, note_body, raise_planted
+
+API = "/sdapi/v1"
+MOST_PIXELS = 64_000_000
+MOST_IN_A_BATCH = 8
+SAMPLERS = {
+    "euler": "euler",
+    "euler a": "euler_a",
+    "heun": "heun",
+    "dpm2": "dpm2",
+    "dpm++ 2m": "dpm++2m",
+    "lcm": "lcm",
+    "ddim": "ddim_trailing",
+}
+"""A1111's name in lower case, and the server's own, which is accepted too."""
+SCHEDULERS = ("discrete", "karras", "exponential", "ays", "gits", "sgm_uniform", "simple")
+_EXTRA_ARGS = re.compile(r"<sd_cpp_extra_args>(.*?)</sd_cpp_extra_args>", re.DOTALL)
+_JSON_NAMES = {bool: "boolean", int: "number", float: "number", str: "string", list: "array"}
+
+
+class Refused(Exception):
+    """A 400 with a text."""
+
+
+class ServerError(Exception):
+    """A 500; ``body`` is the whole answer."""
+
+    def __init__(self, body: dict[str, str]) -> None:
+        super().__init__(body["error"])
+        self.body = body
+
+
+def _json_error(code: str, text: str) -> ServerError:
+    message = f"[json.exception.{code}] {text}"
+    return ServerError({"error": "server_error", "message": message})
+
+
+def _typed(body: dict[str, Any], name: str, default: Any) -> Any:
+    """The field, which must be of its default's type: null and other types are a 500."""
+    if name not in body:
+        return default
+    value = body[name]
+    number = isinstance(default, (int, float)) and isinstance(value, (int, float))
+    if number:
+        return type(default)(value)
+    if isinstance(value, type(default)):
+        return value
+    kind = _JSON_NAMES.get(type(value), "null" if value is None else "object")
+    wanted = _JSON_NAMES[type(default)]
+    raise _json_error("type_error.302", f"type must be {wanted}, but is {kind}")
+
+
+def _parse(raw: bytes) -> dict[str, Any]:
+    if not raw:
+        raise Refused("empty body")
+    try:
+        body = json.loads(raw)
+    except ValueError as error:
+        text = "parse error at line 1, column 1: syntax error while parsing value"
+        raise _json_error("parse_error.101", text) from error
+    if not isinstance(body, dict):
+        raise _json_error("type_error.306", "cannot use value() with array")
+    return body
+
+
+class _Request:
+    """What of a request the server looks at."""
+
+    def __init__(self, host: Host, body: dict[str, Any]) -> None:
+        self.prompt: str = _typed(body, "prompt", "")
+        self.negative: str = _typed(body, "negative_prompt", "")
+        self.asked = (_typed(body, "width", 512), _typed(body, "height", 512))
+        self.steps: int = _typed(body, "steps", 20)
+        self.cfg_scale: float = _typed(body, "cfg_scale", 7.0)
+        seed: int = _typed(body, "seed", -1)
+        self.batch = min(max(_typed(body, "batch_size", 1), 1), MOST_IN_A_BATCH)
+        sampler = _typed(body, "sampler_name", "").lower()
+        _typed(body, "scheduler", "")
+        self.strength: float = _typed(body, "denoising_strength", 0.75)
+        self.sampler = SAMPLERS.get(sampler, sampler if sampler in SAMPLERS.values() else "NONE")
+        if not self.prompt:
+            raise Refused("prompt required")
+        if min(self.asked) <= 0:
+            raise Refused("width and height must be positive")
+        for extra in _EXTRA_ARGS.findall(self.prompt):
+            try:
+                json.loads(extra)
+            except ValueError as error:
+                raise Refused("invalid sd_cpp_extra_args") from error
+        self._check_loras(host, body)
+        self.seed = random.randrange(2**31) if seed < 0 else seed
+        self.steps = max(self.steps, 1)
+        self.size = (-(-self.asked[0] // 64) * 64, -(-self.asked[1] // 64) * 64)
+        if self.size[0] * self.size[1] > MOST_PIXELS:
+            raise ServerError({"error": "generate_image returned no results"})
+
+    @staticmethod
+    def _check_loras(host: Host, body: dict[str, Any]) -> None:
+        known = {_lora(lora)["path"] for lora in host.loras}
+        for item in _typed(body, "lora", []):
+            path = item.get("path") if isinstance(item, dict) else None
+            if not path:
+                raise Refused("lora.path required")
+            if path not in known:
+                raise Refused(f"invalid lora path: {path}")
+
+    def words(self, host: Host, seed: int) -> str:
+        return infotext.write(
+            self.prompt,
+            self.negative,
+            {
+                "Steps": self.steps,
+                "CFG scale": self.cfg_scale,
+                "Seed": seed,
+                "Size": f"{self.size[0]}x{self.size[1]}",
+                "Model": host.checkpoints[0].short_name,
+                "Sampler": self.sampler,
+                "Version": "stable-diffusion.cpp",
+            },
+        )
+
+
+def _drawing(kind: str) -> Callable[[web.Request, Host], Any]:
+    async def draw(request: web.Request, host: Host) -> web.Response:
+        body = _parse(await request.read())
+        note_body(request, body)
+        asked = _Request(host, body)
+        init = _first_image(body.get("init_images")) if kind == "img2img" else None
+        mask = _first_image([body.get("mask")]) if init is not None else None
+        faults = faults_of(request)
+        async with host.turn():
+            images = await _run(host, kind, asked, init, mask, faults)
+        files = [
+            pictures.encode(image, "png", asked.words(host, asked.seed + index))
+            for index, image in enumerate(images)
+        ]
+        wrong = of_kind(faults, "wrong_count")
+        if wrong:
+            files = files[: int(wrong.extra.get("count", len(files) - 1))]
+        return json_answer(
+            {
+                "images": [pictures.to_base64(data) for data in files],
+                "parameters": body,
+                "info": _info(host, asked) if host.options.sdcpp_info == "json" else "",
+            }
+        )
+
+    return draw
+
+
+def _first_image(sources: Any) -> Image.Image | None:
+    """The first picture, or none: what does not decode is ignored."""
+    if not isinstance(sources, list) or not sources or not isinstance(sources[0], str):
+        return None
+    try:
+        return pictures.decode(sources[0])
+    except BadImage:
+        return None
+
+
+async def _run(
+    host: Host,
+    kind: str,
+    asked: _Request,
+    init: Image.Image | None,
+    mask: Image.Image | None,
+    faults: list[Fault],
+) -> list[Image.Image]:
+    host.stats.add(f"generations_{kind}")
+    host.stats.begin()
+    seeds = [asked.seed + index for index in range(asked.batch)]
+    pixels = asked.size[0] * asked.size[1] * asked.batch
+    try:
+        drawing = asyncio.ensure_future(
+            asyncio.to_thread(lambda: [_draw(asked, seed, init, mask) for seed in seeds])
+        )
+        try:
+            await host.sample(asked.steps, host.options.duration(asked.steps * pixels), faults)
+            images = await drawing
+        finally:
+            drawing.cancel()
+    except HostError as error:
+        host.stats.end(failed=True)
+        raise ServerError({"error": "generate_image returned no results"}) from error
+    host.stats.end(failed=False)
+    return images
+
+
+def _draw(
+    asked: _Request, seed: int, init: Image.Image | None, mask: Image.Image | None
+) -> Image.Image:
+    if init is None:
+        return pictures.drawn(asked.prompt, asked.negative, seed, *asked.size)
+    old = pictures.fitted(init, *asked.size, 0)
+    new = pictures.repainted(old, asked.prompt, asked.negative, seed, asked.strength)
+    return new if mask is None else pictures.masked(new, old, mask, (0, 0), False)
+
+
+def _info(host: Host, asked: _Request) -> str:
+    seeds = [asked.seed + index for index in range(asked.batch)]
+    return json.dumps(
+        {
+            "prompt": asked.prompt,
+            "all_prompts": [asked.prompt] * asked.batch,
+            "negative_prompt": asked.negative,
+            "all_negative_prompts": [asked.negative] * asked.batch,
+            "seed": asked.seed,
+            "all_seeds": seeds,
+            "width": asked.asked[0],
+            "height": asked.asked[1],
+            "sampler_name": asked.sampler,
+            "cfg_scale": asked.cfg_scale,
+            "steps": asked.steps,
+            "batch_size": asked.batch,
+            "sd_model_name": host.checkpoints[0].short_name,
+            "infotexts": [asked.words(host, seed) for seed in seeds],
+            "index_of_first_image": 0,
+            "version": "stable-diffusion.cpp",
+        }
+    )
+
+
+def _lora(entry: dict[str, Any]) -> dict[str, Any]:
+    return {"name": entry["name"], "path": f"{entry['name']}.safetensors"}
+
+
+def _model(host: Host) -> dict[str, Any]:
+    """The one model that was loaded at the start; its hashes are placeholders."""
+    checkpoint = host.checkpoints[0]
+    return {
+        "title": checkpoint.name,
+        "model_name": checkpoint.name,
+        "filename": checkpoint.file_name,
+        "hash": "8" * 10,
+        "sha256": "8" * 64,
+        "config": None,
+    }
+
+
+LISTS: dict[str, Callable[[Host], Any]] = {
+    "loras": lambda host: [_lora(lora) for lora in host.loras],
+    "upscalers": lambda host: catalog.UPSCALERS[:3],
+    "latent-upscale-modes": lambda host: catalog.LATENT_UPSCALE_MODES[:1],
+    "samplers": lambda host: [
+        {"name": name, "aliases": [name], "options": {}} for name in SAMPLERS.values()
+    ],
+    "schedulers": lambda host: [{"name": name, "label": name} for name in SCHEDULERS],
+    "sd-models": lambda host: [_model(host)],
+    "options": lambda host: {
+        "samples_format": "png",
+        "sd_model_checkpoint": host.checkpoints[0].name,
+    },
+}
 
 
 def routes(host: Host) -> list[web.RouteDef]:
-    return []
+    """The routes of this personality."""
+
+    def listing(make: Callable[[Host], Any]) -> Handler:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            raise_planted(request)
+            return json_answer(make(request.app[HOST]))
+
+        return handle
+
+    def drawing(kind: str) -> Handler:
+        draw = _drawing(kind)
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            answer: web.Response = await draw(request, request.app[HOST])
+            return answer
+
+        return handle
+
+    table = [web.get(f"{API}/{name}", listing(make)) for name, make in LISTS.items()]
+    return [*table, *(web.post(f"{API}/{k}", drawing(k)) for k in ("txt2img", "img2img"))]
 
 
 @web.middleware
 async def dressed(request: web.Request, handler: Handler) -> web.StreamResponse:
-    return await handler(request)
+    """Errors in the server's shapes, CORS for everybody; what is not 200 closes the connection."""
+    if request.path == "/" or request.path.startswith("/_control/"):
+        return await handler(request)
+    try:
+        answer = await handler(request)
+    except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
+        answer = web.Response(status=404)
+    except Refused as error:
+        answer = json_answer({"error": str(error)}, 400)
+    except ServerError as error:
+        answer = json_answer(error.body, 500)
+    except HostError as error:
+        answer = json_answer({"error": "server_error", "message": str(error)}, 500)
+    if answer.status >= 300:
+        answer.force_close()
+    origin = request.headers.get("Origin")
+    if origin:
+        answer.headers["Access-Control-Allow-Origin"] = origin
+    return answer
