@@ -46,7 +46,7 @@ def find_checkpoint(
     it, and case matters only where it must. Raises UnknownCheckpoint when no model is meant, or
     more than one; ``details["near_matches"]`` then lists titles.
     """
-    plain = wanted.strip().replace("\\", "/")
+    plain = wanted.strip()
     found = _matches(models, plain)
     bracketed = re.fullmatch(r"(.+) \[[0-9a-fA-F]+\]", plain)
     if not found and bracketed:
@@ -64,11 +64,11 @@ def find_checkpoint(
 
 
 def _matches(models: Sequence[Model], plain: str) -> list[Model]:
-    for fold in (_as_it_is, str.lower):
+    for fold in (_slashed, lambda name: _slashed(name).lower()):
         for kind in range(_KINDS_OF_NAMES):
             # The same file on several hosts is one checkpoint.
             found = {
-                model.alias: model
+                _slashed(model.alias): model
                 for model in reversed(models)
                 if fold(plain) in {fold(name) for name in _names(model)[kind] if name}
             }
@@ -85,13 +85,18 @@ def _as_it_is(name: str) -> str:
     return name
 
 
+def _slashed(path: str) -> str:
+    """A path as written on every system but one."""
+    return path.replace("\\", "/")
+
+
 _KINDS_OF_NAMES = 4
 
 
 def _names(model: Model) -> tuple[list[str], ...]:
     """What a model goes by, the most telling first; a later kind counts if no earlier one does."""
-    path = model.filename.replace("\\", "/")
-    base = (path or model.alias).rpartition("/")[2]
+    path = _slashed(model.filename)
+    base = (path or _slashed(model.alias)).rpartition("/")[2]
     hashes = [text for text in (model.hash, model.sha256, model.short_hash) if text]
     names = [model.model_name, _stem(model.alias), base, _stem(base)]
     bracketed = [f"{name} [{text}]" for name in (*names, model.alias) if name for text in hashes]

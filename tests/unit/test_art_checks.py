@@ -1,0 +1,227 @@
+"""What is refused before anything is queued."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from robotchat.art import (
+    Image2ImageRequest,
+    Model,
+    Sampler,
+    Scheduler,
+    Scripts,
+    Text2ImageRequest,
+    Upscaler,
+    check,
+    check_options,
+)
+from robotchat.errors import (
+    ForbiddenOption,
+    InvalidRequest,
+    RobotchatError,
+    UnknownCheckpoint,
+    UnknownSampler,
+    UnknownScript,
+)
+
+KNOWN: dict[str, Any] = {
+    "models": [Model(title="a.safetensors [0123456789]", model_name="a", hash="0123456789")],
+    "samplers": [Sampler(name="DPM++ 2M"), Sampler(name="Euler a", aliases=["k_euler_a"])],
+    "schedulers": [Scheduler(name="karras", label="Karras")],
+    "upscalers": [Upscaler(name="Lanczos")],
+    "scripts": Scripts(txt2img=["x/y/z plot"], img2img=["x/y/z plot", "sd upscale"]),
+    "controlnet_models": ["control_canny [d14c016b]"],
+    "controlnet_modules": ["none", "canny"],
+    "allowed_scripts": {"X/Y/Z plot", "SD upscale", "Dynamic Prompts"},
+}
+
+
+def units(*many: dict[str, Any]) -> dict[str, Any]:
+    return {"alwayson_scripts": {"ControlNet": {"args": list(many)}}}
+
+
+def test_names_become_those_of_the_hosts() -> None:
+    request = Text2ImageRequest.parse(
+        {
+            "sampler_name": "dpm++ 2m karras",
+            "scheduler": "exponential",
+            "hr_sampler_name": "k_euler_a",
+            "hr_checkpoint_name": "A",
+            "refiner_checkpoint": "0123456789",
+            "override_settings": {"sd_model_checkpoint": "a", "sd_vae": None},
+        }
+    )
+    checked = check(request, **KNOWN)
+    assert (checked.sampler_name, checked.scheduler) == ("DPM++ 2M", "Karras")
+    assert checked.hr_sampler_name == "Euler a"
+    assert checked.override_settings == {"sd_model_checkpoint": "a.safetensors"}
+    assert checked.hr_checkpoint_name == checked.refiner_checkpoint == "a.safetensors"
+
+
+def test_the_older_name_of_the_sampler_counts_when_the_newer_is_not_given() -> None:
+    assert check(Text2ImageRequest(sampler_index="k_euler_a"), **KNOWN).sampler_name == "Euler a"
+    both = Text2ImageRequest(sampler_index="nonsense", sampler_name="Euler a")
+    assert check(both, **KNOWN).sampler_name == "Euler a"
+    assert check(Text2ImageRequest(), **KNOWN).body() == {}
+
+
+def test_what_is_not_known_is_left_to_the_host() -> None:
+    request = Text2ImageRequest.parse(
+        {
+            "sampler_name": "Foo",
+            "scheduler": "Bar",
+            "enable_hr": True,
+            "hr_upscaler": "Baz",
+            "override_settings": {"sd_model_checkpoint": "x"},
+            **units({"enabled": True, "model": "m", "module": "n"}),
+        }
+    )
+    assert check(request).body() == request.body()
+
+
+def test_special_names_mean_what_they_say() -> None:
+    fields = {
+        "hr_checkpoint_name": "Use same checkpoint",
+        "hr_sampler_name": "Use same sampler",
+        "hr_scheduler": "Use same scheduler",
+        "refiner_checkpoint": "None",
+        "hr_upscaler": "Latent (nearest)",
+        "enable_hr": True,
+        "script_name": "None",
+        "denoising_strength": 0.5,
+    }
+    assert check(Text2ImageRequest.parse(fields), **KNOWN).body() == fields
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "param"),
+    [
+        ({"sampler_name": "Foo"}, UnknownSampler, "sampler_name"),
+        ({"scheduler": "Foo"}, UnknownSampler, "scheduler"),
+        ({"hr_sampler_name": "Foo"}, UnknownSampler, "hr_sampler_name"),
+        (
+            {"override_settings": {"sd_model_checkpoint": "b"}},
+            UnknownCheckpoint,
+            "override_settings.sd_model_checkpoint",
+        ),
+        ({"refiner_checkpoint": "b"}, UnknownCheckpoint, "refiner_checkpoint"),
+        ({"enable_hr": True, "hr_upscaler": "b"}, InvalidRequest, "hr_upscaler"),
+        ({"infotext": "Steps: 1"}, InvalidRequest, "infotext"),
+        (
+            {"override_settings": {"outdir_samples": "/"}},
+            ForbiddenOption,
+            "override_settings.outdir_samples",
+        ),
+        ({"script_name": "Custom code"}, UnknownScript, "script_name"),
+        ({"script_name": "SD upscale"}, UnknownScript, "script_name"),
+        (
+            {"alwayson_scripts": {"ADetailer": {"args": []}}},
+            UnknownScript,
+            "alwayson_scripts.ADetailer",
+        ),
+        (
+            {"alwayson_scripts": {"Dynamic Prompts": {}}},
+            UnknownScript,
+            "alwayson_scripts.Dynamic Prompts",
+        ),
+    ],
+)
+def test_what_a_host_cannot_or_must_not_do_is_refused(
+    fields: dict[str, Any], error: type[RobotchatError], param: str
+) -> None:
+    with pytest.raises(error) as caught:
+        check(Text2ImageRequest.parse(fields), **KNOWN)
+    assert type(caught.value) is error
+    assert caught.value.param == param
+
+
+def test_scripts_are_looked_up_for_the_way_of_drawing() -> None:
+    fields = {"script_name": "SD Upscale", "init_images": ["aGk="]}
+    check(Image2ImageRequest.parse(fields), **KNOWN)
+    check(Text2ImageRequest(script_name="X/Y/Z Plot"), **KNOWN)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"outdir_samples": "/tmp/x"},  # noqa: S108 - a path that must be refused
+        {"samples_save": True},
+        {"ad_save_images_dir": "x"},
+        {"sd_model_checkpoint": "a", "directories_filename_pattern": "x"},
+    ],
+)
+def test_options_that_touch_paths_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ForbiddenOption) as caught:
+        check_options(options)
+    assert "sd_model_checkpoint" in caught.value.details["allowed"]
+
+
+@pytest.mark.parametrize(
+    "options", [{"sd_vae": ["a"]}, {"sd_vae": {}}, {"samples_format": "exe"}, {"rho": object()}]
+)
+def test_option_values_must_be_plain(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest):
+        check_options(options)
+
+
+def test_the_operator_says_which_options_there_are() -> None:
+    assert check_options({"a": 1, "b": None}, allowed={"a", "b"}) == {"a": 1}
+
+
+# --- ControlNet -----------------------------------------------------------------------------------
+
+
+def test_controlnet_units_get_the_hosts_names() -> None:
+    fields = units(
+        {
+            "enabled": True,
+            "model": "Control_Canny",
+            "module": "Canny",
+            "resize_mode": 1,
+            "control_mode": "balanced",
+            "mask": None,
+            "future": 1,
+        },
+        {"enabled": False, "model": "nonsense", "image": "aGk="},
+        {"enabled": True, "model": None},
+        {"enabled": True, "resize_mode": "Scale to Fit (Inner Fit)"},
+    )
+    checked = check(Text2ImageRequest.parse(fields), **KNOWN)
+    assert checked.controlnet_units == [
+        {
+            "enabled": True,
+            "model": "control_canny [d14c016b]",
+            "module": "canny",
+            "resize_mode": "Crop and Resize",
+            "control_mode": "Balanced",
+            "future": 1,
+        },
+        {"enabled": False},
+        {"enabled": True},
+        {"enabled": True, "resize_mode": "Crop and Resize"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("unit", "param"),
+    [
+        ({"model": "depth"}, "model"),
+        ({"module": "depth"}, "module"),
+        ({"weight": 2.5}, "weight"),
+        ({"weight": "1"}, "weight"),
+        ({"weight": True}, "weight"),
+        ({"guidance_end": 1.5}, "guidance_end"),
+        ({"guidance_start": 0.8, "guidance_end": 0.2}, "guidance_start"),
+        ({"resize_mode": 3}, "resize_mode"),
+        ({"control_mode": "Whatever"}, "control_mode"),
+        ({"hr_option": "Some"}, "hr_option"),
+    ],
+)
+def test_a_unit_that_hosts_would_drop_in_silence_is_refused(
+    unit: dict[str, Any], param: str
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        check(Text2ImageRequest.parse(units({"enabled": True, **unit})), **KNOWN)
+    assert caught.value.param == f"alwayson_scripts.ControlNet.args.0.{param}"
