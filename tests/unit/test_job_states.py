@@ -176,8 +176,9 @@ def test_only_failed_and_expired_jobs_can_be_retried() -> None:
 def test_the_same_key_gives_the_same_job() -> None:
     store = Jobs(MemoryRecords(), FakeClock())
     job = new_job(id=jobs.id_for_key("job", "t", "key"), fingerprint="f")
-    first = store.add(job)
-    assert store.add(job) == first
+    first, is_new = store.add(job)
+    assert is_new
+    assert store.add(job) == (first, False)
 
 
 def test_the_same_key_for_another_request_is_refused() -> None:
@@ -201,7 +202,7 @@ def test_another_tenants_job_does_not_exist() -> None:
 
 def test_a_job_survives_storing() -> None:
     store = Jobs(MemoryRecords(), FakeClock())
-    stored = store.add(new_job(message="海滩", metadata={"a": [1]}, request={"steps": 3}))
+    stored, _ = store.add(new_job(message="海滩", metadata={"a": [1]}, request={"steps": 3}))
     assert store.get("job_a", "t") == stored
 
 

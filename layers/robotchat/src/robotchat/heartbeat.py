@@ -25,9 +25,10 @@ RENEW_AFTER = 10.0
 class Heartbeat:
     """Runs beside one attempt at a job, from entering to leaving the context.
 
-    ``note`` collects facts for the job's record; they are written with the next progress, so that
-    a quick job needs no write for them. A cancel, or an attempt that was superseded, is raised by
-    ``raise_if_canceled`` in the thread that does the work; a host that is held is interrupted.
+    ``note`` collects facts for the job's record. They are written with the next sign of life, so
+    that a quick job needs no write for them; ``facts`` has them for its last one. A cancel, or an
+    attempt that was superseded, is raised by ``raise_if_canceled`` in the thread that does the
+    work; a host that is held is interrupted.
     """
 
     def __init__(self, jobs: Jobs, job: Job, beat: Callable[[], None]) -> None:
@@ -37,6 +38,8 @@ class Heartbeat:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._notes: dict[str, Any] = {}
+        self.facts: dict[str, Any] = {}
+        """All that was noted during this attempt."""
         self._lease: Lease | None = None
         self._drawing_since = 0.0
         self._expected: float | None = None
@@ -62,6 +65,7 @@ class Heartbeat:
         """Have these fields of the job written with the next sign of life."""
         with self._lock:
             self._notes.update(facts)
+            self.facts.update(facts)
 
     def waiting(self) -> None:
         """Called while no host is free. Raises JobCanceled and Superseded."""
@@ -74,7 +78,7 @@ class Heartbeat:
             self._lease = lease
             self._drawing_since = time.monotonic()
             self._expected = lease.estimate(work)
-            self._notes.update(reason=None, host=lease.host.name)
+        self.note(reason=None, host=lease.host.name)
 
     def lets_go(self) -> None:
         """The host is not drawing for this attempt any more: it must not be interrupted now."""

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from robotchat.art_requests import (
     DrawRequest,
     Image2ImageRequest,
     Text2ImageRequest,
 )
-from robotchat.art_requests import effective as choose_seeds
 from robotchat.errors import InvalidImage, InvalidRequest, JobExpired, NotFound
 from robotchat.images import Images, decode_base64, encode_base64, inspect
 from robotchat.jobs import Job
@@ -37,8 +36,6 @@ _SET_BY_THE_CONVERSATION = ("prompt", "init_images")
 _NOT_INHERITED = frozenset(
     {"prompt", "negative_prompt", "denoising_strength", "alwayson_scripts", *_PICTURE_FIELDS}
 )
-
-R = TypeVar("R", bound=DrawRequest)
 
 
 def check_settings(settings: Mapping[str, Any], *, editing: bool) -> dict[str, Any]:
@@ -62,15 +59,6 @@ def check_settings(settings: Mapping[str, Any], *, editing: bool) -> dict[str, A
 def inherited(effective: Mapping[str, Any] | None) -> dict[str, Any]:
     """What a turn takes over from the turn before: size, steps, sampler, checkpoint, seed ..."""
     return {k: v for k, v in (effective or {}).items() if k not in _NOT_INHERITED}
-
-
-def effective(request: R, before: Mapping[str, Any] | None) -> R:
-    """The request with its random choices made: those of an earlier attempt, if there was one."""
-    if before and request.seed == -1 and "seed" in before:
-        request = request.model_copy(
-            update={name: before[name] for name in ("seed", "subseed") if name in before}
-        )
-    return choose_seeds(request)
 
 
 def reference(key: str) -> str:
@@ -152,7 +140,7 @@ def upload_key(tenant: str, upload_id: str) -> str:
     return f"tenants/{tenant}/uploads/{upload_id}"
 
 
-def small(body: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
+def with_references(body: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
     """What was really sent, for the record: pictures stay the references that they were."""
     return {
         name: recorded[name]

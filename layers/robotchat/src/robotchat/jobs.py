@@ -107,6 +107,25 @@ class JobImage(_Model):
     infotext: str | None = Field(default=None, description="The host's own account of it.")
 
 
+EventType = Literal["job.succeeded", "job.failed", "job.canceled", "job.expired"]
+"""What a job's end is called when it is told."""
+
+
+class WebhookTarget(_Model):
+    """Whom to tell how a job ended: a signed POST to a URL."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str = Field(description="An https URL.", examples=["https://example.com/hooks/robotchat"])
+    events: list[EventType] | None = Field(
+        default=None, min_length=1, description="Only these; all of them when left out."
+    )
+
+    def wants(self, event: EventType) -> bool:
+        """Whether this event is to be told here."""
+        return self.events is None or event in self.events
+
+
 class Job(_Model):
     """The record of a job. ``version`` counts its writes and is the optimistic lock."""
 
@@ -169,6 +188,8 @@ class Job(_Model):
     finished_at: datetime | None = None
     expires_at: datetime
     metadata: dict[str, Any] = Field(default_factory=dict)
+    webhook: WebhookTarget | None = None
+    """Whom to tell when the job has ended; the tenant's own webhook when there is none."""
     version: int = 0
 
     @property
@@ -276,10 +297,17 @@ def succeed(job: Job, attempt: int, now: datetime, **changes: Any) -> Job:
 
 
 def fail(
-    job: Job, attempt: int, now: datetime, error: RobotchatError, *, backoff: timedelta
+    job: Job,
+    attempt: int,
+    now: datetime,
+    error: RobotchatError,
+    *,
+    backoff: timedelta,
+    **changes: Any,
 ) -> Job:
     """The attempt failed: queued again when that may help and attempts are left, else failed."""
     _own(job, attempt)
+    job = job.model_copy(update=changes)
     if job.cancel_requested:
         return _finish(job, JobStatus.CANCELED, now)
     if error.retryable and job.attempt < job.max_attempts:
@@ -293,6 +321,7 @@ def fail(
                 "progress": 0.0,
                 "eta": None,
                 "error": JobError.of(error),
+                "avoid_hosts": sorted({*job.avoid_hosts, *([job.host] if job.host else [])}),
             }
         )
     return _finish(job, JobStatus.FAILED, now, error=JobError.of(error))
@@ -397,6 +426,7 @@ def emptied(job: Job, now: datetime) -> Job:
             "images": [],
             "extra_images": [],
             "metadata": {},
+            "webhook": None if job.status.final else job.webhook,
         }
     )
 
@@ -444,12 +474,12 @@ class Jobs:
             raise NotFound("There is no such job.", param="job_id")
         return job
 
-    def add(self, job: Job, *also: Operation) -> Job:
+    def add(self, job: Job, *also: Operation) -> tuple[Job, bool]:
         """Store a new job, together with ``also``, in one transaction.
 
-        Gives back the stored job: the earlier one when the id (that is, the idempotency key) was
-        used before with the same request. Raises IdempotencyKeyReused when it was used with
-        another, and Stale when ``also`` was out of date.
+        Gives back the stored job and whether it is new: it is the earlier one when the id (that
+        is, the idempotency key) was used before with the same request. Raises
+        IdempotencyKeyReused when it was used with another, and Stale when ``also`` was out of date.
         """
         try:
             self._records.commit(self.put(job), *also)
@@ -457,8 +487,8 @@ class Jobs:
             earlier = self.find(job.id)
             if earlier is None:
                 raise
-            return self.same(earlier, job)
-        return job.model_copy(update={"version": 1})
+            return self.same(earlier, job), False
+        return job.model_copy(update={"version": 1}), True
 
     @staticmethod
     def same(earlier: Job, job: Job) -> Job:
@@ -468,6 +498,11 @@ class Jobs:
                 "This idempotency key or job id was used before with another request."
             )
         return earlier
+
+    @staticmethod
+    def read(record: Record) -> Job:
+        """The job in a record."""
+        return _job(record)
 
     def put(self, job: Job) -> Put:
         """The operation that writes a job, for a commit with other records."""

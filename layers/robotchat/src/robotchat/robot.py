@@ -18,7 +18,15 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from robotchat import inputs
-from robotchat.art import ArtBot, ArtDriver, Drawing, Image2ImageRequest, Picture, Text2ImageRequest
+from robotchat.art import (
+    ArtBot,
+    ArtDriver,
+    Drawing,
+    Image2ImageRequest,
+    Picture,
+    Text2ImageRequest,
+    effective,
+)
 from robotchat.clock import Clock, SystemClock
 from robotchat.conversation import (
     ChatEditRequest,
@@ -33,6 +41,7 @@ from robotchat.errors import (
     RobotchatError,
     UpstreamBusy,
 )
+from robotchat.events import accept_target
 from robotchat.heartbeat import Heartbeat
 from robotchat.hosts import Host, HostPool, host_name
 from robotchat.images import Images, MemoryImages
@@ -183,6 +192,7 @@ class Robot:
             fingerprint=fingerprint({"kind": kind, **request.model_dump(mode="json")}),
             message=request.message,
             metadata=request.metadata,
+            webhook=accept_target(request.webhook, local=self.settings.local),
         )
         if (earlier := self.jobs.find(job.id)) is not None:
             return self._send(self.jobs.same(earlier, job))
@@ -240,7 +250,7 @@ class Robot:
                 )
             )
         )
-        return self.jobs.add(job, *also)
+        return self.jobs.add(job, *also)[0]
 
     def _turn(self, conversation: Conversation, number: int) -> Job:
         for job in self.conversations.turns(conversation.id):
@@ -294,14 +304,12 @@ class Robot:
         )
         # Stored as claimed already: one write less, and if this process dies the sweeper sees it
         # as it sees a dead worker's job.
-        claimed = claim(job, self.clock.now())
-        stored = self.jobs.add(claimed)
+        stored, is_new = self.jobs.add(claim(job, self.clock.now()))
         shift = shift or Shift()
-        if stored.started_at != claimed.started_at:
-            stored = self._watch(stored, shift)
+        if is_new:
+            stored = self._persist_until_final(self._attempt(stored, shift), shift)
         else:
-            stored = self._attempt(stored, shift)
-            stored = self._persist_until_final(stored, shift)
+            stored = self._watch(stored, shift)
         if stored.error is not None and stored.status is not JobStatus.SUCCEEDED:
             raise RobotchatError.of_code(
                 stored.error.code, stored.error.message, details={"job_id": stored.id}
@@ -389,8 +397,9 @@ class Robot:
     def _attempt(self, job: Job, shift: Shift) -> Job:
         """One attempt at a claimed job: prepare, draw, store, finish."""
         attempt = job.attempt
+        heart = Heartbeat(self.jobs, job, shift.beat)
         try:
-            with Heartbeat(self.jobs, job, shift.beat) as heart:
+            with heart:
                 result = self._work(job, shift, heart)
             job = self.jobs.change(job.id, lambda j, now: succeed(j, attempt, now, **result))
         except Superseded:
@@ -399,15 +408,16 @@ class Robot:
         except JobCanceled:
             job = self.jobs.change(job.id, lambda j, now: canceled(j, attempt, now))
         except RobotchatError as error:
-            job = self._failed(job, error)
+            job = self._failed(job, error, heart.facts)
         except Exception:
             # A bug: the job must still end where its caller can read it, and the message is
             # left to the queue, so that it is seen.
-            self.settle(self._failed(job, RobotchatError("An internal error occurred.")))
+            error = RobotchatError("An internal error occurred.")
+            self.settle(self._failed(job, error, heart.facts))
             raise
         return self.settle(job)
 
-    def _failed(self, job: Job, error: RobotchatError) -> Job:
+    def _failed(self, job: Job, error: RobotchatError, facts: Mapping[str, Any]) -> Job:
         attempt = job.attempt
         logger.warning(
             "attempt failed", extra={"job_id": job.id, "attempt": attempt, "code": error.code}
@@ -417,9 +427,9 @@ class Robot:
                 job.id, lambda j, now: give_back(j, attempt, now, "waiting_for_host")
             )
         backoff = self.settings.retry_base * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)  # noqa: S311
-        backoff = min(backoff, 300.0)
+        pause = timedelta(seconds=min(backoff, 300.0))
         return self.jobs.change(
-            job.id, lambda j, now: fail(j, attempt, now, error, backoff=timedelta(seconds=backoff))
+            job.id, lambda j, now: fail(j, attempt, now, error, backoff=pause, **facts)
         )
 
     def settle(self, job: Job) -> Job:
@@ -447,7 +457,7 @@ class Robot:
         prompt_seconds = time.monotonic() - started if job.message is not None else None
         if plan.request is None:
             return {**plan.notes, "timings": _add(job.timings, prompt=prompt_seconds)}
-        heart.note(**plan.notes)
+        heart.note(**plan.notes, effective=plan.reference)
         heart.raise_if_canceled()
 
         waiting = time.monotonic()
@@ -504,13 +514,19 @@ class Robot:
 
     def _prepare(self, job: Job) -> Plan:
         """All that can be done before a host is held: the prompt, the input pictures, the seed."""
+        if job.effective is not None:
+            # Tried before: the same picture again, not another prompt or seed.
+            return self._plan(job, job.effective, {"picture": job.picture})
         if job.message is None:
-            body = inputs.load_images(job.request, job.tenant, self.images, self.settings)
-            kind = Image2ImageRequest if job.kind is JobKind.IMAGE2IMAGE else Text2ImageRequest
-            request = inputs.effective(kind.model_validate(body), job.effective)
-            reference = {**job.request, **inputs.small(request.body(), job.request)}
-            return Plan(request, reference, {"prompt_source": "caller"})
+            return self._plan(job, job.request, {"prompt_source": "caller"})
         return self._prepare_turn(job, job.message)
+
+    def _plan(self, job: Job, fields: Mapping[str, Any], notes: dict[str, Any]) -> Plan:
+        """The request that follows from A1111 fields with references in them."""
+        body = inputs.load_images(fields, job.tenant, self.images, self.settings)
+        editing = job.kind in (JobKind.IMAGE2IMAGE, JobKind.CHAT_IMAGE2IMAGE)
+        request = effective((Image2ImageRequest if editing else Text2ImageRequest).parse(body))
+        return Plan(request, inputs.with_references(request.body(), fields), notes)
 
     def _prepare_turn(self, job: Job, message: str) -> Plan:
         editing = job.kind is JobKind.CHAT_IMAGE2IMAGE
@@ -543,10 +559,7 @@ class Robot:
                 settings.setdefault("denoising_strength", fold.denoising_strength)
         else:
             settings.pop("denoising_strength", None)
-        body = inputs.load_images(settings, job.tenant, self.images, self.settings)
-        kind = Image2ImageRequest if editing else Text2ImageRequest
-        request = inputs.effective(kind.model_validate(body), job.effective)
-        return Plan(request, {**settings, **inputs.small(request.body(), settings)}, notes)
+        return self._plan(job, settings, notes)
 
     def _said_so_far(self, job: Job) -> tuple[PromptState | None, Job | None]:
         """What the conversation draws as of the turn before, and that turn.

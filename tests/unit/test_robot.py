@@ -1,0 +1,499 @@
+"""The use cases, over memory and fakes: turns, order, retries, crashes, cancels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import pytest
+
+from robotchat import heartbeat, jobs
+from robotchat.art import Image2ImageRequest, Text2ImageRequest
+from robotchat.conversation import ChatEditRequest, ChatImageRequest
+from robotchat.drivers.fake import FakeArt
+from robotchat.errors import (
+    IdempotencyKeyReused,
+    InvalidImage,
+    InvalidRequest,
+    JobNotRetryable,
+    NotFound,
+    UnknownCheckpoint,
+    UnknownSampler,
+    UpstreamRejected,
+    UpstreamUnavailable,
+)
+from robotchat.images import decode_base64
+from robotchat.jobs import Job, JobStatus
+from robotchat.prompt import Fold, PromptState
+from robotchat.robot import Robot, Shift
+from robotchat.settings import Settings
+from tests.cases.clock import FakeClock
+
+
+class Words:
+    """A prompt writer that strings everything said together, and only replies to thanks."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    def write(
+        self, current: PromptState | None, message: str, *, editing: bool
+    ) -> tuple[Fold, Literal["llm", "fallback"]]:
+        if self.error is not None:
+            raise self.error
+        so_far = current.prompt if current else ""
+        if message == "thanks":
+            return Fold(mode="reply", prompt=so_far, reply="Any time."), "fallback"
+        prompt = f"{so_far} + {message}" if so_far else message
+        return Fold(mode="edit" if editing else "generate", prompt=prompt), "fallback"
+
+
+class HeldQueue:
+    """A queue that keeps what is sent until the test runs it."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, float]] = []
+
+    def send(self, job: Job, *, delay: float = 0.0) -> None:
+        self.sent.append((job.id, delay))
+
+    def take(self) -> str:
+        return self.sent.pop(0)[0]
+
+
+class Bench:
+    """A robot over fakes, and what they saw."""
+
+    def __init__(self, *, run_at_once: bool = True, **settings: Any) -> None:
+        self.art = FakeArt()
+        self.clock = FakeClock()
+        self.words = Words()
+        self.queue = HeldQueue()
+        self.robot = Robot(
+            art=self.art,
+            writer=self.words,  # type: ignore[arg-type]
+            queue=None if run_at_once else self.queue,
+            settings=Settings(**settings),
+            clock=self.clock,
+        )
+
+    @property
+    def prompts(self) -> list[str]:
+        """The prompts that were really drawn."""
+        return [body["prompt"] for body in self.art.requests]
+
+    def submit(self, message: str, conversation_id: str | None = None, **more: Any) -> Job:
+        request = ChatImageRequest(message=message, conversation_id=conversation_id, **more)
+        return self.robot.submit_chat_image(request)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """A robot that runs jobs as they are submitted."""
+    return Bench()
+
+
+@pytest.fixture
+def held() -> Bench:
+    """A robot whose jobs wait until the test runs them."""
+    return Bench(run_at_once=False)
+
+
+# --- conversations --------------------------------------------------------------------------------
+
+
+def test_a_second_turn_draws_what_both_turns_said(bench: Bench) -> None:
+    first = bench.robot.chat_text2image("a beach")
+    second = bench.robot.chat_text2image("at sunset", first.conversation_id)
+    assert (first.status, second.status) == (JobStatus.SUCCEEDED, JobStatus.SUCCEEDED)
+    assert bench.prompts == ["a beach", "a beach + at sunset"]
+    assert (first.turn, second.turn) == (1, 2)
+    assert second.prompt_source == "fallback"
+
+
+def test_a_turn_keeps_the_seed_and_settings_of_the_turn_before(bench: Bench) -> None:
+    first = bench.robot.chat_text2image("a beach", steps=7, width=640)
+    bench.robot.chat_text2image("at sunset", first.conversation_id, steps=9)
+    before, after = bench.art.requests
+    assert (before["steps"], after["steps"]) == (7, 9)
+    assert after["width"] == 640
+    assert after["seed"] == before["seed"] >= 0
+
+
+def test_the_callers_negative_prompt_stays_with_the_conversation(bench: Bench) -> None:
+    first = bench.robot.chat_text2image("a beach", negative_prompt="text")
+    bench.robot.chat_text2image("at sunset", first.conversation_id)
+    assert bench.art.requests[1]["negative_prompt"] == "text"
+
+
+def test_the_picture_of_a_turn_is_stored_and_described(bench: Bench) -> None:
+    job = bench.robot.chat_text2image("a beach", width=128, height=64)
+    (image,) = job.images
+    assert (image.width, image.height, image.content_type) == (128, 64, "image/png")
+    assert image.seed == bench.art.requests[0]["seed"]
+    assert bench.robot.images.get(image.key).startswith(b"\x89PNG")
+    assert job.picture == image.key
+    assert job.checkpoint == "fake"
+    assert job.timings.run is not None
+
+
+def test_an_edit_starts_from_the_conversations_last_picture(bench: Bench) -> None:
+    first = bench.robot.chat_text2image("a cat")
+    second = bench.robot.chat_image2image("make it blue", conversation_id=first.conversation_id)
+    assert second.status is JobStatus.SUCCEEDED
+    sent = decode_base64(bench.art.requests[1]["init_images"][0])
+    assert sent == bench.robot.images.get(first.images[0].key)
+
+
+def test_an_edit_starts_from_the_picture_that_is_sent(bench: Bench) -> None:
+    cat = bench.robot.drawing(bench.robot.chat_text2image("a cat")).pictures[0].data
+    from robotchat.images import encode_base64
+
+    for image in (encode_base64(cat), "data:image/png;base64," + encode_base64(cat)):
+        job = bench.robot.chat_image2image("make it blue", image=image)
+        assert job.status is JobStatus.SUCCEEDED
+        assert decode_base64(bench.art.requests[-1]["init_images"][0]) == cat
+    assert len(str(job.request)) < 1000, "the record holds a reference, not the picture"
+
+
+def test_an_edit_of_nothing_is_refused_and_leaves_nothing_behind(bench: Bench) -> None:
+    with pytest.raises(InvalidRequest, match="no picture"):
+        bench.robot.chat_image2image("make it blue")
+    assert bench.robot.jobs.of_tenant("local") == ([], None)
+
+
+def test_an_edit_of_an_undecodable_picture_is_refused(bench: Bench) -> None:
+    with pytest.raises(InvalidImage):
+        bench.robot.chat_image2image("make it blue", image="bm90IGEgcGljdHVyZQ==")
+    assert bench.robot.jobs.of_tenant("local") == ([], None)
+
+
+def test_small_talk_is_answered_and_draws_nothing(bench: Bench) -> None:
+    first = bench.robot.chat_text2image("a beach", steps=7)
+    thanks = bench.robot.chat_text2image("thanks", first.conversation_id)
+    assert (thanks.status, thanks.reply, thanks.images) == (JobStatus.SUCCEEDED, "Any time.", [])
+    third = bench.robot.chat_image2image("bluer", conversation_id=first.conversation_id)
+    assert third.prompt == "a beach + bluer"
+    assert bench.art.requests[-1]["steps"] == 7
+    assert len(bench.prompts) == 2
+
+
+def test_a_branch_builds_on_an_earlier_turn(bench: Bench) -> None:
+    first = bench.robot.chat_text2image("a beach")
+    bench.robot.chat_text2image("at night", first.conversation_id)
+    branch = bench.submit("at sunset", first.conversation_id, after_turn=1)
+    assert (branch.turn, branch.prompt) == (3, "a beach + at sunset")
+    with pytest.raises(InvalidRequest, match="no such turn"):
+        bench.submit("at dawn", first.conversation_id, after_turn=9)
+
+
+def test_a_failed_turn_was_still_said_and_a_canceled_one_was_taken_back(bench: Bench) -> None:
+    bench.words.error = UpstreamRejected("no")
+    failed = bench.robot.chat_text2image("a beach")
+    assert failed.status is JobStatus.FAILED
+    bench.words.error = None
+    second = bench.robot.chat_text2image("at sunset", failed.conversation_id)
+    assert second.prompt == "a beach + at sunset"
+
+
+def test_a_canceled_turn_was_taken_back(held: Bench) -> None:
+    first = held.submit("a beach")
+    second = held.submit("with a whale", first.conversation_id)
+    third = held.submit("at sunset", first.conversation_id)
+    held.robot.cancel(second.id)
+    held.robot.run(held.queue.take())
+    held.robot.run(held.queue.take())
+    assert held.robot.jobs.find(third.id).prompt == "a beach + at sunset"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", ["prompt", "init_images"])
+def test_settings_that_the_conversation_decides_are_refused(bench: Bench, name: str) -> None:
+    with pytest.raises(InvalidRequest, match=name):
+        bench.submit("a beach", settings={name: "x"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"steps": 1000}, InvalidRequest),
+        ({"width": "wide"}, InvalidRequest),
+        ({"sampler_name": "Nonesuch"}, UnknownSampler),
+        ({"override_settings": {"sd_model_checkpoint": "nonesuch"}}, UnknownCheckpoint),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_is_queued(
+    held: Bench, settings: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        held.submit("a beach", settings=settings)
+    assert held.queue.sent == []
+    assert held.robot.jobs.of_tenant("local") == ([], None)
+
+
+def test_a_host_that_cannot_be_asked_does_not_keep_a_turn_from_being_accepted(held: Bench) -> None:
+    held.art.answers["sdapi/v1/samplers"] = UpstreamUnavailable("away")
+    assert held.submit("a beach", settings={"sampler_name": "Euler a"}).status is JobStatus.QUEUED
+
+
+def test_an_unknown_conversation_and_another_tenants_are_the_same(bench: Bench) -> None:
+    first = bench.robot.chat_text2image("a beach")
+    with pytest.raises(NotFound):
+        bench.submit("more", "conv_nonesuch")
+    request = ChatImageRequest(message="more", conversation_id=first.conversation_id)
+    with pytest.raises(NotFound):
+        bench.robot.submit_chat_image(request, tenant="other")
+
+
+def test_a_deleted_conversation_takes_its_turns_and_pictures_with_it(bench: Bench) -> None:
+    job = bench.robot.chat_text2image("a beach")
+    assert job.conversation_id
+    bench.robot.delete_conversation(job.conversation_id)
+    with pytest.raises(NotFound):
+        bench.robot.conversations.get(job.conversation_id, "local")
+    with pytest.raises(NotFound):
+        bench.robot.images.get(job.images[0].key)
+    emptied = bench.robot.jobs.get(job.id, "local")
+    assert (emptied.message, emptied.prompt, emptied.images) == (None, None, [])
+
+
+# --- order ----------------------------------------------------------------------------------------
+
+
+def test_turns_run_in_order_however_fast_they_are_sent(held: Bench) -> None:
+    first = held.submit("one")
+    for message in ("two", "three"):
+        job = held.submit(message, first.conversation_id)
+        assert (job.status, job.reason) == (JobStatus.QUEUED, "waiting_for_turn")
+    assert [job for job, _ in held.queue.sent] == [first.id], "later turns are not even queued"
+    for _ in range(3):
+        held.robot.run(held.queue.take())
+    assert held.prompts == ["one", "one + two", "one + two + three"]
+    assert held.queue.sent == []
+
+
+def test_a_turn_that_is_delivered_before_its_time_waits(held: Bench) -> None:
+    first = held.submit("one")
+    second = held.submit("two", first.conversation_id)
+    assert held.robot.run(second.id).status is JobStatus.QUEUED
+    held.robot.run(first.id)
+    assert held.prompts == ["one"]
+
+
+def test_a_turn_after_a_finished_one_is_queued_at_once(held: Bench) -> None:
+    first = held.submit("one")
+    held.robot.run(held.queue.take())
+    second = held.submit("two", first.conversation_id)
+    assert held.queue.take() == second.id
+
+
+def test_a_crash_between_the_end_and_the_next_turn_is_repaired_by_redelivery(held: Bench) -> None:
+    first = held.submit("one")
+    second = held.submit("two", first.conversation_id)
+    held.queue.sent.clear()
+    claimed = held.robot.jobs.change(first.id, jobs.claim)
+    held.robot.jobs.change(first.id, lambda j, now: jobs.succeed(j, claimed.attempt, now))
+    held.robot.run(first.id)
+    assert held.queue.take() == second.id
+
+
+def test_a_canceled_turn_lets_the_next_one_go(held: Bench) -> None:
+    first = held.submit("one")
+    second = held.submit("two", first.conversation_id)
+    held.queue.sent.clear()
+    held.robot.cancel(first.id)
+    assert held.queue.take() == second.id
+
+
+def test_conversations_do_not_wait_for_each_other(held: Bench) -> None:
+    jobs_ = [held.submit(message) for message in ("a", "b", "c")]
+    assert [job for job, _ in held.queue.sent] == [job.id for job in jobs_]
+
+
+# --- attempts -------------------------------------------------------------------------------------
+
+
+def test_a_duplicate_delivery_draws_nothing(held: Bench) -> None:
+    job = held.submit("one")
+    held.robot.run(job.id)
+    assert held.robot.run(job.id).status is JobStatus.SUCCEEDED
+    assert len(held.prompts) == 1
+
+
+def test_a_transient_failure_is_tried_again_later_with_the_same_seed(bench: Bench) -> None:
+    bench.art.enqueue([UpstreamUnavailable("away"), UpstreamUnavailable("away")])
+    job = bench.robot.chat_text2image("a beach")
+    job = bench.robot.jobs.get(job.id, "local")
+    assert (job.status, job.attempt, job.error) == (JobStatus.SUCCEEDED, 3, None)
+    assert len({body["seed"] for body in bench.art.requests}) == 1
+
+
+def test_a_permanent_failure_is_not_tried_again(bench: Bench) -> None:
+    bench.art.enqueue([UpstreamRejected("no such thing")])
+    job = bench.robot.chat_text2image("a beach")
+    assert (job.status, job.attempt) == (JobStatus.FAILED, 1)
+    assert job.error
+    assert (job.error.code, job.error.message) == ("upstream_rejected", "no such thing")
+
+
+def test_a_failed_job_can_be_run_again_under_the_same_id(bench: Bench) -> None:
+    bench.art.enqueue([UpstreamRejected("no")])
+    failed = bench.robot.chat_text2image("a beach")
+    bench.robot.retry(failed.id)
+    again = bench.robot.jobs.get(failed.id, "local")
+    assert (again.status, again.error) == (JobStatus.SUCCEEDED, None)
+    with pytest.raises(JobNotRetryable):
+        bench.robot.retry(failed.id)
+
+
+def test_attempts_end_with_a_clear_code() -> None:
+    bench = Bench(max_attempts=3)
+    bench.art.enqueue([UpstreamUnavailable("away")] * 3)
+    job = bench.robot.chat_text2image("a beach")
+    assert (job.status, job.attempt) == (JobStatus.FAILED, 3)
+    assert job.error
+    assert (job.error.code, job.error.retryable) == ("upstream_unavailable", True)
+
+
+def test_a_bug_ends_the_job_where_its_caller_can_read_it(held: Bench) -> None:
+    held.words.error = ZeroDivisionError("a secret detail")
+    job = held.submit("a beach")
+    with pytest.raises(ZeroDivisionError):
+        held.robot.run(job.id)
+    failed = held.robot.jobs.get(job.id, "local")
+    assert failed.status is JobStatus.FAILED
+    assert failed.error
+    assert failed.error.code == "internal_error"
+    assert "secret" not in failed.error.message
+
+
+def test_a_wrong_picture_is_drawn_again(bench: Bench) -> None:
+    def other(body: dict[str, Any]) -> Any:
+        return bench.art.draw({**body, "sampler_name": "Heun"})
+
+    bench.art.enqueue([other])
+    job = bench.robot.chat_text2image("a beach", sampler_name="Euler a")
+    assert (job.status, job.attempt) == (JobStatus.SUCCEEDED, 2)
+
+
+def test_an_attempt_that_was_superseded_writes_nothing(held: Bench) -> None:
+    job = held.submit("a beach")
+
+    def the_worker_hangs_meanwhile(body: dict[str, Any]) -> Any:
+        held.clock.advance(100)
+        held.robot.jobs.change(job.id, jobs.claim)
+        return held.art.draw(body)
+
+    held.art.enqueue([the_worker_hangs_meanwhile])
+    after = held.robot.run(job.id)
+    assert (after.status, after.attempt, after.images) == (JobStatus.RUNNING, 2, [])
+
+
+def test_a_running_job_is_interrupted_by_a_cancel(
+    held: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "INTERVAL", 0.01)
+    job = held.submit("a beach")
+
+    def until_interrupted(body: dict[str, Any]) -> Any:
+        held.robot.cancel(job.id)
+        assert held.art.interrupted.wait(10)
+        return held.art.draw(body)
+
+    held.art.enqueue([until_interrupted])
+    after = held.robot.run(job.id)
+    assert (after.status, after.images) == (JobStatus.CANCELED, [])
+
+
+# --- the caller waits -----------------------------------------------------------------------------
+
+
+def test_text2image_gives_the_finished_job_and_its_picture(bench: Bench) -> None:
+    job = bench.robot.text2image(Text2ImageRequest(prompt="a beach", steps=5))
+    assert (job.status, job.prompt_source) == (JobStatus.SUCCEEDED, "caller")
+    stored = bench.robot.images.get(job.images[0].key)
+    assert bench.robot.drawing(job).pictures[0].data == stored
+    assert bench.robot.jobs.get(job.id, "local").effective == bench.art.requests[0]
+
+
+def test_image2image_sends_the_picture_and_records_a_reference(bench: Bench) -> None:
+    from robotchat.images import encode_base64
+
+    first = bench.robot.text2image(Text2ImageRequest(prompt="a cat"))
+    cat = encode_base64(bench.robot.images.get(first.images[0].key))
+    job = bench.robot.image2image(Image2ImageRequest(prompt="blue", init_images=[cat]))
+    assert bench.art.requests[1]["init_images"] == [cat]
+    assert job.effective
+    assert job.effective["init_images"][0].startswith("robotchat-image:")
+
+
+def test_the_waiting_caller_gets_the_error_and_the_job_keeps_it(bench: Bench) -> None:
+    bench.art.enqueue([UpstreamRejected("no such thing")])
+    with pytest.raises(UpstreamRejected, match="no such thing") as error:
+        bench.robot.text2image(Text2ImageRequest(prompt="a beach"))
+    job = bench.robot.jobs.get(error.value.details["job_id"], "local")
+    assert job.status is JobStatus.FAILED
+
+
+def test_a_transient_failure_is_hidden_from_the_waiting_caller(bench: Bench) -> None:
+    bench.art.enqueue([UpstreamUnavailable("away")])
+    assert bench.robot.text2image(Text2ImageRequest(prompt="x")).attempt == 2
+
+
+def test_the_waiting_caller_is_told_when_time_is_up(bench: Bench) -> None:
+    bench.art.enqueue([UpstreamUnavailable("away")])
+    with pytest.raises(UpstreamUnavailable):
+        bench.robot.text2image(Text2ImageRequest(prompt="x"), shift=Shift(time_left=lambda: 5.0))
+    (job,), _ = bench.robot.jobs.of_tenant("local")
+    assert job.status is JobStatus.FAILED
+
+
+# --- idempotency ----------------------------------------------------------------------------------
+
+
+def same_key(bench: Bench) -> Callable[[str], Job]:
+    def send(message: str) -> Job:
+        return bench.robot.submit_chat_image(
+            ChatImageRequest(message=message), idempotency_key="key-1"
+        )
+
+    return send
+
+
+def test_the_same_key_and_request_give_the_same_job_and_one_picture(bench: Bench) -> None:
+    send = same_key(bench)
+    first, again = send("a beach"), send("a beach")
+    assert first.id == again.id
+    assert len(bench.prompts) == 1
+    assert bench.robot.conversations.get(first.conversation_id or "", "local").turns == 1
+
+
+def test_the_same_key_for_another_request_is_refused(bench: Bench) -> None:
+    send = same_key(bench)
+    send("a beach")
+    with pytest.raises(IdempotencyKeyReused):
+        send("a castle")
+
+
+def test_a_repeated_request_queues_what_a_crash_left_unqueued(held: Bench) -> None:
+    send = same_key(held)
+    first = send("a beach")
+    held.queue.sent.clear()
+    send("a beach")
+    assert held.queue.take() == first.id
+
+
+def test_a_waiting_callers_repetition_gives_the_first_picture(bench: Bench) -> None:
+    request = Text2ImageRequest(prompt="a beach")
+    first = bench.robot.text2image(request, idempotency_key="k")
+    again = bench.robot.text2image(request, idempotency_key="k")
+    assert (first.id, first.images) == (again.id, again.images)
+    assert len(bench.prompts) == 1
+
+
+def test_an_edit_is_not_the_same_as_a_turn(bench: Bench) -> None:
+    first = bench.robot.chat_text2image("a cat")
+    edit = ChatEditRequest(message="blue", conversation_id=first.conversation_id)
+    bench.robot.submit_chat_image(edit, idempotency_key="k")
+    turn = ChatImageRequest(message="blue", conversation_id=first.conversation_id)
+    with pytest.raises(IdempotencyKeyReused):
+        bench.robot.submit_chat_image(turn, idempotency_key="k")
