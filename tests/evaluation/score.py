@@ -15,9 +15,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from robotchat.prompt import Fold, PromptState, PromptWriter, fold
+from robotchat.prompt import Fold, PromptState, fold
 
 CONVERSATIONS = Path(__file__).with_name("conversations.toml")
 CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")

@@ -1,0 +1,132 @@
+"""What a message asks for, as operations on the picture: the language parsers produce these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+ChatKind = Literal["greeting", "thanks", "praise", "question", "undo", "statement", "unclear"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Forget everything drawn so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Words for the picture without a verb that says how they relate to what is there.
+
+    `fresh`: the user asked for a picture outright ("draw a castle"), so it is a new one.
+    """
+
+    text: str
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Show this as well. `back`: it was there before, and was taken away."""
+
+    text: str
+    back: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Do not show this. `verb`: a removal in so many words ("remove the dog"), which lists go on."""
+
+    text: str
+    verb: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """ "not a dog": half of a correction when another half follows, else a removal."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Show `new` in place of `old`, or of what is nearest to it in kind."""
+
+    old: str | None
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """Make the target (the main subject, when `None`) so: a colour, a season, a style, a thing."""
+
+    target: str | None
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Give the target something: "a hat", "wearing a hat"."""
+
+    target: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Put the target somewhere: "in a forest"."""
+
+    target: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restyle:
+    """Draw it in this medium or style. `instead`: and in no other."""
+
+    text: str
+    instead: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """Draw it in this size, in pixels."""
+
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exclude:
+    """The negative prompt, given as such."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Redraw:
+    """The same again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """Nothing to draw."""
+
+    kind: ChatKind
+
+
+Operation = (
+    Reset
+    | Draw
+    | Add
+    | Remove
+    | Not
+    | Replace
+    | Set
+    | Attach
+    | Place
+    | Restyle
+    | Resize
+    | Exclude
+    | Redraw
+    | Chat
+)
