@@ -135,6 +135,8 @@ class Job(_Model):
     status: JobStatus = JobStatus.QUEUED
     reason: Reason | None = None
 
+    inline: bool = False
+    """Its caller waits for it, and no message in a queue stands for it."""
     message: str | None = None
     """What the user said (chat kinds)."""
     request: dict[str, Any] = Field(default_factory=dict)

@@ -52,6 +52,7 @@ from robotchat.jobs import (
     Jobs,
     JobStatus,
     NotYet,
+    StillRunning,
     Superseded,
     Timings,
     canceled,
@@ -270,7 +271,7 @@ class Robot:
 
         Raises what made the job fail: InvalidRequest and its kin, UpstreamError and its kin.
         """
-        return self._draw_now(JobKind.TEXT2IMAGE, request, tenant, idempotency_key, shift)
+        return self._draw_now(request, tenant, idempotency_key, shift or Shift())
 
     def image2image(
         self,
@@ -281,63 +282,107 @@ class Robot:
         shift: Shift | None = None,
     ) -> Job:
         """Image2Image: as ``text2image``, from the picture in ``init_images``."""
-        return self._draw_now(JobKind.IMAGE2IMAGE, request, tenant, idempotency_key, shift)
+        return self._draw_now(request, tenant, idempotency_key, shift or Shift())
+
+    def submit_image(
+        self,
+        request: Text2ImageRequest | Image2ImageRequest,
+        *,
+        tenant: str = LOCAL_TENANT,
+        idempotency_key: str | None = None,
+        job_id: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> Job:
+        """Accept a Text2Image or Image2Image and queue it; its caller does not wait."""
+        job = self._image_job(request, tenant, idempotency_key, job_id, metadata)
+        stored, _ = self.jobs.add(job)
+        return self._send(stored)
+
+    def wait(self, job: Job, *, seconds: float) -> Job:
+        """Watch a queued job, for so long at most. Gives the job as it is then."""
+        deadline = self.clock.now() + timedelta(seconds=seconds)
+        while not job.status.final and self.clock.now() < deadline:
+            self.clock.sleep(0.25)
+            job = self.jobs.get(job.id, job.tenant)
+        return job
 
     def _draw_now(
         self,
-        kind: JobKind,
         request: Text2ImageRequest | Image2ImageRequest,
         tenant: str,
         idempotency_key: str | None,
-        shift: Shift | None,
+        shift: Shift,
     ) -> Job:
+        job = self._image_job(request, tenant, idempotency_key)
+        job = job.model_copy(update={"inline": True})
+        # Stored as claimed already: one write less, and if this process dies the sweeper sees it
+        # as it sees a dead worker's job.
+        job, is_new = self.jobs.add(claim(job, self.clock.now()))
+        if is_new:
+            job = self._attempt(job, shift)
+        job = self._persist_until_final(job, shift)
+        if job.error is not None and job.status is not JobStatus.SUCCEEDED:
+            raise RobotchatError.of_code(
+                job.error.code, job.error.message, details={"job_id": job.id}
+            )
+        if job.status is JobStatus.CANCELED:
+            raise JobCanceled("The job was canceled.", details={"job_id": job.id})
+        return job
+
+    def _image_job(
+        self,
+        request: Text2ImageRequest | Image2ImageRequest,
+        tenant: str,
+        idempotency_key: str | None,
+        job_id: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> Job:
+        """The job for a request whose every part can be drawn, with its pictures stored."""
         self.hosts.able(request)
         body = request.body()
+        editing = isinstance(request, Image2ImageRequest)
+        kind = JobKind.IMAGE2IMAGE if editing else JobKind.TEXT2IMAGE
         job = self._new_job(
             kind,
             tenant,
             idempotency_key=idempotency_key,
-            fingerprint=fingerprint({"kind": kind, "request": body}),
+            job_id=job_id,
+            fingerprint=fingerprint({"kind": kind, "request": body, "metadata": metadata}),
+            metadata=metadata or {},
         )
-        job = job.model_copy(
+        return job.model_copy(
             update={"request": inputs.store_images(body, job, self.images, self.settings)}
         )
-        # Stored as claimed already: one write less, and if this process dies the sweeper sees it
-        # as it sees a dead worker's job.
-        stored, is_new = self.jobs.add(claim(job, self.clock.now()))
-        shift = shift or Shift()
-        if is_new:
-            stored = self._persist_until_final(self._attempt(stored, shift), shift)
-        else:
-            stored = self._watch(stored, shift)
-        if stored.error is not None and stored.status is not JobStatus.SUCCEEDED:
-            raise RobotchatError.of_code(
-                stored.error.code, stored.error.message, details={"job_id": stored.id}
-            )
-        if stored.status is JobStatus.CANCELED:
-            raise JobCanceled("The job was canceled.", details={"job_id": stored.id})
-        return stored
 
     def _persist_until_final(self, job: Job, shift: Shift) -> Job:
-        """Run the further attempts of a job whose caller waits, as long as there is time."""
+        """Bring a job whose caller waits to its end, as long as there is time.
+
+        It may be an earlier caller's job (the same idempotency key): then that caller's process
+        is left to finish it, and only if it has died, its job is taken over.
+        """
         while not job.status.final:
-            wait = 0.0
-            if job.not_before is not None:
-                wait = max((job.not_before - self.clock.now()).total_seconds(), 0.0)
-            if shift.time_left() < wait + 10:
-                return self.jobs.change(job.id, give_up)
-            self.clock.sleep(wait)
-            job = self.run(job.id, shift)
+            pause = 0.0
+            try:
+                job = self.run(job.id, shift) if job.inline else self.wait(job, seconds=1.0)
+            except StillRunning:
+                pause = 0.25
+            except NotYet as early:
+                pause = early.seconds
+            if not job.status.final and shift.time_left() < pause + 10:
+                return self._out_of_time(job)
+            if pause:
+                self.clock.sleep(pause)
+                job = self.jobs.get(job.id, job.tenant)
         return job
 
-    def _watch(self, job: Job, shift: Shift) -> Job:
-        """Wait for a job that another request or worker is running."""
-        while not job.status.final:
-            if shift.time_left() < 5:
-                raise UpstreamBusy("The job goes on; ask for it again.", retry_after=5)
-            self.clock.sleep(0.25)
-            job = self.jobs.get(job.id, job.tenant)
-        return job
+    def _out_of_time(self, job: Job) -> Job:
+        if job.status is JobStatus.RUNNING or not job.inline:
+            raise UpstreamBusy(
+                "The job goes on; ask again with the same idempotency key.",
+                retry_after=5,
+                details={"job_id": job.id},
+            )
+        return self.jobs.change(job.id, give_up)
 
     def _new_job(
         self,
@@ -412,8 +457,8 @@ class Robot:
         except Exception:
             # A bug: the job must still end where its caller can read it, and the message is
             # left to the queue, so that it is seen.
-            error = RobotchatError("An internal error occurred.")
-            self.settle(self._failed(job, error, heart.facts))
+            bug = RobotchatError("An internal error occurred.")
+            self.settle(self._failed(job, bug, heart.facts))
             raise
         return self.settle(job)
 
@@ -438,7 +483,7 @@ class Robot:
         Idempotent: it is done again whenever nobody can know whether it was done.
         """
         if not job.status.final:
-            if job.kind in (JobKind.CHAT_TEXT2IMAGE, JobKind.CHAT_IMAGE2IMAGE):
+            if not job.inline:
                 wait = (
                     (job.not_before - self.clock.now()).total_seconds() if job.not_before else 0.0
                 )
