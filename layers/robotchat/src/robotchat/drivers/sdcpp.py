@@ -51,7 +51,8 @@ class SdCpp:
             if left <= 0:
                 raise UpstreamTimeout("The SD host did not answer in time.")
             batch = min(wanted - len(images), _LARGEST_BATCH)
-            call = {**fields, "batch_size": batch, "seed": fields["seed"] + len(images)}
+            seed = fields["seed"] + len(images) if fields["seed"] >= 0 else -1
+            call = {**fields, "batch_size": batch, "seed": seed}
             answer = self._post(path, call, timeout=left)
             drawn = answer.get("images") if isinstance(answer, dict) else None
             if not isinstance(drawn, list) or len(drawn) < batch:
