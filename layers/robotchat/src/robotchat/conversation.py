@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from robotchat.clock import Clock, rfc3339
 from robotchat.errors import NotFound
-from robotchat.jobs import Job, Jobs, new_id
+from robotchat.jobs import Job, Jobs, WebhookTarget, new_id
 from robotchat.records import Put, Record, Records, Remove, Stale, every
 
 
@@ -45,6 +45,12 @@ class ChatImageRequest(BaseModel):
     )
     metadata: dict[str, Any] = Field(
         default_factory=dict, description="The caller's own data; comes back with the job."
+    )
+    webhook: WebhookTarget | str | None = Field(
+        default=None,
+        description="An https URL to tell when the job has ended, or a URL and the events to tell "
+        "there; the tenant's own webhook when left out.",
+        examples=["https://example.com/hooks/robotchat"],
     )
 
 

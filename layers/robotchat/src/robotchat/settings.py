@@ -28,6 +28,9 @@ class Settings:
     table_name: str | None = None
     bucket_name: str | None = None
     jobs_queue_url: str | None = None
+    webhooks_queue_url: str | None = None
+    event_bus_name: str | None = None
+    event_dead_letters_url: str | None = None
 
     retention: timedelta = timedelta(days=7)
     """How long pictures and uploads are kept after the job has ended."""
@@ -82,6 +85,9 @@ class Settings:
             table_name=text("TABLE_NAME"),
             bucket_name=text("BUCKET_NAME"),
             jobs_queue_url=text("JOBS_QUEUE_URL"),
+            webhooks_queue_url=text("WEBHOOKS_QUEUE_URL"),
+            event_bus_name=text("EVENT_BUS_NAME"),
+            event_dead_letters_url=text("EVENT_DEAD_LETTERS_URL"),
             retention=timedelta(days=number("RETENTION_DAYS", cls.retention.days)),
             max_attempts=int(number("MAX_ATTEMPTS", cls.max_attempts)),
             retry_base=number("RETRY_BASE_SECONDS", cls.retry_base),

@@ -50,7 +50,7 @@ class DynamoRecords:
             TableName=self._table, Key={"pk": {"S": pk}, "sk": {"S": sk}}, ConsistentRead=True
         )
         item = answer.get("Item")
-        return _record(item) if item else None
+        return record_of(item) if item else None
 
     def commit(self, *operations: Operation) -> None:
         requests = [self._request(operation) for operation in operations]
@@ -221,7 +221,7 @@ class DynamoRecords:
             while batch:
                 answer = self._client.batch_get_item(RequestItems=batch)
                 for item in answer["Responses"].get(self._table, []):
-                    record = _record(item)
+                    record = record_of(item)
                     found[(record.pk, record.sk)] = record
                 batch = answer.get("UnprocessedKeys")
         return [found[key] for key in wanted if key in found]
@@ -261,7 +261,9 @@ def _item(record: Record) -> dict[str, Any]:
     return item
 
 
-def _record(item: Mapping[str, Any]) -> Record:
+def record_of(item: Mapping[str, Any]) -> Record:
+    """The record in an item, as the table or its stream gives it."""
+
     def position(name: str) -> tuple[str, str] | None:
         if f"{name}_pk" not in item:
             return None

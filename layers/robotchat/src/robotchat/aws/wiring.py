@@ -16,6 +16,7 @@ from robotchat.views import Viewer
 
 if TYPE_CHECKING:
     from robotchat.drivers.webui import WebUI
+    from robotchat.webhooks import Webhooks
 
 
 OPENAI = "https://api.openai.com/v1"
@@ -69,6 +70,17 @@ def robot() -> Robot:
 def viewer() -> Viewer:
     """Makes what callers see, with links that work for the configured time."""
     return Viewer(images(), link_ttl=settings().link_ttl)
+
+
+@cache
+def webhooks() -> Webhooks:
+    """Webhooks of all tenants, and the queue of their deliveries."""
+    from robotchat.aws.deliver import SqsDeliveries
+    from robotchat.clock import SystemClock
+    from robotchat.webhooks import Webhooks
+
+    queue = SqsDeliveries(client("sqs"), _set(settings().webhooks_queue_url, "WEBHOOKS_QUEUE_URL"))
+    return Webhooks(records(), SystemClock(), queue, local=settings().local)
 
 
 def _hosts(urls: tuple[str, ...]) -> dict[str, WebUI]:

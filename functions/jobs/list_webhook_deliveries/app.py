@@ -1,0 +1,22 @@
+"""GET /v1/webhook-deliveries: what was sent to the caller's webhooks, newest first."""
+
+from typing import Annotated
+
+from robotchat.aws.api import Endpoint, Query
+from robotchat.aws.wiring import webhooks
+from robotchat.webhooks import DeliveryList, DeliveryState, DeliveryView
+
+handler = Endpoint(scope="jobs:read")
+
+
+@handler.get("/v1/webhook-deliveries")
+def list_webhook_deliveries(
+    job_id: str | None = None,
+    state: DeliveryState | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: str | None = None,
+) -> DeliveryList:
+    found, following = webhooks().of_tenant(
+        handler.tenant, job_id=job_id, state=state, limit=limit, cursor=cursor
+    )
+    return DeliveryList(data=[DeliveryView.of(one) for one in found], next_cursor=following)

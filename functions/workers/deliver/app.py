@@ -1,0 +1,5 @@
+"""SQS: make one attempt at a webhook delivery."""
+
+from robotchat.aws.deliver import Deliverer
+
+handler = Deliverer()
