@@ -34,6 +34,7 @@ INIT_TIMEOUT = 60.0
 IDLE_TIMEOUT = 300.0
 SCAN_INTERVAL = 1.0
 STOP_GRACE = 0.3
+FINISH_GRACE = 0.05  # how long a call may wait for a process that has answered its last one
 LOG_LIMIT = 5_000_000
 ACCOUNT = "000000000000"
 
@@ -117,6 +118,16 @@ class Invocation:
             response = self.response.result()
             if isinstance(response, Body):
                 response.end(error)
+
+    @property
+    def answered(self) -> bool:
+        """Whether the function has said all: its process will soon be free."""
+        if not self.response.done():
+            return False
+        if self.response.exception() is not None:
+            return True
+        response = self.response.result()
+        return isinstance(response, bytes) or response.ended
 
     def abandon(self) -> None:
         """Nobody wants the answer any more: a streamed one is broken off, now or when it comes."""
@@ -355,9 +366,13 @@ class LambdaHost:
             return invocation
         pending = self._pending[name]
         pending.append(invocation)
-        starting = sum(box.state == "starting" for box in self._sandboxes[name])
-        if starting < len(pending):
+        boxes = self._sandboxes[name]
+        starting = sum(box.state == "starting" for box in boxes)
+        finishing = sum(box.current is not None and box.current.answered for box in boxes)
+        if starting + finishing < len(pending):
             self._start(function)
+        elif starting < len(pending):
+            asyncio.get_running_loop().call_later(FINISH_GRACE, self._start_if_short, function)
         return invocation
 
     def invocations(self) -> list[dict[str, Any]]:
@@ -490,6 +505,13 @@ class LambdaHost:
         box = Sandbox(self, function, self._version(function))
         self._sandboxes[function.name].append(box)
         self.spawn(box.run())
+
+    def _start_if_short(self, function: Function) -> None:
+        """Start a process after all if those that were about to be free are not."""
+        boxes = self._sandboxes[function.name]
+        starting = sum(box.state == "starting" for box in boxes)
+        if starting < len(self._pending[function.name]) and not self._closing:
+            self._start(function)
 
     def _retire_outdated(self, function: Function) -> None:
         version = self._version(function)

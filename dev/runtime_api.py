@@ -64,6 +64,7 @@ class Body:
         self._items: asyncio.Queue[bytes | FunctionError | None] = asyncio.Queue()
         self._taken = asyncio.Semaphore(1)
         self._closed = asyncio.Event()
+        self.ended = False
 
     async def put(self, chunk: bytes) -> None:
         """Hand one chunk over; returns when the one before it was taken."""
@@ -72,6 +73,7 @@ class Body:
 
     def end(self, error: FunctionError | None = None) -> None:
         """No more chunks: complete, or broken off by an error."""
+        self.ended = True
         self._items.put_nowait(error)
 
     def close(self) -> None:

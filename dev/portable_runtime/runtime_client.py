@@ -17,9 +17,11 @@ def initialize_client(user_agent: str) -> None:
     _headers["User-Agent"] = user_agent
 
 
-def next() -> tuple[bytes, dict[str, str]]:
-    """Wait for the next invocation: its event and its headers."""
-    return _call("GET", "invocation/next", 200)
+def next() -> tuple[bytes, dict[str, str | int]]:
+    """Wait for the next invocation: its event and its headers, the deadline as a number."""
+    event, headers = _call("GET", "invocation/next", 200)
+    deadline = int(headers["Lambda-Runtime-Deadline-Ms"])
+    return event, {**headers, "Lambda-Runtime-Deadline-Ms": deadline}
 
 
 def post_invocation_result(

@@ -1,0 +1,40 @@
+"""Fixtures for every suite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+
+from tests.local_stack import RunningStack
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """The whole service, started once as ``make run`` does, with quick retries.
+
+    Attributes are the fields of stack.json (``stack.api_url``, ``stack.queue_url`` ...).
+    """
+    running = RunningStack(
+        tmp_path_factory.mktemp("stack"), {"ROBOTCHAT_PARAMETERS": "RetryBaseSeconds=0.1"}
+    )
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def start_stack(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[Mapping[str, str]], RunningStack]]:
+    """Start further stacks with options of one's own (see dev/run.py); stopped after the test."""
+    started: list[RunningStack] = []
+
+    def start(env: Mapping[str, str]) -> RunningStack:
+        running = RunningStack(tmp_path_factory.mktemp("stack"), env)
+        started.append(running)
+        return running.start()
+
+    yield start
+    for running in started:
+        running.stop()
