@@ -9,6 +9,7 @@ import ast
 import json
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,24 @@ def streaming_functions_stream(root: Path) -> list[str]:
     return wrong
 
 
+def layer_is_pinned(root: Path) -> list[str]:
+    """The layer's versions are those that the tests run with, and none is left open."""
+    shipped = _pins(root / "layers/robotchat/constraints.txt")
+    tested = _pins(root / "dev/requirements.txt")
+    wrong = [
+        f"layers/robotchat/constraints.txt: {name} is {version}, but tested as {tested[name]}."
+        for name, version in shipped.items()
+        if tested.get(name, version) != version
+    ]
+    project = tomllib.loads((root / openapi.PROJECT).read_text("utf-8"))["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["aws"]
+    for requirement in wanted:
+        name = re.split(r"[^A-Za-z0-9_-]", requirement, maxsplit=1)[0].lower()
+        if name not in shipped:
+            wrong.append(f"layers/robotchat/constraints.txt: {name} is not pinned.")
+    return wrong
+
+
 CHECKS: tuple[Callable[[Path], list[str]], ...] = (
     folders_are_functions,
     folders_hold_one_file,
@@ -166,7 +185,14 @@ CHECKS: tuple[Callable[[Path], list[str]], ...] = (
     imports_point_inward,
     streaming_functions_stream,
     document_is_current,
+    layer_is_pinned,
 )
+
+
+def _pins(path: Path) -> dict[str, str]:
+    lines = path.read_text("utf-8").splitlines()
+    found = (re.match(r"([A-Za-z0-9_.-]+)==([^ ;]+)", line) for line in lines)
+    return {match[1].lower(): match[2] for match in found if match}
 
 
 def _routes(root: Path) -> dict[str, list[Route]]:

@@ -100,6 +100,18 @@ def job_events(job_id: str) -> EventStream:
 '''
 
 
+PROJECT = """\
+[project]
+version = "1"
+description = "Small."
+license = "MIT"
+dependencies = ["httpx>=0.28,<1"]
+
+[project.optional-dependencies]
+aws = ["standardwebhooks>=1,<2"]
+"""
+
+
 def write(root: Path, path: str, text: str) -> None:
     file = root / path
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -124,8 +136,9 @@ def repository(tmp_path: Path) -> Path:
     ):
         event = json.dumps({"httpMethod": "GET", "resource": path})
         write(tmp_path, f"events/jobs/{name}.json", event)
-    project = '[project]\nversion = "1"\ndescription = "Small."\nlicense = "MIT"\n'
-    write(tmp_path, "layers/robotchat/pyproject.toml", project)
+    write(tmp_path, "layers/robotchat/pyproject.toml", PROJECT)
+    write(tmp_path, "layers/robotchat/constraints.txt", "httpx==0.28.1\nstandardwebhooks==1.1.0\n")
+    write(tmp_path, "dev/requirements.txt", "httpx==0.28.1\npytest==9.2.0 ; os_name == 'posix'\n")
     write(tmp_path, "layers/robotchat/src/robotchat/jobs.py", "import robotchat.errors\n")
     write(tmp_path, "layers/robotchat/src/robotchat/drivers/webui.py", "import httpx\n")
     write(tmp_path, "layers/robotchat/src/robotchat/aws/stores.py", "import boto3\n")
@@ -261,6 +274,14 @@ def two_models_of_one_name(root: Path) -> None:
         (root / path).write_text(f"{head}) -> Model:\n    raise NotImplementedError\n", "utf-8")
 
 
+def a_version_that_was_not_tested(root: Path) -> None:
+    change(root, "dev/requirements.txt", "httpx==0.28.1", "httpx==0.28.2")
+
+
+def a_version_that_is_left_open(root: Path) -> None:
+    change(root, "layers/robotchat/constraints.txt", "standardwebhooks==1.1.0\n", "")
+
+
 FAULTS: list[tuple[Callable[[Path], list[str]], Callable[[Path], None]]] = [
     (contract.folders_are_functions, a_folder_that_is_not_deployed),
     (contract.folders_are_functions, a_function_without_a_folder),
@@ -288,6 +309,8 @@ FAULTS: list[tuple[Callable[[Path], list[str]], Callable[[Path], None]]] = [
     (contract.document_is_current, a_handler_that_is_no_endpoint),
     (contract.document_is_current, a_document_of_yesterday),
     (contract.document_is_current, two_models_of_one_name),
+    (contract.layer_is_pinned, a_version_that_was_not_tested),
+    (contract.layer_is_pinned, a_version_that_is_left_open),
 ]
 
 

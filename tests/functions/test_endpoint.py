@@ -16,6 +16,8 @@ from robotchat.aws.api import (
     Caller,
     Endpoint,
     EventStream,
+    File,
+    Form,
     Header,
     Query,
     Response,
@@ -329,6 +331,32 @@ def test_a_body_over_the_endpoints_limit_is_413_and_not_parsed() -> None:
 def test_a_body_of_another_shape_is_a_422(raw: str) -> None:
     answer = taking_orders()(request("POST", "/v1/jobs", raw=raw), None)
     assert answer["statusCode"] == 422
+
+
+def form(*parts: tuple[str, str], boundary: str = "xx") -> dict[str, Any]:
+    text = "".join(f"--xx\r\nContent-Disposition: form-data; {a}\r\n\r\n{b}\r\n" for a, b in parts)
+    kind = {"Content-Type": f"multipart/form-data; boundary={boundary}".removesuffix("=")}
+    event = request("POST", "/v1/images/edits", headers=kind)
+    event["body"] = base64.b64encode(f"{text}--xx--\r\n".encode()).decode()
+    event["isBase64Encoded"] = True
+    return event
+
+
+def test_a_form_is_read_where_the_route_asks_for_one() -> None:
+    handler = Endpoint()
+
+    @handler.post("/v1/images/edits")
+    def edit(
+        image: Annotated[bytes, File()], prompt: Annotated[str, Form(max_length=5)]
+    ) -> dict[str, Any]:
+        return {"size": len(image), "prompt": prompt}
+
+    picture = ('name="image"; filename="a.png"', "12345")
+    answer = handler(form(picture, ('name="prompt"', "blue")), None)
+    assert json.loads(answer["body"]) == {"size": 5, "prompt": "blue"}
+    for refused in (form(picture), form(picture, ('name="prompt"', "longer")), form(boundary="")):
+        assert handler(refused, None)["statusCode"] == 400
+    assert handler(request("POST", "/v1/images/edits", {"prompt": "a"}), None)["statusCode"] == 400
 
 
 def test_an_unknown_path_is_404_and_a_wrong_method_405_with_allow() -> None:

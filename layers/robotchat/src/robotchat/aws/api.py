@@ -113,7 +113,7 @@ def caller() -> Caller:
     return Caller(
         tenant=identity["tenant"],
         key_id=identity.get("key_id", ""),
-        scopes=frozenset(identity.get("scopes", "").split()),
+        scopes=frozenset((identity.get("scopes") or "").split()),
     )
 
 

@@ -22,7 +22,7 @@ _SECRETS = (
     # Pictures, and anything else that is long and looks like base64.
     (re.compile(r"[A-Za-z0-9+/]{200,}={0,2}"), "<base64>"),
     # What pydantic quotes of the caller's input.
-    (re.compile(r"input_value=.*?, input_type="), "input_value=***, input_type="),
+    (re.compile(r"input_value=.*?, input_type=(\w+)\]"), r"input_value=***, input_type=\1]"),
 )
 
 
@@ -50,9 +50,6 @@ class _Stdout(io.TextIOBase):
 def logger() -> Logger:
     """The process's logger, built on first use; its level is ``POWERTOOLS_LOG_LEVEL``."""
     stdout = cast(IO[str], _Stdout())
-    return Logger(
-        service="robotchat",
-        stream=stdout,
-        logger_formatter=_Formatter(),
-        serialize_stacktrace=False,  # the traceback is in the line already
-    )
+    # The traceback is in a line once already, as text.
+    formatter = _Formatter(serialize_stacktrace=False)
+    return Logger(service="robotchat", stream=stdout, logger_formatter=formatter)
