@@ -38,6 +38,10 @@ MAX_REDIRECTS = 3
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _IPV4_COMPATIBLE = ipaddress.IPv6Network("::/96")
 _NOT_PUBLIC = (
+    # Python versions differ about these, which are all for special purposes.
+    ipaddress.ip_network("192.0.0.0/24"),
+    ipaddress.ip_network("3fff::/20"),
+    ipaddress.ip_network("5f00::/16"),
     ipaddress.ip_network("64:ff9b:1::/48"),  # NAT64 within one network
     ipaddress.ip_network("192.88.99.0/24"),  # relays for IPv6 over IPv4
     ipaddress.ip_network("168.63.129.16/32"),  # a cloud's own services, under a public address
