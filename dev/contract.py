@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import json
+import logging
 import re
 import sys
 import tomllib
@@ -249,6 +250,7 @@ def translated(root: Path) -> dict[str, Any]:
 
 def main() -> int:
     """Print what does not agree."""
+    logging.getLogger("samtranslator").setLevel(logging.ERROR)  # it warns of its own switches
     root = Path(__file__).parents[1]
     wrong = [complaint for check in CHECKS for complaint in check(root)]
     for complaint in wrong:

@@ -266,9 +266,10 @@ def test_an_answer_that_cannot_be_built_is_still_an_answer() -> None:
     def jobs() -> Response[Any]:
         return Response(200, "application/json", object())
 
-    answer = handler(request("GET", "/v1/jobs"), None)
-    assert answer["statusCode"] == 500
-    assert header(answer, "x-request-id") == "gateway-1"
+    assert handler(request("GET", "/v1/jobs"), None)["statusCode"] == 500
+    not_a_request = handler({"requestContext": {"requestId": "gateway-1"}}, None)
+    assert not_a_request["statusCode"] == 500
+    assert header(not_a_request, "x-request-id") == "gateway-1"
 
 
 BAD_JSON = [
