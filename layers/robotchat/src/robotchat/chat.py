@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from robotchat.errors import UpstreamGarbage
+from robotchat.errors import UpstreamError, UpstreamGarbage
 
 if TYPE_CHECKING:
     from robotchat.responses import Responses
@@ -331,7 +331,7 @@ class SessionStream:
                 self._session.last_id = self.reply.id
             if event["type"] == "response.failed":
                 self._response_id = None
-                raise UpstreamGarbage(event["response"]["error"]["message"])
+                raise UpstreamError(event["response"]["error"]["message"])
 
     def close(self) -> None:
         """Stop the model. The session continues from what was said so far."""

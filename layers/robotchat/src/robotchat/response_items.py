@@ -445,7 +445,7 @@ def message_tokens(message: Mapping[str, Any]) -> int:
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
     tokens = MESSAGE_TOKENS
     for part in parts:
-        text = part.get("text") or part.get("refusal")
+        text = part.get("text", part.get("refusal"))
         tokens += IMAGE_TOKENS if text is None else estimate_tokens(text)
     for call in message.get("tool_calls", ()):
         function = call["function"]

@@ -274,6 +274,7 @@ class _Events:
         self._failures = failures
         self._translate = translate
         self._is_end = is_end
+        self._begun = False
         self._ended = False
         self._closed = False
         self._first: Body | None = None
@@ -281,10 +282,7 @@ class _Events:
 
     def prefetch(self) -> None:
         """Wait for the first event, so that a failure before it is still one of the call."""
-        try:
-            self._first = self._read()
-        except StopIteration:
-            raise UpstreamGarbage("The language model ended the stream without a word.") from None
+        self._first = self._read()
 
     def __iter__(self) -> Iterator[Body]:
         return self
@@ -302,17 +300,20 @@ class _Events:
             try:
                 event = _object(next(self._events))
             except StopIteration:
-                if not self._ended and not self._closed:
-                    raise UpstreamUnavailable(
-                        "The language model's stream ended in the middle."
-                    ) from None
-                raise
+                if self._ended or self._closed:
+                    raise
+                if not self._begun:
+                    raise UpstreamGarbage("The language model's stream holds no events.") from None
+                raise UpstreamUnavailable(
+                    "The language model's stream ended in the middle."
+                ) from None
             except self._failures as error:
                 if self._closed:
                     raise StopIteration from None
                 self._response.close()
                 raise self._translate(error) from None
-        self._ended = self._ended or self._is_end(event)
+            self._begun = True
+            self._ended = self._ended or self._is_end(event)
         return event
 
     def close(self) -> None:
