@@ -21,6 +21,7 @@ RobotchatError
 ├── Conflict                    409  conflict
 │   ├── JobIsFinal              409  job_is_final
 │   ├── JobNotRetryable         409  job_not_retryable
+│   ├── JobNotFinal             409  job_not_final
 │   ├── ConversationBusy        409  conversation_busy
 │   └── StaleVersion            412  stale_version
 ├── LimitExceeded               429  limit_exceeded          (retryable)
@@ -213,6 +214,12 @@ class JobNotRetryable(Conflict):
     """Only a failed or expired job can be run again."""
 
     code = "job_not_retryable"
+
+
+class JobNotFinal(Conflict):
+    """The job is still queued or running; cancel it first."""
+
+    code = "job_not_final"
 
 
 class ConversationBusy(Conflict):

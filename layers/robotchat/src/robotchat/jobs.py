@@ -85,6 +85,13 @@ class JobError(_Model):
         return cls(code=error.code, message=error.message, retryable=error.retryable)
 
 
+_WORKER_LOST = JobError(
+    code="worker_lost",
+    message="What ran this job ended without a trace.",
+    retryable=True,
+)
+
+
 class Timings(_Model):
     """Where the time went, in seconds; null for what has not happened."""
 
@@ -172,6 +179,8 @@ class Job(_Model):
     """While running: the worker is taken for dead after this moment."""
     not_before: datetime | None = None
     """While queued: the earliest moment of the next attempt."""
+    due_at: datetime | None = None
+    """While open: when it was last seen to be where it should be."""
     cancel_requested: bool = False
     avoid_hosts: list[str] = Field(default_factory=list)
     """Hosts on which an attempt failed; others are preferred."""
@@ -264,12 +273,7 @@ def claim(job: Job, now: datetime) -> Job:
     if now >= job.expires_at:
         return expire(job, now)
     if job.attempt >= job.max_attempts:
-        lost = JobError(
-            code="worker_lost",
-            message="Every attempt at this job ended without a trace of its worker.",
-            retryable=True,
-        )
-        return _finish(job, JobStatus.FAILED, now, error=lost)
+        return _finish(job, JobStatus.FAILED, now, error=_WORKER_LOST)
     queued = (now - job.created_at).total_seconds()
     return job.model_copy(
         update={
@@ -411,6 +415,20 @@ def give_up(job: Job, now: datetime) -> Job:
     return job.model_copy(
         update={"status": JobStatus.FAILED, "error": error, "finished_at": now, "not_before": None}
     )
+
+
+def look_later(job: Job, now: datetime) -> Job:
+    """The job was queued anew: if it goes nowhere, it is due again after a while from now."""
+    if job.status.final:
+        return job
+    return job.model_copy(update={"due_at": now})
+
+
+def lose(job: Job, now: datetime) -> Job:
+    """A job whose caller waited for it, and whose process died."""
+    if job.status.final or (job.alive_until is not None and now < job.alive_until):
+        return job
+    return _finish(job, JobStatus.FAILED, now, error=_WORKER_LOST)
 
 
 def emptied(job: Job, now: datetime) -> Job:
@@ -573,10 +591,16 @@ def _record(job: Job) -> Record:
         version=job.version,
         owner=(f"{job.tenant}#jobs", f"{rfc3339(job.created_at)}#{job.id}"),
         group=group,
-        due=None if job.status.final else ("job", rfc3339(job.alive_until or job.created_at)),
+        due=None if job.status.final else ("job", rfc3339(_due(job))),
         labels=labels,
         expires_at=(job.expires_at + TOMBSTONE).timestamp(),
     )
+
+
+def _due(job: Job) -> datetime:
+    """The moment by which an open job should have gone on."""
+    known = (job.alive_until, job.not_before, job.due_at, job.created_at)
+    return max(moment for moment in known if moment is not None)
 
 
 def _job(record: Record) -> Job:

@@ -27,7 +27,7 @@ from robotchat.art import (
     Text2ImageRequest,
     effective,
 )
-from robotchat.clock import Clock, SystemClock
+from robotchat.clock import Clock, SystemClock, rfc3339
 from robotchat.conversation import (
     ChatEditRequest,
     ChatImageRequest,
@@ -38,6 +38,7 @@ from robotchat.errors import (
     InvalidRequest,
     JobCanceled,
     JobIsFinal,
+    JobNotFinal,
     RobotchatError,
     UpstreamBusy,
 )
@@ -47,6 +48,7 @@ from robotchat.hosts import Host, HostPool, host_name
 from robotchat.images import Images, MemoryImages
 from robotchat.jobs import (
     Job,
+    JobError,
     JobImage,
     JobKind,
     Jobs,
@@ -58,11 +60,14 @@ from robotchat.jobs import (
     canceled,
     claim,
     emptied,
+    expire,
     fail,
     fingerprint,
     give_back,
     give_up,
     id_for_key,
+    look_later,
+    lose,
     new_id,
     released,
     succeed,
@@ -74,6 +79,9 @@ from robotchat.records import MemoryRecords, Operation, Records, Stale
 from robotchat.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+GRACE = timedelta(minutes=5)
+"""How long after its time an open job is taken for forgotten."""
 
 LOCAL_TENANT = "local"
 """The tenant of a program that uses the library in process."""
@@ -190,7 +198,7 @@ class Robot:
             tenant,
             idempotency_key=idempotency_key,
             job_id=job_id,
-            fingerprint=fingerprint({"kind": kind, **request.model_dump(mode="json")}),
+            fingerprint=fingerprint({"kind": kind, **_said(request)}),
             message=request.message,
             metadata=request.metadata,
             webhook=accept_target(request.webhook, local=self.settings.local),
@@ -297,6 +305,16 @@ class Robot:
         job = self._image_job(request, tenant, idempotency_key, job_id, metadata)
         stored, _ = self.jobs.add(job)
         return self._send(stored)
+
+    def reject(self, kind: JobKind, tenant: str, error: RobotchatError, *, job_id: str) -> Job:
+        """Record a request that was refused after its caller had gone, as a failed job."""
+        now = self.clock.now()
+        job = self._new_job(kind, tenant, job_id=job_id).model_copy(
+            update={"status": JobStatus.FAILED, "error": JobError.of(error), "finished_at": now}
+        )
+        if (earlier := self.jobs.find(job_id)) is not None:
+            return earlier
+        return self.jobs.add(job)[0]
 
     def wait(self, job: Job, *, seconds: float) -> Job:
         """Watch a queued job, for so long at most. Gives the job as it is then."""
@@ -687,15 +705,61 @@ class Robot:
         self.queue.send(job)
         return job
 
+    def delete_job(self, job_id: str, *, tenant: str = LOCAL_TENANT) -> None:
+        """Delete a final job's pictures and words; that it was, and how it ended, is kept for a
+        while. Raises JobNotFinal."""
+        job = self.jobs.get(job_id, tenant)
+        if not job.status.final:
+            raise JobNotFinal(f"The job is {job.status}; cancel it first.")
+        self._empty(job)
+
+    def _empty(self, job: Job) -> None:
+        self.images.delete(job.images_prefix)
+        self.jobs.change(job.id, emptied)
+
     def delete_conversation(self, conversation_id: str, *, tenant: str = LOCAL_TENANT) -> None:
         """Delete a conversation with its turns and their pictures; what still runs is canceled."""
         conversation = self.conversations.get(conversation_id, tenant)
         for job in self.conversations.turns(conversation.id):
             if not job.status.final:
                 self.jobs.change(job.id, lambda j, now: j if j.status.final else cancel_job(j, now))
-            self.images.delete(job.images_prefix)
-            self.jobs.change(job.id, emptied)
+            self._empty(job)
         self.conversations.forget(conversation)
+
+    # --- what all else has missed -----------------------------------------------------------------
+
+    def sweep(self, *, limit: int = 100) -> list[Job]:
+        """Find open jobs that should have gone on by now, and make them. Gives those jobs.
+
+        A queued job whose message was lost gets a new one; a job that waits for a turn which has
+        ended is let go; a running job whose worker died gets a new attempt, or is failed when
+        its caller, who waited for it, has gone; what is past its lifetime expires.
+        """
+        now = self.clock.now()
+        overdue = self.records.query("due", "job", up_to=rfc3339(now - GRACE), limit=limit)
+        repaired = []
+        for record in overdue.records:
+            job = self.jobs.find(record.data["id"])
+            if job is not None and not job.status.final and self._repair(job):
+                repaired.append(job)
+        return repaired
+
+    def _repair(self, job: Job) -> bool:
+        """Whether the job needed it."""
+        if self.clock.now() >= job.expires_at:
+            self.settle(self.jobs.change(job.id, expire))
+            return True
+        if job.reason == "waiting_for_turn":
+            before = self.jobs.find(job.predecessor) if job.predecessor else None
+            if before is not None and not before.status.final:
+                return False
+            job = self.jobs.change(job.id, released)
+        elif job.inline:
+            self.settle(self.jobs.change(job.id, lose))
+            return True
+        job = self.jobs.change(job.id, look_later)
+        self.queue.send(job)
+        return True
 
 
 @dataclass(frozen=True)
@@ -720,6 +784,12 @@ class _RunAtOnce:
             self._robot.run(job.id)
         except NotYet as wait:
             self.send(job, delay=wait.seconds)
+
+
+def _said(request: ChatImageRequest) -> dict[str, Any]:
+    """What makes two requests the same, whichever way they came in."""
+    kind = ChatEditRequest if isinstance(request, ChatEditRequest) else ChatImageRequest
+    return request.model_dump(mode="json", include=set(kind.model_fields))
 
 
 def _check_has_picture(parent: Job | None) -> None:

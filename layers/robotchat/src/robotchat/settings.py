@@ -28,6 +28,7 @@ class Settings:
     table_name: str | None = None
     bucket_name: str | None = None
     jobs_queue_url: str | None = None
+    dead_letter_queue_url: str | None = None
     webhooks_queue_url: str | None = None
     event_bus_name: str | None = None
     event_dead_letters_url: str | None = None
@@ -85,6 +86,7 @@ class Settings:
             table_name=text("TABLE_NAME"),
             bucket_name=text("BUCKET_NAME"),
             jobs_queue_url=text("JOBS_QUEUE_URL"),
+            dead_letter_queue_url=text("DEAD_LETTER_QUEUE_URL"),
             webhooks_queue_url=text("WEBHOOKS_QUEUE_URL"),
             event_bus_name=text("EVENT_BUS_NAME"),
             event_dead_letters_url=text("EVENT_DEAD_LETTERS_URL"),

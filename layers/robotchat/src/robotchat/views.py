@@ -126,6 +126,14 @@ class ConversationView(_View):
     )
 
 
+class ConversationRequest(_View):
+    """A conversation to begin."""
+
+    metadata: dict[str, Any] = Field(
+        default_factory=dict, description="The caller's own data.", examples=[{"user": "42"}]
+    )
+
+
 class ConversationList(_View):
     """A page of conversations, the last used first."""
 

@@ -27,6 +27,12 @@ def accepted(job: Job) -> Response[JobView]:
     )
 
 
+def asked_to_stop(job: Job) -> Response[JobView]:
+    """The job after a cancel: 200 when it has ended, 202 while its worker has yet to see it."""
+    status = 200 if job.status.final else 202
+    return Response(status_code=status, content_type="application/json", body=viewer().job(job))
+
+
 def drawn(job: Job, request: DrawRequest) -> dict[str, Any]:
     """A finished job as the web UI's API answers it, with our fields beside."""
     view = viewer().job(job)

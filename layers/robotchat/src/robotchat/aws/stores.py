@@ -60,7 +60,7 @@ class DynamoRecords:
                 if len(requests) == 1:
                     self._single(requests[0])
                 else:
-                    self._client.transact_write_items(TransactItems=requests)  # type: ignore[arg-type]
+                    self._client.transact_write_items(TransactItems=requests)
                 return
             except errors.ConditionalCheckFailedException as error:
                 raise _refusal(operations, [True]) from error

@@ -12,7 +12,9 @@ from typing import Any
 
 from robotchat.aws.log import logger
 from robotchat.aws.wiring import client, robot, settings
+from robotchat.errors import NotFound
 from robotchat.jobs import RUN_TIMEOUT, NotYet, StillRunning
+from robotchat.messages import Unreadable, accept
 from robotchat.robot import Shift
 
 _LONGEST_VISIBILITY = 43200
@@ -31,11 +33,22 @@ class Worker:
 
     def _handle(self, record: Mapping[str, Any], context: Any) -> bool:
         """Whether the message is done with."""
+        try:
+            message = json.loads(record["body"])
+            if isinstance(message, dict) and set(message) == {"job_id"}:
+                return self._run(str(message["job_id"]), record, context)
+            self._accept(message, record)
+        except (ValueError, Unreadable, NotFound) as error:
+            self._bury(record, reason=type(error).__name__)
+        return True
+
+    def _accept(self, message: object, record: Mapping[str, Any]) -> None:
+        """Take in a producer's message. The job gets a message of its own, like any other."""
+        job = accept(robot(), message, message_id=record["messageId"])
+        logger().info("accepted", job_id=job.id, kind=job.kind, status=job.status)
+
+    def _run(self, job_id: str, record: Mapping[str, Any], context: Any) -> bool:
         log = logger()
-        job_id = _job_id(record)
-        if job_id is None:
-            log.error("unreadable message", message_id=record["messageId"])
-            return False
         log.set_correlation_id(job_id)
         # The queue hides a message for as long as this function may run. If this process dies,
         # its job must not wait for that long: so the time is shortened now, and renewed.
@@ -59,6 +72,13 @@ class Worker:
         )
         return True
 
+    def _bury(self, record: Mapping[str, Any], *, reason: str) -> None:
+        """Put a message that nobody can read or answer where an operator sees it."""
+        logger().error("unreadable message", message_id=record["messageId"], reason=reason)
+        client("sqs").send_message(
+            QueueUrl=settings().dead_letter_queue_url, MessageBody=record["body"]
+        )
+
     def _hide(self, record: Mapping[str, Any], seconds: float) -> None:
         """Keep the message out of other workers' sight for so long from now."""
         client("sqs").change_message_visibility(
@@ -66,12 +86,3 @@ class Worker:
             ReceiptHandle=record["receiptHandle"],
             VisibilityTimeout=min(int(seconds), _LONGEST_VISIBILITY),
         )
-
-
-def _job_id(record: Mapping[str, Any]) -> str | None:
-    try:
-        message = json.loads(record["body"])
-    except ValueError:
-        return None
-    job_id = message.get("job_id") if isinstance(message, dict) else None
-    return job_id if isinstance(job_id, str) else None

@@ -1,0 +1,26 @@
+"""The last net: what no message stands for any more is found by its time, and repaired."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools.metrics import Metrics, MetricUnit
+
+from robotchat.aws.log import logger
+from robotchat.aws.wiring import robot
+
+
+class Sweeper:
+    """Run by a schedule. A repair is counted: it means that something else did not do its part."""
+
+    def __call__(self, event: Any, context: Any) -> dict[str, int]:
+        """Repair what is overdue. Gives how many jobs were."""
+        repaired = robot().sweep()
+        metrics = Metrics()
+        metrics.add_metric(name="SweeperRepairs", unit=MetricUnit.Count, value=len(repaired))
+        metrics.flush_metrics()
+        for job in repaired:
+            logger().warning(
+                "repaired", job_id=job.id, kind=job.kind, status=job.status, attempt=job.attempt
+            )
+        return {"repaired": len(repaired)}
