@@ -139,6 +139,24 @@ def test_the_configuration_is_applied_and_can_be_changed() -> None:
     bot.text2image(script_name="x/y/z plot", override_settings={"sd_vae": "None"})
 
 
+def test_controlnet_is_checked_against_the_hosts_lists() -> None:
+    host = FakeArt()
+    bot = ArtBot(host)
+
+    def unit(**fields: Any) -> dict[str, Any]:
+        return {"controlnet": {"args": [{"enabled": True, **fields}]}}
+
+    bot.text2image(alwayson_scripts=unit(model="Canny", module="canny"))
+    (sent,) = host.requests[0]["alwayson_scripts"]["controlnet"]["args"]
+    assert sent == {"enabled": True, "model": "canny [d14c016b]", "module": "canny"}
+    with pytest.raises(InvalidRequest):
+        bot.text2image(alwayson_scripts=unit(model="depth"))
+    del host.answers["controlnet/model_list"]
+    with pytest.raises(NotSupported):
+        ArtBot(host).text2image(alwayson_scripts=unit(model="canny"))
+    assert len(host.requests) == 1
+
+
 # --- questions ------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -227,6 +227,8 @@ class ArtBot:
             request if model is None else request.with_checkpoint(model.alias),
             samplers=self._samplers(request),
             schedulers=self._schedulers(request),
+            controlnet_models=self._controlnet(request, "models"),
+            controlnet_modules=self._controlnet(request, "modules"),
             allowed_options=self._config.allowed_options,
             allowed_scripts=self._config.allowed_scripts,
         )
@@ -256,6 +258,19 @@ class ArtBot:
                 return []
 
         return self._listed("schedulers", fetch)
+
+    def _controlnet(self, request: DrawRequest, what: Literal["models", "modules"]) -> Any:
+        """ControlNet's list, if the request uses it. Modules go by their names and aliases."""
+        if not any(unit.get("enabled") for unit in request.controlnet_units):
+            return None
+        if what == "models":
+            return self._listed("controlnet models", self.get_controlnet_models)
+
+        def fetch() -> list[str]:
+            names = self.get_controlnet_modules().module_list
+            return [*names, *self.get_controlnet_modules(alias_names=True).module_list]
+
+        return self._listed("controlnet modules", fetch)
 
     def _listed(self, name: str, fetch: Callable[[], list[Any]]) -> list[Any]:
         with self._lock:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urlsplit
 
 from robotchat.art import Capabilities
@@ -100,8 +100,14 @@ class WebUI:
         return "WebUI(...)"
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections. The driver can also be used in a ``with``."""
         self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     # --- drawing ----------------------------------------------------------------------------------
 
