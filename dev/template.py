@@ -7,6 +7,7 @@ everything that only a deployment can know (names, ARNs, environments) is left t
 from __future__ import annotations
 
 import copy
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ LAYER = "AWS::Serverless::LayerVersion"
 API = "AWS::Serverless::Api"
 
 # Events that the local stack delivers itself; the emulator must not deliver them as well.
-OWN_EVENTS = ("SQS", "Schedule", "ScheduleV2")
+OWN_EVENTS = ("SQS", "DynamoDB", "Schedule", "ScheduleV2")
 KNOWN_EVENTS = ("Api", *OWN_EVENTS)
 
 
@@ -85,6 +86,23 @@ class QueueSource:
     window: float
     concurrency: int
     partial: bool
+
+
+@dataclass(frozen=True)
+class StreamSource:
+    """A DynamoDB stream event source mapping; ``table`` is the table's logical ID.
+
+    ``patterns`` are the filter's, of which a record must match one; none lets all pass.
+    ``retries`` is None for as often as it takes.
+    """
+
+    function: str
+    table: str
+    batch_size: int
+    patterns: tuple[Mapping[str, Any], ...]
+    partial: bool
+    bisect: bool
+    retries: int | None
 
 
 @dataclass(frozen=True)
@@ -175,6 +193,31 @@ class Template:
                     concurrency=int(self.value(scaling.get("MaximumConcurrency", 10))),
                     partial="ReportBatchItemFailures"
                     in (properties.get("FunctionResponseTypes") or ()),
+                )
+            )
+        return sources
+
+    def stream_sources(self) -> list[StreamSource]:
+        """The DynamoDB stream event source mappings that are enabled."""
+        sources = []
+        for function, _, properties in self._events("DynamoDB"):
+            if self.value(properties.get("Enabled", True)) in (False, "false"):
+                continue
+            if self.value(properties["StartingPosition"]) != "TRIM_HORIZON":
+                raise TemplateError(f"{function}: only StartingPosition TRIM_HORIZON is known.")
+            filters = (properties.get("FilterCriteria") or {}).get("Filters") or ()
+            retries = int(self.value(properties.get("MaximumRetryAttempts", -1)))
+            sources.append(
+                StreamSource(
+                    function=function,
+                    table=_attribute_of(properties["Stream"]),
+                    batch_size=int(self.value(properties.get("BatchSize", 100))),
+                    patterns=tuple(json.loads(str(one["Pattern"])) for one in filters),
+                    partial="ReportBatchItemFailures"
+                    in (properties.get("FunctionResponseTypes") or ()),
+                    bisect=self.value(properties.get("BisectBatchOnFunctionError", False))
+                    in (True, "true"),
+                    retries=None if retries < 0 else retries,
                 )
             )
         return sources

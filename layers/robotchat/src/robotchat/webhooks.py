@@ -361,16 +361,10 @@ class Webhooks:
             changed = change(found)
             if changed == found:
                 return found
+            data = changed.model_dump(mode="json", exclude={"version"})
             try:
                 self._records.commit(
-                    Put(
-                        Record(
-                            pk=f"webhook#{tenant}",
-                            sk="webhook",
-                            data=changed.model_dump(mode="json", exclude={"version"}),
-                            version=found.version,
-                        )
-                    )
+                    Put(Record(f"webhook#{tenant}", "webhook", data, version=found.version))
                 )
             except Stale:
                 continue
