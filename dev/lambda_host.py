@@ -21,6 +21,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -534,13 +535,14 @@ def _newest(folder: Path) -> tuple[int, int]:
     count = newest = 0
     folders = [str(folder)]
     while folders:
-        with os.scandir(folders.pop()) as entries:
+        with suppress(FileNotFoundError), os.scandir(folders.pop()) as entries:
             for entry in entries:
                 if entry.name.startswith((".", "__pycache__")):
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
-                else:
-                    count += 1
+                    continue
+                with suppress(FileNotFoundError):  # an editor's file that has gone again
                     newest = max(newest, entry.stat().st_mtime_ns)
+                    count += 1
     return count, newest

@@ -32,7 +32,6 @@ import shutil
 import signal
 import socket
 import sys
-from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -47,6 +46,7 @@ from dev.gateway import Gateway
 from dev.lambda_host import LambdaHost, Layer
 from dev.poller import Poller
 from dev.processes import ChildError, Children
+from dev.streams import Streams
 from dev.template import Template, TemplateError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -138,15 +138,15 @@ class State:
             elif path.is_file():
                 path.unlink()
 
-    def secret(self, name: str, make: Callable[[], str]) -> str:
-        """A secret that is made once and then kept."""
-        file = self.folder / name
+    def key(self) -> str:
+        """The dev API key, which is made once and then kept."""
+        file = self.folder / "key"
         with suppress(FileNotFoundError):
             return file.read_text().strip()
-        value = make()
+        key = f"rk_{secrets.token_urlsafe(32)}"
         file.touch(mode=0o600)
-        file.write_text(value + "\n")
-        return value
+        file.write_text(key + "\n")
+        return key
 
     def publish(self, document: Mapping[str, Any]) -> None:
         """Write stack.json, so that nobody ever reads a part of it."""
@@ -176,7 +176,9 @@ async def serving(options: Options, state: State) -> AsyncIterator[list[asyncio.
             _start_sd_host(options, state, children, watch), emulator.start(children)
         )
         watch(child.name, child.wait())
-        deployment, template = await asyncio.to_thread(_deploy, options, state, emulator, sd_hosts)
+        deployment, template, webhook_secret = await asyncio.to_thread(
+            _deploy, options, state, emulator, sd_hosts
+        )
 
         host = LambdaHost(
             deployment.functions,
@@ -189,23 +191,40 @@ async def serving(options: Options, state: State) -> AsyncIterator[list[asyncio.
                 **options.function_environment,
             },
         )
+        streams = Streams(
+            host, endpoint=emulator.url, region=REGION, saved=state.folder / "aws" / "streams.json"
+        )
+        # In this order at the end: nothing is handed out, nothing writes, what is left is saved.
+        stack.push_async_callback(streams.save)
         stack.push_async_callback(host.close)
+        stack.push_async_callback(streams.stop)
         poller = Poller(host, endpoint=emulator.url, region=REGION)
         stack.push_async_callback(poller.close)
         gateway = Gateway(template.api(), host, region=REGION)
         stack.push_async_callback(gateway.close)
 
         watched += poller.start(template.queue_sources(), deployment.physical, template.schedules())
+        watched += streams.start(template.stream_sources(), deployment.physical)
         try:
             await gateway.start(listener)
         except OSError as error:
             raise StartError(_port_taken(options.port)) from error
-        document = _describe(options, state, emulator, deployment, template, sd_hosts)
-        await _check_health(document["api_url"])
+        api_url = f"http://127.0.0.1:{options.port}"
+        await _check_health(api_url)
+        document = {
+            "api_url": api_url,
+            "api_key": state.key(),
+            "tenant": TENANT,
+            "webhook_secret": webhook_secret,
+            "aws_endpoint_url": emulator.url,
+            "region": REGION,
+            **_resources(template, deployment.physical),
+            "sd_hosts": sd_hosts.replace(",", " ").split(),
+        }
         state.publish(document)
         stack.callback(state.stack.unlink, missing_ok=True)
         print(
-            f"robotchat is ready: {document['api_url']}  key {document['api_key']}  {options.llm}",
+            f"robotchat is ready: {api_url}  key {state.key()}  {options.llm}",
             flush=True,
         )
         try:
@@ -253,12 +272,9 @@ async def _start_sd_host(
 
 def _deploy(
     options: Options, state: State, emulator: Emulator, sd_hosts: str
-) -> tuple[Deployment, Template]:
-    """Deploy the template with the parameters of this run, and see to the dev key."""
+) -> tuple[Deployment, Template, str | None]:
+    """Deploy the template with the parameters of this run, and see to the tenant's secrets."""
     from botocore.exceptions import BotoCoreError, ClientError
-
-    from robotchat.aws.keys import ensure_key
-    from robotchat.aws.stores import DynamoRecords
 
     try:
         parameters = {"SdHosts": sd_hosts, "OpenaiBaseUrl": options.openai_base_url}
@@ -268,44 +284,38 @@ def _deploy(
             parameters["OpenaiSecretArn"] = store_openai_key(emulator, options.openai_api_key)
         template = Template(options.template, {**parameters, **options.parameters})
         deployment = deploy(emulator, template)
-        if "Table" in deployment.physical:
-            records = DynamoRecords(emulator.client("dynamodb"), deployment.physical["Table"])
-            ensure_key(records, _key(state), TENANT, name="make run")
+        webhook_secret = _seed(state, emulator, deployment)
     except (BotoCoreError, ClientError) as error:
         raise EmulatorError(f"The embedded AWS failed: {error}") from error
-    return deployment, template
+    return deployment, template, webhook_secret
 
 
-def _key(state: State) -> str:
-    return state.secret("key", lambda: f"rk_{secrets.token_urlsafe(32)}")
+def _seed(state: State, emulator: Emulator, deployment: Deployment) -> str | None:
+    """Make the dev key known to the service; returns what its webhooks are signed with."""
+    from robotchat.aws.deliver import SqsDeliveries
+    from robotchat.aws.keys import ensure_key
+    from robotchat.aws.stores import DynamoRecords
+    from robotchat.clock import SystemClock
+    from robotchat.webhooks import Webhooks
 
-
-def _describe(
-    options: Options,
-    state: State,
-    emulator: Emulator,
-    deployment: Deployment,
-    template: Template,
-    sd_hosts: str,
-) -> dict[str, Any]:
-    """What stack.json says. The event bus is the account's default one if there is no other."""
-    buses = [name for name, _ in template.resources("AWS::Events::EventBus")]
     physical = deployment.physical
+    records = DynamoRecords(emulator.client("dynamodb"), physical["Table"])
+    ensure_key(records, state.key(), TENANT, name="make run")
+    if "Webhooks" not in physical:
+        return None
+    queue = SqsDeliveries(emulator.client("sqs"), physical["Webhooks"])
+    return Webhooks(records, SystemClock(), queue, local=True).secret(TENANT).secret
+
+
+def _resources(template: Template, physical: Mapping[str, str]) -> dict[str, str | None]:
+    """The names by which tools reach the data services; the account's own bus if there is none."""
+    buses = [name for name, _ in template.resources("AWS::Events::EventBus")]
     return {
-        "api_url": f"http://127.0.0.1:{options.port}",
-        "api_key": _key(state),
-        "tenant": TENANT,
-        "webhook_secret": state.secret(
-            "webhook_secret", lambda: "whsec_" + b64encode(secrets.token_bytes(24)).decode()
-        ),
-        "aws_endpoint_url": emulator.url,
-        "region": REGION,
         "queue_url": physical.get("Jobs"),
         "dead_letter_queue_url": physical.get("DeadLetters"),
         "bucket": physical.get("Bucket"),
         "table": physical.get("Table"),
         "event_bus": physical[buses[0]] if buses else "default",
-        "sd_hosts": sd_hosts.replace(",", " ").split(),
     }
 
 
