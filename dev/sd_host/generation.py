@@ -22,7 +22,7 @@ from dev.sd_host.faults import Fault, of_kind
 from dev.sd_host.pictures import BadImage
 from dev.sd_host.state import Host, HostError, Progress
 
-MAX_PIXELS = 64_000_000
+MAX_PIXELS = 20_000_000
 log = logging.getLogger("sd_host")
 
 
@@ -223,7 +223,7 @@ class Generation:
             drawing = asyncio.ensure_future(asyncio.to_thread(self._draw_batch, batch, units))
             drawing.add_done_callback(self._offer_preview)
             try:
-                share = await self._sample_batch(seconds * self.batch_size / work, batch)
+                share = await self._sample_batch(seconds * self.batch_size / work, batch, drawing)
                 images = await drawing
             finally:
                 drawing.cancel()
@@ -237,12 +237,17 @@ class Generation:
         self._add_grid(result)
         return result
 
-    async def _sample_batch(self, seconds_per_pixel_step: float, batch: int) -> float:
+    async def _sample_batch(
+        self,
+        seconds_per_pixel_step: float,
+        batch: int,
+        drawing: asyncio.Future[list[Image.Image]],
+    ) -> float:
         progress, share = self.host.progress, 1.0
         for number, (steps, pixels) in enumerate(self.passes):
             progress.job_no = batch * len(self.passes) + number
             seconds = seconds_per_pixel_step * steps * pixels
-            share = await self.host.sample(steps, seconds, self.faults)
+            share = await self.host.sample(steps, seconds, self.faults, drawing)
             if progress.interrupted or progress.skipped:
                 break
         progress.job_no = (batch + 1) * len(self.passes)

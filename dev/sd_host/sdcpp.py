@@ -23,7 +23,7 @@ from dev.sd_host.state import Host, HostError
 from dev.sd_host.wire import HOST, Handler, faults_of, json_answer, note_body, raise_planted
 
 API = "/sdapi/v1"
-MOST_PIXELS = 64_000_000
+MOST_PIXELS = 20_000_000
 MOST_IN_A_BATCH = 8
 SAMPLERS = {
     "euler": "euler",
@@ -197,7 +197,8 @@ async def _run(
             asyncio.to_thread(lambda: [_draw(asked, seed, init, mask) for seed in seeds])
         )
         try:
-            await host.sample(asked.steps, host.options.duration(asked.steps * pixels), faults)
+            seconds = host.options.duration(asked.steps * pixels)
+            await host.sample(asked.steps, seconds, faults, drawing)
             images = await drawing
         finally:
             drawing.cancel()

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
+from PIL import Image
+
 from dev.sd_host import catalog
 from dev.sd_host.catalog import Checkpoint, find_checkpoint
 from dev.sd_host.faults import OUT_OF_MEMORY, Fault, FaultList, of_kind
@@ -255,8 +257,17 @@ class Host:
 
     # Sampling
 
-    async def sample(self, steps: int, seconds: float, faults: Sequence[Fault]) -> float:
-        """Go through ``steps`` steps in ``seconds``; the share that was done when it stopped."""
+    async def sample(
+        self,
+        steps: int,
+        seconds: float,
+        faults: Sequence[Fault],
+        drawing: asyncio.Future[list[Image.Image]],
+    ) -> float:
+        """Go through ``steps`` steps in ``seconds``; the share that was done when it stopped.
+
+        A pause begins when ``drawing`` is done, so that who looks then finds the preview.
+        """
         clock = asyncio.get_running_loop().time
         started, paused = clock(), 0.0
         due = {kind: of_kind(faults, kind) for kind in AT_STEP}
@@ -275,6 +286,8 @@ class Host:
             if "disconnect" in hit and not hit["disconnect"].extra.get("partial"):
                 self.drop_connection()
             before = clock()
+            if hit:
+                await asyncio.wait([drawing])
             if "hold" in hit:
                 await self.pause(deaf=False)
             if "stall" in hit:
