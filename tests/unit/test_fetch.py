@@ -358,9 +358,23 @@ def test_a_name_that_does_not_exist_is_not_available() -> None:
         Internet().fetch("https://nowhere.example/")
 
 
-def test_a_host_that_no_name_can_be_is_not_available() -> None:
-    with pytest.raises((UpstreamUnavailable, ForbiddenUrl)):
-        Internet().fetch("https://１２７.0.0.1/")
+@pytest.mark.parametrize(
+    "url", ["https://１２７.0.0.1/", "https://xn--a.b/", "https://a.b/\udc80", "https://-a.b/☃"]
+)
+def test_a_host_that_no_name_can_be_is_refused(url: str) -> None:
+    with pytest.raises((ForbiddenUrl, UpstreamUnavailable)):
+        Internet().fetch(url)
+
+
+def test_a_name_that_cannot_be_written_for_the_resolver_is_not_available() -> None:
+    def resolve(host: str, port: int) -> list[str]:
+        raise UnicodeError("label too long")
+
+    with pytest.raises(UpstreamUnavailable):
+        fetch_image(
+            "https://example.com/",
+            client=lambda seconds: guarded_client(timeout=seconds, resolve=resolve),
+        )
 
 
 def test_all_of_it_has_one_time_limit() -> None:

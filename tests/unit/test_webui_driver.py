@@ -320,14 +320,10 @@ def bare_host(info: Callable[[dict[str, Any]], str] = lambda _: "") -> Host:
 
 def test_a_bare_engine_is_recognised() -> None:
     webui = Host(bare=True).webui()
-    assert webui.capabilities() == Capabilities(
-        progress=False,
-        interrupt=False,
-        options=False,
-        refresh_loras=False,
-        controlnet=False,
-        rounds_up_to=64,
-    )
+    capabilities = webui.capabilities()
+    assert not (capabilities.progress or capabilities.interrupt or capabilities.options)
+    assert not (capabilities.refresh_loras or capabilities.controlnet)
+    assert capabilities.rounds_up_to == 64
     assert webui.progress() is None
     with pytest.raises(NotSupported):
         webui.interrupt()

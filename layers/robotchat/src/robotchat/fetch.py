@@ -110,6 +110,7 @@ def check_url(url: str, *, allow_http_loopback: bool = False, param: str | None 
     if any(ord(letter) <= 0x20 or ord(letter) == 0x7F for letter in url) or "\\" in url:
         raise refused("it holds characters that do not belong into one")
     try:
+        url.encode()
         parts = urlsplit(url)
         host = (parts.hostname or "").rstrip(".").lower()
         port = parts.port
@@ -199,7 +200,9 @@ def fetch_image(
         raise
     except httpx.TimeoutException as error:
         raise UpstreamTimeout("The image's URL did not answer in time.", param=param) from error
-    except (httpx.TransportError, httpx.InvalidURL) as error:
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise ForbiddenUrl("The URL is not accepted: it is malformed.", param=param) from error
+    except httpx.TransportError as error:
         raise UpstreamUnavailable("The image's URL cannot be reached.", param=param) from error
     raise InvalidImage("The image's URL redirects too often.", param=param)
 

@@ -102,12 +102,12 @@ class _Guard(httpcore.NetworkBackend):
 
     def _within_time(self, host: str, port: int) -> Sequence[str]:
         """Resolve a name; the system's resolver knows no deadline, so it gets a thread."""
-        result: list[Sequence[str] | OSError] = []
+        result: list[Sequence[str] | Exception] = []
 
         def work() -> None:
             try:
                 result.append(self._resolve(host, port))
-            except OSError as error:
+            except (OSError, UnicodeError) as error:
                 result.append(error)
 
         thread = threading.Thread(target=work, name="resolve", daemon=True)
@@ -115,7 +115,7 @@ class _Guard(httpcore.NetworkBackend):
         thread.join(_left(self._deadline, None))
         if not result:
             raise httpcore.ConnectTimeout("resolving the name took too long")
-        if isinstance(result[0], OSError):
+        if isinstance(result[0], Exception):
             raise httpcore.ConnectError("the name cannot be resolved") from result[0]
         return result[0]
 
