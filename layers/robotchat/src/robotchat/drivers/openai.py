@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 from robotchat.chat import Body, EventStream
@@ -93,7 +94,7 @@ class OpenAIChat:
         self._connect_timeout = connect_timeout
         self._rounds = max_retries + 1
         self._clock = clock or SystemClock()
-        shared = http_client or openai.DefaultHttpxClient()
+        self._http = shared = http_client or openai.DefaultHttpxClient()
         self._upstreams = [
             (
                 openai.OpenAI(
@@ -161,6 +162,21 @@ class OpenAIChat:
     def model(self, model_id: str) -> Body:
         """``GET /models/{id}``."""
         return self._get(f"/models/{quote(model_id, safe='')}")
+
+    def close(self) -> None:
+        """Close the connections to the upstreams."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def _get(self, path: str) -> Body:
         def get(client: OpenAI, upstream: Upstream) -> Body:
