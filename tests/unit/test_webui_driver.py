@@ -321,8 +321,8 @@ def bare_host(info: Callable[[dict[str, Any]], str] = lambda _: "") -> Host:
 def test_a_bare_engine_is_recognised() -> None:
     webui = Host(bare=True).webui()
     capabilities = webui.capabilities()
-    assert not (capabilities.progress or capabilities.interrupt or capabilities.options)
-    assert not (capabilities.refresh_loras or capabilities.controlnet)
+    for name in ("progress", "interrupt", "options", "refresh_loras", "controlnet"):
+        assert not getattr(capabilities, name), name
     assert capabilities.rounds_up_to == 64
     assert webui.progress() is None
     with pytest.raises(NotSupported):
