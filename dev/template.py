@@ -349,9 +349,14 @@ def _gateway_response(settings: Mapping[str, Any]) -> GatewayResponse:
     status = settings.get("StatusCode")
     return GatewayResponse(
         status=None if status is None else int(status),
-        headers={name: _unquoted(str(value)) for name, value in headers.items()},
+        headers={name: _parameter(str(value)) for name, value in headers.items()},
         templates=dict(settings.get("ResponseTemplates") or {}),
     )
+
+
+def _parameter(value: str) -> str:
+    """A response parameter as a template: a static value, or one of the context."""
+    return f"${value}" if value.startswith("context.") else _unquoted(value)
 
 
 def _unquoted(value: str) -> str:

@@ -127,6 +127,7 @@ def test_the_authorizer_lets_in_refuses_or_fails(play: Callable[..., None]) -> N
             assert response.headers["WWW-Authenticate"] == "Bearer"
             assert document["code"] == "unauthenticated"
             assert document["request"] == response.headers["x-amzn-RequestId"]
+            assert document["request"] == response.headers["X-Request-Id"]
         async with it.http.get("/closed", headers={"x-api-key": "denied"}) as response:
             assert response.status == 403
             assert "explicit deny" in await response.text()

@@ -25,7 +25,8 @@ def test_routes_carry_their_function_authorizer_and_mode() -> None:
     assert api.binary_types == ("image/png",)
     assert api.authorizers["Keys"].function == "Gatekeeper"
     assert api.authorizers["Keys"].ttl == 0
-    assert api.responses["UNAUTHORIZED"].headers == {"WWW-Authenticate": "Bearer"}
+    headers = {"WWW-Authenticate": "Bearer", "X-Request-Id": "$context.requestId"}
+    assert api.responses["UNAUTHORIZED"].headers == headers
 
 
 def test_event_sources_are_read_with_parameters_resolved() -> None:
