@@ -1,0 +1,71 @@
+"""What is generated and committed: the OpenAPI document, and the parts of documents made from it.
+
+``python -m dev.generated --write`` writes all of it, ``--check`` fails when something is not
+current. The READMEs' endpoint tables stand between ``<!-- endpoints -->`` comments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from dev import openapi
+from robotchat import messages
+
+ROOT = Path(__file__).resolve().parent.parent
+READMES = ("README.md", "README.zh-CN.md")
+_TABLE = re.compile(r"(<!-- endpoints -->\n).*?(<!-- /endpoints -->)", re.DOTALL)
+_METHODS = ("get", "post", "put", "delete", "patch")
+
+
+def endpoint_table(document: dict[str, Any]) -> str:
+    """A Markdown table of every endpoint, in the order of the paths."""
+    rows = ["| | | |", "|---|---|---|"]
+    for path, item in document["paths"].items():
+        for method in _METHODS:
+            if method in item:
+                summary = item[method]["summary"].rstrip(".")
+                rows.append(f"| `{method.upper()}` | `{path}` | {summary} |")
+    return "\n".join(rows) + "\n"
+
+
+def generated(root: Path = ROOT) -> dict[Path, str]:
+    """Every generated file with what it should hold."""
+    text = openapi.written(root)
+    table = endpoint_table(json.loads(text))
+    files = {
+        root / openapi.COMMITTED: text,
+        root / "docs/job-message.schema.json": json.dumps(messages.schema(), indent=2) + "\n",
+    }
+    for name in READMES:
+        readme = (root / name).read_text("utf-8")
+        files[root / name] = _TABLE.sub(lambda found: found[1] + table + found[2], readme)
+    return files
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m dev.generated", description=__doc__)
+    choice = parser.add_mutually_exclusive_group(required=True)
+    choice.add_argument("--check", action="store_true", help="fail if something is not current")
+    choice.add_argument("--write", action="store_true", help="write what is not current")
+    asked = parser.parse_args()
+    try:
+        files = generated()
+    except openapi.Disagreement as error:
+        print(error, file=sys.stderr)
+        return 1
+    stale = [p for p, text in files.items() if not p.exists() or p.read_text("utf-8") != text]
+    for path in stale:
+        if asked.write:
+            path.write_text(files[path], "utf-8")
+        else:
+            print(f"{path.relative_to(ROOT)} is not current: run `make docs`.", file=sys.stderr)
+    return 1 if stale and asked.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

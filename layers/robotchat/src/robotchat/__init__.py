@@ -1,0 +1,80 @@
+"""GPT chat and Stable Diffusion pictures, as a library.
+
+    from robotchat import Robot, WebUI
+
+    robot = Robot(art=WebUI("http://127.0.0.1:7861"))
+    beach = robot.chat_text2image("I want to see a photo of a beach")
+    sunset = robot.chat_text2image("at sunset", beach.conversation_id)
+
+The names below are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from robotchat.art import ArtBot, Drawing, Image2ImageRequest, Picture, Text2ImageRequest
+    from robotchat.chat import ChatBot
+    from robotchat.conversation import ChatEditRequest, ChatImageRequest, Conversation
+    from robotchat.drivers.openai import OpenAIChat
+    from robotchat.drivers.webui import WebUI
+    from robotchat.errors import RobotchatError
+    from robotchat.images import FolderImages, MemoryImages
+    from robotchat.jobs import Job, JobKind, JobStatus
+    from robotchat.prompt import PromptWriter
+    from robotchat.robot import Robot
+    from robotchat.settings import Settings
+
+_HOMES = {
+    "ArtBot": "robotchat.art",
+    "ChatBot": "robotchat.chat",
+    "ChatEditRequest": "robotchat.conversation",
+    "ChatImageRequest": "robotchat.conversation",
+    "Conversation": "robotchat.conversation",
+    "Drawing": "robotchat.art",
+    "FolderImages": "robotchat.images",
+    "Image2ImageRequest": "robotchat.art",
+    "Job": "robotchat.jobs",
+    "JobKind": "robotchat.jobs",
+    "JobStatus": "robotchat.jobs",
+    "MemoryImages": "robotchat.images",
+    "OpenAIChat": "robotchat.drivers.openai",
+    "Picture": "robotchat.art",
+    "PromptWriter": "robotchat.prompt",
+    "Robot": "robotchat.robot",
+    "RobotchatError": "robotchat.errors",
+    "Settings": "robotchat.settings",
+    "Text2ImageRequest": "robotchat.art",
+    "WebUI": "robotchat.drivers.webui",
+}
+
+__all__ = [
+    "ArtBot",
+    "ChatBot",
+    "ChatEditRequest",
+    "ChatImageRequest",
+    "Conversation",
+    "Drawing",
+    "FolderImages",
+    "Image2ImageRequest",
+    "Job",
+    "JobKind",
+    "JobStatus",
+    "MemoryImages",
+    "OpenAIChat",
+    "Picture",
+    "PromptWriter",
+    "Robot",
+    "RobotchatError",
+    "Settings",
+    "Text2ImageRequest",
+    "WebUI",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'robotchat' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
