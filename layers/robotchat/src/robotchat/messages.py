@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from robotchat.art import Image2ImageRequest, Text2ImageRequest
 from robotchat.conversation import ChatEditRequest, ChatImageRequest
-from robotchat.errors import InvalidRequest, RobotchatError
-from robotchat.jobs import Job, JobKind, id_for_key
+from robotchat.errors import ForbiddenUrl, InvalidRequest, RobotchatError
+from robotchat.events import accept_target
+from robotchat.jobs import Job, JobKind, WebhookTarget, id_for_key
 from robotchat.robot import Robot
 
 JobId = Annotated[str, Field(pattern=r"^job_[a-z0-9]{16,64}$")]
@@ -55,6 +56,11 @@ class _ImageMessage(_Message):
     metadata: dict[str, Any] = Field(
         default_factory=dict, description="The producer's own data; comes back with the job."
     )
+    webhook: WebhookTarget | str | None = Field(
+        default=None,
+        description="An https URL to tell when the job has ended, or a URL and the events to tell "
+        "there; the tenant's own webhook when left out.",
+    )
 
 
 class Text2ImageMessage(_ImageMessage):
@@ -79,6 +85,7 @@ Message = Annotated[
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)
 _TENANT: TypeAdapter[str] = TypeAdapter(Tenant)
 _JOB_ID: TypeAdapter[str] = TypeAdapter(JobId)
+_TARGET: TypeAdapter[WebhookTarget | str | None] = TypeAdapter(WebhookTarget | str | None)
 
 
 class Unreadable(Exception):
@@ -113,7 +120,11 @@ def accept(robot: Robot, message: object, *, message_id: str) -> Job:
         if error.retryable:
             raise
         return robot.reject(
-            _kind(message), tenant, error, job_id=_job_id(message, tenant, message_id)
+            _kind(message),
+            tenant,
+            error,
+            job_id=_job_id(message, tenant, message_id),
+            webhook=_webhook(message, local=robot.settings.local),
         )
 
 
@@ -131,7 +142,9 @@ def _submit(robot: Robot, message: Message, message_id: str) -> Job:
     if message.job_id is None:
         identity["idempotency_key"] = message.idempotency_key or _own_key(message_id)
     if isinstance(message, Text2ImageMessage | Image2ImageMessage):
-        return robot.submit_image(message.request, metadata=message.metadata, **identity)
+        return robot.submit_image(
+            message.request, metadata=message.metadata, webhook=message.webhook, **identity
+        )
     return robot.submit_chat_image(message, **identity)
 
 
@@ -142,6 +155,14 @@ def _job_id(message: Mapping[str, Any], tenant: str, message_id: str) -> str:
     except ValidationError:
         key = message.get("idempotency_key")
         return id_for_key("job", tenant, key if isinstance(key, str) else _own_key(message_id))
+
+
+def _webhook(message: Mapping[str, Any], *, local: bool) -> WebhookTarget | None:
+    """Whom to tell that the message was refused, if it says so in a way that can be followed."""
+    try:
+        return accept_target(_TARGET.validate_python(message.get("webhook")), local=local)
+    except (ValidationError, ForbiddenUrl):
+        return None
 
 
 def _kind(message: Mapping[str, Any]) -> JobKind:

@@ -57,6 +57,7 @@ from robotchat.jobs import (
     StillRunning,
     Superseded,
     Timings,
+    WebhookTarget,
     canceled,
     claim,
     emptied,
@@ -300,16 +301,26 @@ class Robot:
         idempotency_key: str | None = None,
         job_id: str | None = None,
         metadata: dict[str, Any] | None = None,
+        webhook: WebhookTarget | str | None = None,
     ) -> Job:
         """Accept a Text2Image or Image2Image and queue it; its caller does not wait."""
-        job = self._image_job(request, tenant, idempotency_key, job_id, metadata)
+        target = accept_target(webhook, local=self.settings.local)
+        job = self._image_job(request, tenant, idempotency_key, job_id, metadata, target)
         stored, _ = self.jobs.add(job)
         return self._send(stored)
 
-    def reject(self, kind: JobKind, tenant: str, error: RobotchatError, *, job_id: str) -> Job:
+    def reject(
+        self,
+        kind: JobKind,
+        tenant: str,
+        error: RobotchatError,
+        *,
+        job_id: str,
+        webhook: WebhookTarget | None = None,
+    ) -> Job:
         """Record a request that was refused after its caller had gone, as a failed job."""
         now = self.clock.now()
-        job = self._new_job(kind, tenant, job_id=job_id).model_copy(
+        job = self._new_job(kind, tenant, job_id=job_id, webhook=webhook).model_copy(
             update={"status": JobStatus.FAILED, "error": JobError.of(error), "finished_at": now}
         )
         if (earlier := self.jobs.find(job_id)) is not None:
@@ -354,6 +365,7 @@ class Robot:
         idempotency_key: str | None,
         job_id: str | None = None,
         metadata: dict[str, Any] | None = None,
+        webhook: WebhookTarget | None = None,
     ) -> Job:
         """The job for a request whose every part can be drawn, with its pictures stored."""
         self.hosts.able(request)
@@ -367,6 +379,7 @@ class Robot:
             job_id=job_id,
             fingerprint=fingerprint({"kind": kind, "request": body, "metadata": metadata}),
             metadata=metadata or {},
+            webhook=webhook,
         )
         return job.model_copy(
             update={"request": inputs.store_images(body, job, self.images, self.settings)}

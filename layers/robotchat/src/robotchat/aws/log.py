@@ -7,6 +7,7 @@ children of the one made here, so that their lines come out in the same shape.
 from __future__ import annotations
 
 import io
+import logging
 import re
 import sys
 from functools import cache
@@ -50,6 +51,8 @@ class _Stdout(io.TextIOBase):
 def logger() -> Logger:
     """The process's logger, built on first use; its level is ``POWERTOOLS_LOG_LEVEL``."""
     stdout = cast(IO[str], _Stdout())
+    # It tells the URL of every request at INFO, with whatever secret is in its query.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     # The traceback is in a line once already, as text.
     formatter = _Formatter(serialize_stacktrace=False)
     return Logger(service="robotchat", stream=stdout, logger_formatter=formatter)

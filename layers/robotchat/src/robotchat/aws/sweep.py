@@ -7,20 +7,22 @@ from typing import Any
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
 from robotchat.aws.log import logger
-from robotchat.aws.wiring import robot
+from robotchat.aws.wiring import robot, webhooks
 
 
 class Sweeper:
     """Run by a schedule. A repair is counted: it means that something else did not do its part."""
 
     def __call__(self, event: Any, context: Any) -> dict[str, int]:
-        """Repair what is overdue. Gives how many jobs were."""
+        """Repair what is overdue. Gives how many jobs and webhook deliveries were."""
         repaired = robot().sweep()
+        requeued = webhooks().requeue_overdue()
         metrics = Metrics()
         metrics.add_metric(name="SweeperRepairs", unit=MetricUnit.Count, value=len(repaired))
+        metrics.add_metric(name="RequeuedDeliveries", unit=MetricUnit.Count, value=requeued)
         metrics.flush_metrics()
         for job in repaired:
             logger().warning(
                 "repaired", job_id=job.id, kind=job.kind, status=job.status, attempt=job.attempt
             )
-        return {"repaired": len(repaired)}
+        return {"repaired": len(repaired), "requeued_deliveries": requeued}
