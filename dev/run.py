@@ -210,7 +210,7 @@ async def serving(options: Options, state: State) -> AsyncIterator[list[asyncio.
         except OSError as error:
             raise StartError(_port_taken(options.port)) from error
         api_url = f"http://127.0.0.1:{options.port}"
-        await _check_health(api_url)
+        await _check_health(api_url, state)
         document = {
             "api_url": api_url,
             "api_key": state.key(),
@@ -319,11 +319,11 @@ def _resources(template: Template, physical: Mapping[str, str]) -> dict[str, str
     }
 
 
-async def _check_health(api_url: str) -> None:
+async def _check_health(api_url: str, state: State) -> None:
     """Call GET /health once, which also warms it up; say so if it is not well."""
     async with aiohttp.ClientSession() as session, session.get(f"{api_url}/health") as response:
         if response.status != 200:
-            logger.error("GET /health answers %d: %s", response.status, await response.text())
+            logger.error("GET /health answers %d; see %s", response.status, state.logs)
 
 
 async def run(options: Options, state: State) -> int:
