@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robotchat.prompt import Fold, PromptState, fold
+from robotchat.prompt import Fold, PromptState, PromptWriter, fold
 
 CONVERSATIONS = Path(__file__).with_name("conversations.toml")
 CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
@@ -108,9 +108,9 @@ def fallback(state: PromptState | None, message: str, editing: bool) -> Fold:
 
 def llm(base_url: str, model: str, timeout: float) -> Backend:
     """Have an LLM write the prompts; a turn it could not do counts as a failed one."""
-    from robotchat.drivers import openai
+    from robotchat.drivers.openai import OpenAIChat
 
-    chat = openai.OpenAIDriver(base_url=base_url, api_key=os.environ.get("OPENAI_API_KEY", "none"))
+    chat = OpenAIChat(base_url, os.environ.get("OPENAI_API_KEY"))
     writer = PromptWriter(chat, model=model, timeout=timeout)
 
     def write(state: PromptState | None, message: str, editing: bool) -> Fold:

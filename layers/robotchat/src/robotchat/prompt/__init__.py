@@ -7,8 +7,9 @@ message, and give the whole new prompt.
 from __future__ import annotations
 
 from robotchat.prompt.models import Fold, PromptState
+from robotchat.prompt.writer import CompletesChat, PromptWriter
 
-__all__ = ["Fold", "PromptState", "fold"]
+__all__ = ["CompletesChat", "Fold", "PromptState", "PromptWriter", "fold"]
 
 
 def fold(current: PromptState | None, message: str, *, editing: bool) -> Fold:

@@ -1,5 +1,7 @@
 """What an English message asks for."""
 
+# ruff: noqa: E501, SIM905 (word lists and patterns read best in wide lines)
+
 from __future__ import annotations
 
 import re
@@ -13,6 +15,7 @@ from robotchat.prompt.operations import (
     ChatKind,
     Draw,
     Exclude,
+    Fewer,
     Not,
     Operation,
     Place,
@@ -23,7 +26,15 @@ from robotchat.prompt.operations import (
     Restyle,
     Set,
 )
-from robotchat.prompt.structure import DETERMINERS, PREPOSITIONS, is_adjective, is_colour, role, words
+from robotchat.prompt.structure import (
+    DETERMINERS,
+    PREPOSITIONS,
+    SHADES,
+    is_adjective,
+    is_colour,
+    role,
+    words,
+)
 
 
 def _rule(pattern: str) -> re.Pattern[str]:
@@ -37,13 +48,13 @@ _PRAISE_WORD = (
     r"nice work|great work|nice one|good one|great job|not bad|so cool|how cute|so cute|so pretty"
 )
 _PRAISE = _rule(
-    rf"(?:(?:oh|wow|omg|haha\w*|ah|ooh|aww*|yes|yeah)\s+)*(?:(?:that|this|it|these|they|the (?:picture|result|image)|you|what an?)"
+    rf"(?:(?:oh|wow|omg|haha\w*|ah|ooh|aww*|yes|yeah)\s+)*(?:(?:that|this|it|these|they|the (?:picture|result|image)|you|what an?|the (?:[\w'-]+ ){{0,2}}?[\w'-]+(?= (?:is|are|looks?|turned out|came out)\b))"
     rf"(?:'s|'re| is| are| was| looks?| turned out| came out| did)?\s+)?"
     rf"(?:(?:so|very|really|absolutely|pretty|just|such|quite|simply|looking|super|truly|looks?|an?|much|even|all)\s+)*"
     rf"(?:{_PRAISE_WORD})(?:\s+(?:work|job|one|picture|image|result|stuff|so far|indeed|now|already|thanks|then|"
     rf"that'?s? is|as it is|the way it is|enough))*"
     rf"|(?:i|we)\s+(?:really |absolutely |just |do )*(?:love|like|adore|am loving|enjoy)\s+"
-    rf"(?:it|this|that|them|these|how .*|the way .*|what you.*|your .*|the (?:picture|result|image|colou?rs|style|mood|light|look)\b.*)"
+    rf"(?:it|this|that|them|these|how .*|what you.*|(?:your|the|that|this) .*)"
     rf"(?:\s+(?:so much|a lot|very much|already))?"
     rf"|(?:love|like|loving|loved)\s+(?:it|this|that|them)(?:\s+(?:so much|a lot))?"
     rf"|(?:that'?s|it'?s|this is) (?:exactly |just )?what i (?:wanted|meant|had in mind|was looking for)"
@@ -68,7 +79,7 @@ _ACKNOWLEDGE = _rule(
 _QUESTION = _rule(
     r"(?:what(?! about| if)|who|whom|whose|why(?! not| don't)|when(?! i| the)|where|which|how(?! about)|do you|did you|are you|were you|"
     r"is (?:it|this|that|there)(?! possible)|was (?:it|this|that)|does|did|have you|has|am i|may i ask|do i|"
-    r"can (?:you|i|it) (?:do|help|hear|understand|speak|tell|talk|explain|see me|also do|save|download|share|print|really|even)|"
+    r"can (?:you|i|it) (?:do (?:what|videos?|anything|more|other|that$|this$)|help|hear|understand|speak|tell|talk|explain|see me|save|download|share|print)|"
     r"could you (?:tell|explain|help)|can you (?:draw|paint|make pictures|draw things|create images)$|tell me (?!a picture)|explain|any (?:ideas|suggestions)|"
     r"would you (?:mind telling|say)|what'?s)\b"
 )
@@ -84,15 +95,22 @@ _LEADERS = _rule(
     r"this time|let me see|first|first of all|lastly|honestly|hmm no|but|still|yet|though|however|and then|"
     r"apart from that|otherwise|anyway)(?=[\s,:.!-]|$)[\s,:.!-]*)"
 )
-_MORE = _rule(r"(?:and also|also|and|plus|maybe|perhaps|additionally|as well as|together with|along with|oh and|ideally)[\s,]+")
-_NO = _rule(r"(?:no|nope|nah|wrong|not (?:quite|right|that)|that'?s (?:wrong|not (?:it|right|what i .*))|i changed my mind)(?:[\s,.:!-]+|$)")
-_PRAISE_LEAD = _rule(rf"(?:(?:so|very|really|how|oh|that'?s|it'?s) )?(?:{_PRAISE_WORD}|thanks?(?: you)?|love it|like it)\s*(?:[,!.:-]+|but|and now|now)\s*")
+_MORE = _rule(
+    r"(?:and also|also|and|plus|maybe|perhaps|additionally|as well as|together with|along with|oh and|ideally)[\s,]+"
+)
+_NO = _rule(
+    r"(?:no|nope|nah|wrong|not (?:quite|right|that)|change of plans?|correction|that'?s (?:wrong|not (?:it|right|what i .*))|i changed my mind)(?:[\s,.:!-]+|$)"
+)
+_PRAISE_LEAD = _rule(
+    rf"(?:(?:so|very|really|how|oh|that'?s|it'?s) )?(?:{_PRAISE_WORD}|thanks?(?: you)?|love it|like it)\s*(?:[,!.:-]+|but|and now|now)\s*"
+)
 
 _WRAPPER = _rule(
     r"(?:"
-    r"(?:can|could|would|will|may|might|shall|should) (?:you|we|i|u)(?: (?:please|maybe|possibly|perhaps|kindly|also|just|now|then|instead|have|get|see|do|try|be able to|manage to))*"
+    r"(?:can|could|should|may|might|would) there be|is there any way (?:to|you can)|"
+    r"(?:can|could|would|will|may|might|shall|should) (?:you|we|i|u)(?: (?:please|maybe|possibly|perhaps|kindly|also|just|now|then|instead|(?:have|get|see)(?! (?:it|this|that|them|him|her)\b)|try|be able to|manage to))*"
     r"(?= \S)|"
-    r"(?:i|we)(?:'d| would)(?: really| rather| also| just)? (?:like|love|prefer|want|enjoy|appreciate)(?: for)?(?: you)?(?: to)?(?: (?:see|have|get|try|look at|view|order|request|ask for))?|"
+    r"(?:i|we)(?:'d| would) rather(?= (?:have|see|get))|(?:i|we)(?:'d| would)(?: really| rather| also| just)? (?:like|love|prefer|want|enjoy|appreciate)(?: for)?(?: you)?(?: to)?(?: (?:see|have|get|try|look at|view|order|request|ask for))?|"
     r"(?:i|we)(?: really| just| also| now| only| still| actually)* (?:want|wanna|need|wish(?: for)?|feel like|fancy|am after|am looking for|prefer)(?: you)?(?: to)?(?: (?:see|seeing|have|get|try|look at|view|draw|make|create|paint))?|"
     r"(?:i'm|i am|i was)(?: just)? (?:thinking(?: of| about)?|imagining|picturing|looking for|dreaming of|after)|"
     r"let'?s(?: just)?(?: (?:have|do|try|see|go (?:for|with)|say|get|go))?|let us(?: have| see| try)?|"
@@ -107,7 +125,9 @@ _DRAW = _rule(
     r"(?:draw|paint|sketch|create|generate|show|make|produce|render|design|imagine|picture|give|illustrate|visuali[sz]e|do|see|get|have)"
     r"(?: (?:me|us|up))*\s+(?=(?:an?|the|some|two|three|four|five|several|many|another|one|my|our|something|[a-z-]+s)\b)"
 )
-_DRAW_BARE = _rule(r"(?:draw|sketch|generate|create|render|illustrate|imagine|visuali[sz]e|show me|draw me|paint me|give me|make me)[\s:]+(?=\S)")
+_DRAW_BARE = _rule(
+    r"(?:draw|sketch|generate|create|render|illustrate|imagine|visuali[sz]e|show me|draw me|paint me|give me|make me)[\s:]+(?=\S)"
+)
 
 _TARGET = r"(?:it|this|that|them|these|those|him|her|everything|(?:the|this|that|these|those|his|her|its|their|my|your|all(?: the)?) (?:[\w'-]+ ){0,3}?[\w'-]+)"
 
@@ -123,43 +143,72 @@ _REDRAW = _rule(
     r"(?:(?:let'?s )?(?:try|do|draw|generate|make|give me|show me|create|i want) )?(?:it |that |this |me )?(?:again|once (?:more|again)|one more(?: time)?|"
     r"another (?:one|version|variation|try|attempt|take)|regenerate|retry|redo(?: it| this| that)?|reroll|more like this|a (?:new|different) (?:version|variation|take)|same again|the same again)(?: please)?"
 )
-_UNDO = _rule(r"(?:undo(?: (?:that|it|this|the last .*))?|go back(?: .*)?|revert(?: .*)?|as (?:it was )?before|the previous (?:one|version)(?: .*)?)")
+_UNDO = _rule(
+    r"(?:undo(?: (?:that|it|this|the last .*))?|go back(?: .*)?|revert(?: .*)?|as (?:it was )?before|the previous (?:one|version)(?: .*)?)"
+)
 _BACK = (
-    _rule(r"(?:i )?(?:put|bring|add|give|get|want|have|need|let) (?:me )?(?P<what>.+?) back(?: (?:in|again|please|there|too|on|into .+))*"),
+    _rule(
+        r"(?:i )?(?:put|bring|add|give|get|want|have|need|let) (?:me )?(?P<what>.+?) back(?: (?:in|again|please|there|too|on|into .+))*"
+    ),
     _rule(r"(?:put|bring) back (?P<what>.+)"),
+    _rule(
+        r"(?P<what>(?:the|an?|my|some) .+?)(?<! its)(?<! his)(?<! her)(?<! the)(?<! my) back(?: (?:in|again|please|too))*"
+    ),
     _rule(r"restore (?P<what>.+)"),
     _rule(r"(?:undo|revert) (?:removing|the removal of|deleting) (?P<what>.+)"),
-    _rule(r"(?P<what>(?:the|a|an|my|some) .+?) (?:can|should|may|must) (?:come back|stay(?: after all)?|be back|return)"),
+    _rule(
+        r"(?P<what>(?:the|a|an|my|some) .+?) (?:can|should|may|must) (?:come back|stay(?: after all)?|be back|return)"
+    ),
     _rule(r"add (?P<what>(?:the|my) .+?) again"),
     _rule(r"keep (?P<what>(?:the|my|some) .+?)(?: after all)?"),
 )
 _NEGATIVE = _rule(r"negative(?: prompt)?\s*[:=]\s*(?P<what>.+)")
 _REMOVE_VERB = (
-    _rule(r"(?:remove|delete|erase|lose|omit|exclude|hide|ditch|eliminate|get rid of|take (?:out|away|off)|leave out|clear away|do away with|crop out|edit out|wipe out|cut(?: out)?|drop|avoid|skip|kick out|scratch|strip)(?: all)? (?P<what>.+?)(?: (?:from|in|out of|off) (?:it|this|the (?:picture|image|photo|scene|background|foreground|shot|frame|table|sky))| away| again| completely| entirely)*"),
+    _rule(
+        r"(?:remove|delete|erase|lose|omit|exclude|hide|ditch|eliminate|get rid of|take (?:out|away|off)|leave out|clear away|do away with|crop out|edit out|wipe out|cut(?: out)?|drop|avoid|skip|kick out|scratch|strip)(?: all)? (?P<what>.+?)(?: (?:from|in|out of|off) (?:it|this|the (?:picture|image|photo|scene|background|foreground|shot|frame|table|sky))| away| again| completely| entirely| too| as well| also)*"
+    ),
     _rule(r"take (?P<what>.+?) (?:out|away|off)(?: .*)?"),
     _rule(r"cut (?P<what>.+?) out"),
 )
 _REMOVE = (
-    _rule(r"(?:without|no more|minus|sans|no|with no|free of|(?:with )?(?:fewer|less)) (?:any )?(?P<what>.+)"),
-    _rule(r"(?:i |you |we )?(?:don't|do not|dont|never)(?: really)? (?:want|need|like|include|show|draw|add|put|have|use|paint)(?: to (?:see|have|include))?(?: any| so many| that many)? (?P<what>.+?)(?: (?:in (?:it|there|the picture|this)|there|at all|anymore|any more))*"),
+    _rule(r"(?:without|no more|minus|sans|no|with no|free of) (?:any )?(?P<what>.+)"),
+    _rule(
+        r"(?:i |you |we )?(?:don't|do not|dont|never)(?: really)? (?:want|need|like|include|show|draw|add|put|have|use|paint)(?: to (?:see|have|include))?(?: any| so many| that many)? (?P<what>.+?)(?: (?:in (?:it|there|the picture|this)|there|at all|anymore|any more))*"
+    ),
     _rule(r"there (?:should|must|shall)(?:n't| not| never)? be (?:no )(?P<what>.+)"),
     _rule(r"there (?:shouldn't|mustn't|should not|must not) be (?:any )?(?P<what>.+)"),
-    _rule(r"(?:there are |there's |there is |it has |that's )?(?:too|way too|so) (?:many|much) (?P<what>.+)"),
-    _rule(r"(?P<what>.+?) (?:should|must|has to|have to|needs? to|can|could) (?:be (?:gone|removed|deleted|dropped|taken out)|go(?: away)?|disappear|leave|vanish)"),
-    _rule(r"not so (?:many|much) (?P<what>.+)"),
+    _rule(
+        r"(?P<what>.+?) (?:should|must|has to|have to|needs? to|can|could) (?:be (?:gone|removed|deleted|dropped|taken out)|go(?: away)?|disappear|leave|vanish)"
+    ),
+    _rule(
+        r"(?P<what>(?:the|those|these|all the) .+?)(?:'s| is| are) (?:a (?:bit|little) |way |far )?too much"
+    ),
     _rule(r"(?:i )?(?:hate|dislike) (?P<what>the .+)"),
 )
-_NOT = _rule(r"(?:and |but |so )?(?:definitely )?(?:it'?s |that'?s |this is |it should |it should be )?(?:not|isn't|rather than|instead of)(?: be| at| in| on)? (?P<what>.+)")
+_FEWER = _rule(
+    r"(?:(?:there are |there's |there is |it has |that's |i see |i want )?(?:too|way too|so|not so) (?:many|much)|(?:with )?(?:a bit |a lot |much )?(?:fewer|less)(?= [\w'-]+s?$)|reduce the (?:number|amount) of) (?P<what>.+)"
+)
+_NOT = _rule(
+    r"(?:and |but |so )?(?:definitely )?(?:it'?s |that'?s |this is |it should |it should be )?(?:not|isn't|rather than|instead of)(?: be| at| in| on)? (?P<what>.+)"
+)
 _SWAP = (
-    _rule(r"(?:change|replace|swap|switch|exchange|trade|convert|transform|turn|modify)(?: out)? (?P<old>.+?) (?:to be|into|to|with|for|by) (?P<new>.+)"),
+    _rule(
+        r"(?:change|replace|swap|switch|exchange|trade|convert|transform|turn|modify)(?: out)? (?P<old>.+?) (?:to be|into|to|with|for|by) (?P<new>.+)"
+    ),
     _rule(r"substitute (?P<new>.+?) for (?P<old>.+)"),
-    _rule(r"(?:use |have |with |put |i'd rather have )?(?P<new>.+?) (?:instead of|rather than|in place of|not) (?P<old>.+)"),
+    _rule(
+        r"(?:use |have |with |put |i'd rather have )?(?P<new>.+?) (?:instead of|rather than|in place of|not) (?P<old>.+)"
+    ),
     _rule(r"not (?P<old>.+?) but(?: rather)? (?P<new>.+)"),
     _rule(r"prefer (?P<new>.+?) (?:to|over) (?P<old>.+)"),
 )
 _MEANT = (
-    _rule(r"(?:i (?:meant|mean|said|wanted|was thinking of|actually meant|actually wanted)(?: to say| it to be)?|(?:it |that |this |they )?(?:should|must|ought to)(?: have|'ve)? (?:be|been)|(?:it'?s|that'?s|they'?re|it is|it was) (?:supposed|meant) to be|make that|rather|better) (?P<new>.+)"),
-    _rule(r"(?P<new>.+?) (?:would|might|could|will)(?: be| look| work| fit)? (?:even )?(?:better|nicer|cooler|best|good|great|nice|more .+)(?: i think)?"),
+    _rule(
+        r"(?:i (?:meant|mean|said|wanted|was thinking of|actually meant|actually wanted)(?: to say| it to be)?|(?:it |that |this |they )?(?:should|must|ought to)(?: have|'ve)? (?:be|been)|(?:it'?s|that'?s|they'?re|it is|it was) (?:supposed|meant) to be|make that|rather|better) (?P<new>.+)"
+    ),
+    _rule(
+        r"(?P<new>.+?) (?:would|might|could|will)(?: be| look| work| fit)? (?:even )?(?:better|nicer|cooler|best|good|great|nice|more .+)(?: i think)?"
+    ),
     _rule(r"(?P<new>.+?) instead"),
     _rule(r"(?:i )?(?:prefer|rather have) (?P<new>.+)"),
 )
@@ -170,25 +219,59 @@ _BACKGROUND = _rule(
     r"(?:(?:change|replace|switch|swap|make|set|turn|put)?\s*)(?:the |its )?background(?: (?:to|with|into|for|should be|be|is|as))+ (?P<value>.+)"
     r"|(?:use|with|add|on|against|in front of) (?P<with>an? .+?) background"
 )
-_MAKE = _rule(rf"(?:make|turn|paint|colou?r|dye|tint|render|get|keep|have|do) (?P<rest>{_TARGET} .+)")
-_IS = _rule(rf"(?P<target>(?:it|this|that|everything|(?:the|his|her|its|their|my) (?:[\w'-]+ ){{0,2}}?[\w'-]+))(?: (?:should|must|could|can|needs to|need to|has to|might|shall|will))?(?:'s| be| is| are| look| looks| was| were) (?P<value>.+)")
-_LET = _rule(rf"(?:have|let|make) (?P<target>{_TARGET}) (?P<verb>wear|hold|carry|ride|play|sit|stand|run|fly|jump|dance|sing|read|eat|drink|sleep|smile|laugh|swim|look|wave|walk|drive|lie|fight|kiss|hug|cry|breathe)(?P<rest>\b.*)")
-_GIVE = _rule(rf"(?:give|lend|get|buy) (?P<target>him|her|it|them|this (?:[\w'-]+ )?[\w'-]+|that (?:[\w'-]+ )?[\w'-]+|the (?:[\w'-]+ )?[\w'-]+|my [\w'-]+) (?P<what>(?:an?|some|the|two|three|four|more|[\w-]+) .+|[\w-]+)")
-_PUT = _rule(r"(?:put|place|move|set|relocate|position|stand|sit) (?P<target>it|this|that|them|him|her|(?:the|this|that|these|those|my) .+?|everything) (?P<where>(?:in|on|at|under|near|by|beside|next to|behind|in front of|inside|into|onto|between|among|against|over|above) .+)")
-_PUT_ON = _rule(r"(?:put|place) (?P<what>(?:an?|some|two|three|\w+) .+?) on (?P<target>him|her|it|them|his head|her head|its head)")
+_MAKE = _rule(
+    rf"(?:make|turn|paint|colou?r|dye|tint|render|get|keep|have|do) (?P<rest>{_TARGET} .+)"
+)
+_IS = _rule(
+    r"(?P<target>(?:it|this|that|everything|(?:the|his|her|its|their|my) (?:[\w'-]+ ){0,2}?[\w'-]+|[\w'-]+(?= (?:should|must|needs? to|has to) be)))(?: (?:should|must|could|can|needs to|need to|has to|might|shall|will))?(?:'s| be| is| are| look| looks| was| were) (?P<value>.+)"
+)
+_LET = _rule(
+    rf"(?:have|let|make) (?P<target>{_TARGET}) (?P<verb>wear|hold|carry|ride|play|sit|stand|run|fly|jump|dance|sing|read|eat|drink|sleep|smile|laugh|swim|look(?= (?:at|up|down|away|back|out|over)\b)|wave|walk|drive|lie|fight|kiss|hug|cry|breathe)(?P<rest>\b.*)"
+)
+_GIVE = _rule(
+    r"(?:give|lend|get|buy) (?P<target>him|her|it|them|this (?:[\w'-]+ )?[\w'-]+|that (?:[\w'-]+ )?[\w'-]+|the (?:[\w'-]+ )?[\w'-]+|my [\w'-]+) (?P<what>(?:an?|some|the|two|three|four|more|[\w-]+) .+|[\w-]+)"
+)
+_PUT = _rule(
+    r"(?:put|place|move|set|relocate|position|stand|sit) (?P<target>it|this|that|them|him|her|(?:the|this|that|these|those|my) .+?|everything) (?P<where>(?:in|on|at|under|near|by|beside|next to|behind|in front of|inside|into|onto|between|among|against|over|above) .+)"
+)
+_PUT_ON = _rule(
+    r"(?:put|place) (?P<what>(?:an?|some|two|three|\w+) .+?) on (?P<target>him|her|it|them|his head|her head|its head)"
+)
+_DO = _rule(
+    r"(?:do|draw|paint|show|have|see|get|shoot|take|picture) (?:it|this|that|them|him|her) (?P<how>(?:in|at|on|by|under|with|from|during|near|as|like) .+)"
+)
+_ADD_TO = _rule(
+    r"(?:add|attach|give|draw|put) (?P<what>.+?) (?:to|on|onto) (?P<target>(?:the|this|that|my|his|her|its|their) (?:[\w'-]+ )?[\w'-]+)"
+)
+_VERBS = {
+    "brighten": "bright", "lighten": "bright", "darken": "dark", "dim": "dark", "sharpen": "sharp", "colorize": "in colour",
+    "colourise": "in colour", "colorise": "in colour", "colourize": "in colour", "enlarge": "big", "shrink": "small",
+    "zoom in": "close-up", "zoom out": "wide shot", "soften": "soft light", "modernize": "modern", "modernise": "modern",
+}  # fmt: skip
+_VERB = _rule(rf"(?P<verb>{'|'.join(_VERBS)})(?: (?:on )?(?P<target>.+?))?(?: up| down)?")
+_TONE_DOWN = _rule(r"tone (?:down (?:the )?.+|(?:.+ )?down)")
+_BLUR = _rule(r"blur(?: out)? (?:the )?(?P<what>.+)")
 _ADD = (
-    _rule(r"(?:add|include|insert|throw in|put in|put|place|plus|give it|give me|mix in|sprinkle in|bring in)(?: in)? (?P<what>.+?)(?: to (?:it|this|the (?:picture|image|photo|scene|mix))| too| as well| also| in there| there| please)*"),
-    _rule(r"(?:there (?:should|could|must|might) (?:also )?be|there(?:'s| is| are| was| were)|(?:it )?(?:needs?|could use|should have|should include|must have|has))(?: also)? (?P<what>.+?)(?: (?:too|as well|also|in it|there))*"),
+    _rule(r"(?:use|using|apply)(?: the colou?rs?)? (?P<what>.+)"),
+    _rule(
+        r"(?:add|include|insert|throw in|put in|put|place|plus|give it|give me|mix in|sprinkle in|bring in)(?: in)? (?P<what>.+?)(?: to (?:it|this|the (?:picture|image|photo|scene|mix))| too| as well| also| in there| there| please)*"
+    ),
+    _rule(
+        r"(?:there (?:should|could|must|might) (?:also )?be|there(?:'s| is| are| was| were)|(?:it )?(?:needs?|could use|should have|should include|must have|has))(?: also)? (?P<what>.+?)(?: (?:too|as well|also|in it|there))*"
+    ),
     _rule(r"(?P<what>.+?) (?:too|as well|also)"),
     _rule(r"(?:a bit |a little |some |even |lots |much )?more (?:of )?(?P<more>.+)"),
     _rule(r"(?:i'd |i would )?(?:also (?:like|want|have|add)) (?P<what>.+)"),
     _rule(r"(?P<what>another .+|one more .+|a few more .+|some more .+)"),
 )
+_SET_TOO = _rule(r"(?:and )?(?P<target>(?:the|his|her|its|their|my) .+?) (?:to|into) (?P<value>.+)")
 _STYLE = _rule(
     r"(?:(?:make|turn|draw|render|paint|do|redo|transform|convert|try|use|change|apply|give|have) )?(?:(?:it|this|that|them|the (?:photo|picture|image|style|whole thing|scene)|this (?:photo|picture|image)|everything) )?"
     r"(?:(?:look(?:s|ing)?|be|to|into|to be) )*(?P<style>(?:(?:in|with|into) (?:the |an? )?(?:style|manner|look|feel) of .+|(?:(?:in|with|into) )?(?:the |an? )?[\w'’ -]{2,60}?[ -](?:style|aesthetics?|vibes?|look)|as if .* by .+|as an? .+|like (?:an? )?.+|into an? .+))"
 )
-_TOO = _rule(r"(?:(?P<target>it|this|that|the [\w' -]+?)(?:'s|'re| is| are| looks?| seems?| feels?)?\s+)?(?:a (?:bit|little) |way |far |slightly )?too (?P<what>[\w-]+)(?: .*)?")
+_TOO = _rule(
+    r"(?:(?P<target>it|this|that|the [\w' -]+?|(?:[\w'-]+ )?[\w'-]+(?= (?:is|are|looks?|seems?|feels?)\b))(?:'s|'re| is| are| looks?| seems?| feels?)?\s+)?(?:a (?:bit|little) |way |far |slightly )?too (?P<what>[\w-]+)(?: .*)?"
+)
 _LESS = _rule(r"(?:make (?P<target>.+?) )?less (?P<what>[\w-]+)")
 
 _SPLIT = re.compile(
@@ -198,11 +281,20 @@ _SPLIT = re.compile(
     r"|\s*,\s*",
     re.IGNORECASE,
 )
-_INLINE_NOT = re.compile(r"\s+(?:without|with no|and no|but no)\s+(?:any\s+)?(?P<what>[^,]+?)(?=\s+(?:in|at|on|under|with)\s|$)", re.IGNORECASE)
-_TAIL = _rule(r"(?:[\s,]+(?:please|pls|plz|thanks|thank you|thx|if you can|if possible|ok(?:ay)?|for me|right|now|then|if that'?s ok(?:ay)?|i think|maybe|perhaps|actually|this time|would be (?:nice|great|cool|lovely|perfect)|will you|could you|can you|though|after all|haha|lol))+[\s.!?]*$")
+_INLINE_NOT = re.compile(
+    r"\s+(?:without|with no|and no|but no)\s+(?:any\s+)?(?P<what>[^,]+?)(?=\s+(?:in|at|on|under|with)\s|$)",
+    re.IGNORECASE,
+)
+_TAIL = _rule(
+    r"(?:[\s,]+(?:please|pls|plz|thanks|thank you|thx|if you can|if possible|ok(?:ay)?|for me|right|now|then|if that'?s ok(?:ay)?|i think|maybe|perhaps|actually|this time|would be (?:nice|great|cool|lovely|perfect)|will you|could you|can you|though|after all|haha|lol))+[\s.!?]*$"
+)
 
 Knows = Callable[[str], bool]
 
+_HERE = _rule(
+    r"\s+(?:in|on|of|from) (?:this|that|the|my) (?:photo|picture|image)(?:graph)?(?=\s|$)(?! of)"
+)
+_AUXILIARIES = frozenset("is are was do does did can could would will should has have".split(" "))
 _LONGEST = 600
 """Characters of a sentence that can be an instruction: a longer one describes a picture."""
 
@@ -212,7 +304,7 @@ def operations(message: str, knows: Knows) -> list[Operation]:
     found: list[Operation] = []
     for sentence in re.split(r"(?<=[.!?;…])\s+|\n+|\s+(?:-{1,2}|–|—)\s+", message):
         asked = sentence.rstrip().endswith("?")
-        text = sentence.strip(" \t.!?;,…~")
+        text = _HERE.sub("", sentence.strip(" \t.!?;,…~"))
         if len(text) > _LONGEST:
             found.append(Draw(text))
         elif text:
@@ -255,7 +347,9 @@ def _chat(text: str, asked: bool) -> Chat | None:
     if _UNDO.fullmatch(text):
         return Chat("undo")
     bare = _LEADERS.sub("", text)
-    if _QUESTION.match(bare) and (asked or not bare.lower().startswith(("where", "when", "which", "does", "has"))):
+    if _QUESTION.match(bare) and (
+        asked or not bare.lower().startswith(("where", "when", "which", "does", "has"))
+    ):
         return Chat("question")
     if _NARRATIVE.fullmatch(bare) and not _WRAPPER.match(bare) and not _MEANT[0].fullmatch(bare):
         return Chat("statement")
@@ -280,7 +374,7 @@ def _clause(
             more, clause = True, clause[match.end() :]
         if match := _WRAPPER.match(clause):
             rest = clause[match.end() :]
-            fresh = fresh or bool(re.search(r"\b(?:want|like|love|need|have|see|get|let'?s|do)\b", match.group(), re.I))
+            fresh = fresh or bool(re.search(r"\b(?:see|do)\b", match.group(), re.IGNORECASE))
             clause = rest
         if clause == start:
             break
@@ -297,7 +391,9 @@ def _clause(
     return _unruled(clause, asked, corrected, fresh, more, knows, before)
 
 
-_REDO_NO = _rule(r"no (?=(?:an?|the|i|make|it|should|wait|not|actually|sorry|change|use|put|draw)\b)")
+_REDO_NO = _rule(
+    r"no (?=(?:an?|the|i|make|it|should|wait|not|actually|sorry|change|use|put|draw)\b)"
+)
 
 
 def _by_rule(clause: str, knows: Knows) -> list[Operation] | None:
@@ -323,6 +419,8 @@ def _redo(clause: str, knows: Knows) -> list[Operation] | None:
 
 
 def _remove(clause: str, knows: Knows) -> list[Operation] | None:
+    if (match := _FEWER.fullmatch(clause)) and not is_adjective(match["what"].lower()):
+        return [Fewer(match["what"])]
     for pattern in _REMOVE_VERB:
         if match := pattern.fullmatch(clause):
             return [Remove(part, verb=True) for part in _listed(match["what"])]
@@ -358,6 +456,23 @@ def _change(clause: str, knows: Knows) -> list[Operation] | None:
         if match := pattern.fullmatch(clause):
             new = match["new"]
             return _nested(new) or [Set(None, new) if is_value(new) else Replace(None, new)]
+    if match := _DO.fullmatch(clause):
+        how = match["how"]
+        return [Restyle(how) if role(how) in ("style", "medium", "palette") else Set(None, how)]
+    if match := _VERB.fullmatch(clause):
+        effect, whom = _VERBS[match["verb"].lower()], match["target"]
+        whole = whom is None or _is_picture(whom) or effect in ("in colour", "soft light")
+        return [Set(None if whole else whom, effect)]
+    if _TONE_DOWN.fullmatch(clause):
+        return [Set(None, "muted colours")]
+    if match := _BLUR.fullmatch(clause):
+        return [Add(f"blurry {match['what']}")]
+    if (match := _ADD_TO.fullmatch(clause)) and not _is_picture(match["target"]):
+        what, target = match["what"], match["target"]
+        if not re.search(
+            r"\b(?:background|foreground|scene|sky|table|wall|ground|floor)\b", target, re.I
+        ):
+            return [Attach(target, f"with {what}")]
     if match := _PUT_ON.fullmatch(clause):
         return [Attach(match["target"], f"with {match['what']}")]
     if match := _PUT.fullmatch(clause):
@@ -365,10 +480,17 @@ def _change(clause: str, knows: Knows) -> list[Operation] | None:
     if match := _GIVE.fullmatch(clause):
         return [Attach(match["target"], f"with {match['what']}")]
     if match := _MAKE.fullmatch(clause):
-        target, value = _target_and_value(match["rest"])
-        if value:
-            return [Set(target, value)]
-    if (match := _IS.fullmatch(clause)) and (is_value(match["value"]) or knows(match["target"])):
+        found: list[Operation] = []
+        for part in re.split(r"\s+and\s+(?=(?:the|its|his|her|their|my)\s)", match["rest"]):
+            target, value = _target_and_value(part)
+            if value:
+                found.append(Set(target, value))
+        return found or None
+    if (match := _IS.fullmatch(clause)) and (
+        is_value(match["value"])
+        or knows(match["target"])
+        or (_is_picture(match["target"]) and match["value"].lower().startswith(("a ", "an ")))
+    ):
         return [Set(match["target"], match["value"])]
     return None
 
@@ -388,7 +510,9 @@ def _add(clause: str, knows: Knows) -> list[Operation] | None:
                     return [Set(None, f"more {what}")]
                 return [Add(f"many {what}") if category(what) else Set(None, f"more {what}")]
             what = match["what"]
-            if re.match(r"(?:an? )?(?:more|less) ", what, re.IGNORECASE) and is_adjective(words(what)[-1]):
+            if re.match(r"(?:an? )?(?:more|less) ", what, re.IGNORECASE) and is_adjective(
+                words(what)[-1]
+            ):
                 return [Set(None, what)]
             return _with_removals(what, Add)
     return None
@@ -397,7 +521,10 @@ def _add(clause: str, knows: Knows) -> list[Operation] | None:
 def _look(clause: str, knows: Knows) -> list[Operation] | None:
     if match := _STYLE.fullmatch(clause):
         style = match["style"]
-        if not re.match(r"as an? |into an? ", style, re.I) or role(re.sub(r"^\w+ ", "", style)) == "medium":
+        if (
+            not re.match(r"as an? |into an? ", style, re.I)
+            or role(re.sub(r"^\w+ ", "", style)) == "medium"
+        ):
             return [Restyle(style)]
         if re.match(r"into an? ", style, re.IGNORECASE):
             return [Replace(None, style.split(" ", 1)[1])]
@@ -407,28 +534,51 @@ def _look(clause: str, knows: Knows) -> list[Operation] | None:
 
 
 def _unruled(
-    clause: str, asked: bool, corrected: bool, fresh: bool, more: bool, knows: Knows, before: list[Operation]
+    clause: str,
+    asked: bool,
+    corrected: bool,
+    fresh: bool,
+    more: bool,
+    knows: Knows,
+    before: list[Operation],
 ) -> list[Operation]:
     """The operations of a clause that only names something."""
     if match := _DRAW.match(clause) or _DRAW_BARE.match(clause):
-        clause, fresh = clause[match.end() :], True
+        fresh = fresh or not re.match(
+            r"(?:show (?!me)|give(?! me)|do|see|get|have)\b", clause, re.I
+        )
+        clause = clause[match.end() :]
         if found := _by_rule(clause, knows):
             return found
     last = before[-1] if before else None
-    if isinstance(last, Remove) and (last.verb or clause.lower().startswith(("or ", "nor ")) or " or " in clause):
+    if isinstance(last, Remove) and (
+        last.verb or clause.lower().startswith(("or ", "nor ")) or " or " in clause
+    ):
         return [Remove(part, verb=last.verb) for part in _listed(clause)]
+    if (match := _SET_TOO.fullmatch(clause)) and (
+        isinstance(last, Set) or is_value(match["value"])
+    ):
+        return [Set(match["target"], match["value"])]
     if isinstance(last, Add):
         return _with_removals(clause, Add)
     if corrected:
         return [Set(None, clause) if is_value(clause) else Replace(None, clause)]
     if more or re.match(r"(?:with|featuring|including|having)\s", clause, re.IGNORECASE):
-        return _with_removals(re.sub(r"^(?:featuring|including|having)\s+", "with ", clause, flags=re.I), Add)
+        return _with_removals(
+            re.sub(r"^(?:featuring|including|having)\s+", "with ", clause, flags=re.I), Add
+        )
     first = words(clause)[0] if words(clause) else ""
     if is_value(clause) and not isinstance(last, Draw):
         return [Set(None, clause)]
-    if asked and len(words(clause)) > 3 and first not in DETERMINERS and first not in PREPOSITIONS and not fresh:
-        if re.match(r"(?:is|are|was|do|does|did|can|could|would|will|should|has|have)\b", clause, re.IGNORECASE):
-            return [Chat("question")]
+    if (
+        asked
+        and len(words(clause)) > 3
+        and first not in DETERMINERS
+        and first not in PREPOSITIONS
+        and not fresh
+        and first in _AUXILIARIES
+    ):
+        return [Chat("question")]
     return _with_removals(clause, lambda text: Draw(text, fresh=fresh))
 
 
@@ -445,7 +595,11 @@ def _with_removals(text: str, wanted: Callable[[str], Operation]) -> list[Operat
 
 
 def _listed(text: str) -> list[str]:
-    return [part for part in re.split(r"\s*,\s*|\s+(?:and|or|nor)\s+(?:the |any |no )?", text.strip()) if part]
+    return [
+        part
+        for part in re.split(r"\s*,\s*|\s+(?:and|or|nor)\s+(?:the |any |no )?", text.strip())
+        if part
+    ]
 
 
 def join_corrections(found: list[Operation], knows: Knows) -> list[Operation]:
@@ -485,7 +639,9 @@ def _swapped(old: str, new: str) -> Operation:
 def is_value(text: str) -> bool:
     """Whether a text is an attribute (a colour, a season, a style) rather than a thing."""
     lowered = re.sub(
-        r"^(?:(?:a (?:bit|little)|slightly|much|very|really|completely|totally|all|even|early|late)\s+)+", "", text.lower().strip()
+        r"^(?:(?:a (?:bit|little)|slightly|much|very|really|completely|totally|all|even|early|late)\s+)+",
+        "",
+        text.lower().strip(),
     )
     found = words(lowered)
     if not found:
@@ -493,7 +649,9 @@ def is_value(text: str) -> bool:
     if role(lowered) in ("time", "season", "weather", "medium", "style", "palette"):
         return True
     if len(found) <= 3 and is_colour(found[-1]):
-        return found[0] not in DETERMINERS
+        return all(
+            word in SHADES or word in ("and", "in") or is_adjective(word) for word in found[:-1]
+        )
     if found[0] in ("more", "less") and len(found) <= 3:
         return True
     return len(found) <= 2 and (is_adjective(found[-1]) or comparative(found[-1]) is not None)
@@ -501,6 +659,8 @@ def is_value(text: str) -> bool:
 
 def comparative(word: str) -> str | None:
     """The adjective of a comparative: "big" of "bigger"."""
+    if word in ("lighter", "darker"):
+        return "bright" if word == "lighter" else "dark"
     if not word.endswith("er") or len(word) < 5:
         return None
     for stem in (word[:-3] + "y" if word.endswith("ier") else "", word[:-2], word[:-1], word[:-3]):
@@ -511,7 +671,13 @@ def comparative(word: str) -> str | None:
 
 def gerund(verb: str) -> str:
     """The participle of a verb: "holding" of "hold"."""
-    special = {"sit": "sitting", "run": "running", "swim": "swimming", "lie": "lying", "hug": "hugging"}
+    special = {
+        "sit": "sitting",
+        "run": "running",
+        "swim": "swimming",
+        "lie": "lying",
+        "hug": "hugging",
+    }
     lowered = verb.lower()
     return special.get(lowered) or (lowered[:-1] if lowered.endswith("e") else lowered) + "ing"
 
@@ -529,15 +695,31 @@ def _is_picture(text: str) -> bool:
 def _target_and_value(text: str) -> tuple[str | None, str | None]:
     """Split "the cat light blue" where the value begins."""
     found = text.split()
-    if found[0].lower() in ("it", "this", "that", "them", "these", "those", "him", "her", "everything") and (
-        len(found) > 1 and (found[0].lower() not in ("this", "that", "these", "those", "her") or is_value(" ".join(found[1:])))
+    if found[0].lower() in (
+        "it",
+        "this",
+        "that",
+        "them",
+        "these",
+        "those",
+        "him",
+        "her",
+        "everything",
+    ) and (
+        len(found) > 1
+        and (
+            found[0].lower() not in ("this", "that", "these", "those", "her")
+            or is_value(" ".join(found[1:]))
+        )
     ):
         value = " ".join(found[1:])
         return found[0], value
     for index in range(2, len(found)):
         rest = " ".join(found[index:])
         if is_value(rest) or re.match(
-            r"(?:an?|look|looks|like|more|less|be|into|in|on|with|to be|wearing|\w+ing)\b", rest, re.IGNORECASE
+            r"(?:an?|look|looks|like|more|less|be|into|in|on|with|to be|wearing|(?!thing)\w+ing)\b",
+            rest,
+            re.IGNORECASE,
         ):
             return " ".join(found[:index]), rest
     if len(found) > 2:

@@ -1,12 +1,14 @@
 """Folding a message into the prompt without a language model: rules for English and Chinese."""
 
+# ruff: noqa: E501, SIM905 (word lists and patterns read best in wide lines)
+
 from __future__ import annotations
 
 import re
 import unicodedata
 
 from robotchat.prompt import chinese, english
-from robotchat.prompt.lexicon import bare, category, singular
+from robotchat.prompt.lexicon import articled, bare, category, singular
 from robotchat.prompt.models import MAX_PROMPT, Fold, PromptState
 from robotchat.prompt.operations import (
     Add,
@@ -14,6 +16,7 @@ from robotchat.prompt.operations import (
     Chat,
     Draw,
     Exclude,
+    Fewer,
     Not,
     Operation,
     Place,
@@ -32,6 +35,7 @@ from robotchat.prompt.structure import (
     Picture,
     Piece,
     Shield,
+    adjective_group,
     canonical,
     head_of,
     is_adjective,
@@ -47,7 +51,9 @@ MAX_MESSAGE = 4000
 
 _SCENES = ("time", "season", "weather")
 _LOOKS = ("medium", "style", "palette")
-_PEOPLE = frozenset({"person", "human", "anyone", "anybody", "tourist", "crowd", "pedestrian", "figure"})
+_PEOPLE = frozenset(
+    {"person", "human", "anyone", "anybody", "tourist", "crowd", "pedestrian", "figure"}
+)
 _OPPOSITES = {
     "dark": "bright", "bright": "dark", "light": "dark", "big": "small", "large": "small", "small": "big", "tiny": "big",
     "cold": "warm", "warm": "cool colours", "hot": "cool", "crowded": "empty", "busy": "simple", "simple": "detailed",
@@ -55,12 +61,12 @@ _OPPOSITES = {
     "saturated": "muted colours", "vivid": "muted colours", "sad": "happy", "scary": "friendly", "realistic": "stylised",
     "cartoonish": "realistic", "fake": "realistic", "old": "young", "young": "old", "blurry": "sharp", "close": "wide shot",
     "far": "close-up", "boring": "dramatic", "fat": "slim", "thin": "chubby", "gloomy": "cheerful", "serious": "cheerful",
-    "long": "short", "short": "long", "messy": "tidy", "clean": "shabby", "abstract": "realistic", "dull": "vivid", "pale": "vivid",
+    "long": "short", "short": "long", "harsh": "soft light", "soft": "sharp", "messy": "tidy", "clean": "shabby", "abstract": "realistic", "dull": "vivid", "pale": "vivid",
 }  # fmt: skip
 _SCENIC = frozenset(
     "bright dark dim realistic dramatic cinematic colourful colorful detailed moody minimalist simple abstract vivid sharp "
     "blurry warm cold cool cosy cozy romantic spooky epic dreamy mysterious photorealistic stylised stylized cheerful "
-    "futuristic surreal magical peaceful calm intense gloomy creepy whimsical".split()
+    "soft harsh futuristic surreal magical peaceful calm intense gloomy creepy whimsical".split()
 )
 _INTENSITY = re.compile(
     r"^(?:(?P<less>a (?:bit|little)|slightly|somewhat|kind of|a touch)|(?P<more>much|very|really|completely|totally|"
@@ -71,7 +77,22 @@ _ANAPHORA = re.compile(
     r"\b(?:it|its|him|her|his|them|their|there|the (?:background|foreground|distance|sky|scene|picture|same)|too|as well)\b",
     re.IGNORECASE,
 )
-_PRONOUNS = frozenset({"it", "this", "that", "him", "her", "them", "these", "those", "everything", "he", "she", "they"})
+_PRONOUNS = frozenset(
+    {
+        "it",
+        "this",
+        "that",
+        "him",
+        "her",
+        "them",
+        "these",
+        "those",
+        "everything",
+        "he",
+        "she",
+        "they",
+    }
+)
 
 # How far an edit of each kind moves from the picture that it starts from.
 _COLOUR_STRENGTH, _ADD_STRENGTH, _SCENE_STRENGTH, _STYLE_STRENGTH, _SWAP_STRENGTH, _NEW_STRENGTH = (
@@ -111,10 +132,16 @@ def fold(current: PromptState | None, message: str, *, editing: bool) -> Fold:
     hidden, size = take_size(shield.hide(text))
     folder = _Folder(
         Picture.parse(shield.hide(_readable(kept.prompt[: 2 * MAX_PROMPT]))),
-        [item.strip() for item in shield.hide(_readable(kept.negative_prompt)).split(",") if item.strip()],
+        [
+            item.strip()
+            for item in shield.hide(_readable(kept.negative_prompt)).split(",")
+            if item.strip()
+        ],
     )
     parse = chinese.operations if language == "zh" else english.operations
-    found: list[Operation] = parse(hidden, folder.knows) if re.search(r"\w|[\ue000-\uf8ff]", hidden) else []
+    found: list[Operation] = (
+        parse(hidden, folder.knows) if re.search(r"\w|[\ue000-\uf8ff]", hidden) else []
+    )
     for operation in found:
         folder.apply(operation)
 
@@ -130,7 +157,9 @@ def fold(current: PromptState | None, message: str, *, editing: bool) -> Fold:
     prompt = _bounded(shield.show(folder.picture.render()))
     negative = _bounded(shield.show(", ".join(folder.negative)))
     if not prompt and not (editing and negative):
-        return Fold(mode="reply", prompt="", negative_prompt=negative, reply=_REPLIES[language]["empty"])
+        return Fold(
+            mode="reply", prompt="", negative_prompt=negative, reply=_REPLIES[language]["empty"]
+        )
     return Fold(
         mode="edit" if editing else "generate",
         prompt=prompt,
@@ -204,8 +233,10 @@ class _Folder:
                 self.changed = True
             case Draw(text, fresh):
                 self._draw(text, fresh)
-            case Add(text):
-                self._add(text, explicit=True)
+            case Add(text, back):
+                self._add(_indefinite(text) if back else text, explicit=True)
+            case Fewer(text):
+                self._thin_out(text)
             case Remove(text) | Not(text):
                 self._remove(text)
             case Replace(old, new):
@@ -240,13 +271,27 @@ class _Folder:
         follows = bool(_ANAPHORA.search(text)) or first in PREPOSITIONS or first.endswith("ing")
         new_main = drawn.main()
         if not follows and new_main is not None:
+            if main is not None and head_of(new_main.text) == head_of(main.text) and not fresh:
+                if stems(main.text) < stems(new_main.text):
+                    main.text = new_main.text
+                self._moved(_ADD_STRENGTH)
+                text = " ".join(str(piece) for piece in drawn.pieces if piece is not new_main)
+                self._add(text, explicit=False)
+                return
             if fresh:
                 self.picture = drawn
                 self._allow(text)
                 self._moved(_NEW_STRENGTH)
                 return
-            same_kind = main is not None and category(new_main.text) == category(main.text) is not None
-            if same_kind and first in ("a", "an") and main is not None:
+            same_kind = (
+                main is not None and category(new_main.text) == category(main.text) is not None
+            )
+            single = first in ("a", "an") or (
+                len(words(new_main.text)) == 1
+                and singular(first) == first
+                and first not in DETERMINERS
+            )
+            if same_kind and single and main is not None:
                 self._replace(main.text, text)
                 return
         self._add(text, explicit=False)
@@ -284,12 +329,7 @@ class _Folder:
     # ------------------------------------------------------------------ taking away
 
     def _remove(self, text: str) -> None:
-        text = re.sub(
-            r"^(?:(?:the|any|all|of|those|these|that|this|its|his|her|their|a|an|so many|many|some|every|more)\s+)+",
-            "",
-            _trimmed(text),
-            flags=re.IGNORECASE,
-        )
+        text = _bare_target(text)
         if not text or text.lower() in _PRONOUNS:
             return
         kind = role(text)
@@ -313,8 +353,27 @@ class _Folder:
             for piece in self.picture.pieces:
                 parts = piece.text.split()
                 if len(parts) > 1 and head in (part.lower() for part in parts[:-1]):
-                    piece.text = with_article(" ".join(part for part in parts if part.lower() != head))
+                    piece.text = with_article(
+                        " ".join(part for part in parts if part.lower() != head)
+                    )
         self._exclude(text)
+        self._moved(_SCENE_STRENGTH)
+
+    def _thin_out(self, text: str) -> None:
+        """Show less of something: a few where there were many."""
+        text = _bare_target(text)
+        if not text:
+            return
+        piece = self.picture.find(text)
+        if piece is not None and piece is not self.picture.main():
+            self.picture.replace(
+                piece,
+                f"a few {bare(text)}"
+                if text.endswith("s") or head_of(text) == "person"
+                else f"a little {text}",
+            )
+        crowd = head_of(text) in _PEOPLE
+        self._exclude("crowd" if crowd else f"many {text}")
         self._moved(_SCENE_STRENGTH)
 
     def _drop(self, piece: Piece, head: str) -> None:
@@ -322,7 +381,12 @@ class _Folder:
         found = words(piece.text)
         names = [singular(word) for word in found]
         owner = re.search(r"^(.*?)\s+of\s+", piece.text)
-        if head in names[:-1] and not owner and len(found) > 2 and " in the " not in f" {piece.text} ":
+        if (
+            head in names[:-1]
+            and not owner
+            and len(found) > 2
+            and " in the " not in f" {piece.text} "
+        ):
             piece.text = with_article(
                 " ".join(part for part in piece.text.split() if singular(part.lower()) != head)
             )
@@ -337,7 +401,7 @@ class _Folder:
 
     def _exclude(self, *phrases: str) -> None:
         for phrase in phrases:
-            phrase = phrase.strip()
+            phrase = "people" if phrase.strip() == "person" else phrase.strip()
             if phrase and phrase.lower() not in (item.lower() for item in self.negative):
                 self.negative.append(phrase)
 
@@ -348,7 +412,11 @@ class _Folder:
         self.negative = [
             item
             for item in self.negative
-            if not (stems(item) <= wanted or (people and head_of(item) in _PEOPLE) or head_of(item) in wanted)
+            if not (
+                stems(item) <= wanted
+                or (people and head_of(item) in _PEOPLE)
+                or head_of(item) in wanted
+            )
         ]
 
     # ------------------------------------------------------------------ changing
@@ -358,7 +426,9 @@ class _Folder:
         if not new:
             return
         kind = role(new)
-        if kind in (*_SCENES, *_LOOKS) and (old is None or role(old) is not None or self.picture.find(old) is None):
+        if kind in (*_SCENES, *_LOOKS) and (
+            old is None or role(old) is not None or self.picture.find(old) is None
+        ):
             self._set(None, new)
             return
         self._allow(new)
@@ -369,7 +439,7 @@ class _Folder:
             self._place(None, new)
             return
         if piece is None:
-            self.picture.add(new)
+            self.picture.add(articled(new))
         elif head.link:
             self.picture.replace(piece, head.text)
             piece.link = head.link
@@ -394,23 +464,38 @@ class _Folder:
         if target == "background":
             self._background(value)
             return
-        if target is not None and (target.lower() in _PRONOUNS or re.fullmatch(
-            r"(?:the|this|that|my) (?:whole )?(?:photo|picture|image|scene|drawing|thing|photograph)", target, re.IGNORECASE
-        )):
+        if target is not None and (
+            target.lower() in _PRONOUNS
+            or re.fullmatch(
+                r"(?:the|this|that|my) (?:whole )?(?:photo|picture|image|scene|drawing|thing|photograph)",
+                target,
+                re.IGNORECASE,
+            )
+        ):
             target = None
         parts = re.split(r"\s+and\s+", value) if role(value) is None else [value]
-        if len(parts) > 1 and all(english.is_value(part) for part in parts) and not all(map(is_colour, parts)):
+        if (
+            len(parts) > 1
+            and all(english.is_value(part) for part in parts)
+            and not all(map(is_colour, parts))
+        ):
             for part in parts:
                 self._set(target, part)
             return
         kind = role(value)
-        if kind in _LOOKS:
+        if kind in _LOOKS or (target is None and _is_look(value)):
             self._restyle(value, True)
         elif kind in _SCENES:
             self._scene(value, kind, replace=True)
-        elif match := re.match(r"(?:looks? )?(?:like|into|as)\s+(?P<what>.+)", value, re.IGNORECASE):
+        elif match := re.match(
+            r"(?:looks? )?(?:like|into|as)\s+(?P<what>.+)", value, re.IGNORECASE
+        ):
             self._restyle(value, True) if target is None else self._replace(target, match["what"])
-        elif is_colour(words(value)[-1]) and words(value)[0] not in DETERMINERS if words(value) else False:
+        elif (
+            is_colour(words(value)[-1]) and words(value)[0] not in DETERMINERS
+            if words(value)
+            else False
+        ):
             colour = re.sub(r"^in\s+(?:the colou?r\s+)?", "", value, flags=re.IGNORECASE)
             self._describe(target, colour, _COLOUR_STRENGTH)
         elif match := re.fullmatch(r"(?P<how>less|more)\s+(?P<what>.+)", value, re.IGNORECASE):
@@ -418,17 +503,25 @@ class _Folder:
         elif (stem := english.comparative(value.lower())) or is_adjective(value.lower()):
             self._adjective(target, stem or value.lower())
         elif words(value) and words(value)[0] in PREPOSITIONS:
-            self._place(target, value)
+            first, *others = _parts(value)
+            self._place(target, first)
+            for part in others:
+                self._add_part(part, explicit=True)
         elif words(value) and words(value)[0].endswith("ing"):
             self._attach(target, value)
         elif words(value) and (words(value)[0] in DETERMINERS or category(value) is not None):
             self._replace(target, value)
         else:
-            self._describe(target, value, _COLOUR_STRENGTH)
+            self._adjective(target, value)
 
     def _plain(self, value: str) -> str:
         value = _trimmed(value)
-        value = re.sub(r"\s+(?:instead|again|please|now|overall|in colou?r|colou?red)$", "", value, flags=re.IGNORECASE)
+        value = re.sub(
+            r"\s+(?:instead|again|please|now|overall|in colou?r|colou?red)$",
+            "",
+            value,
+            flags=re.IGNORECASE,
+        )
         for _ in range(4):
             match = _INTENSITY.match(value)
             if not match:
@@ -448,9 +541,7 @@ class _Folder:
         self._adjective(target, what)
 
     def _adjective(self, target: str | None, adjective: str) -> None:
-        if target is None and (adjective in _SCENIC or " " in adjective):
-            from robotchat.prompt.structure import adjective_group
-
+        if " " in adjective or (target is None and adjective in _SCENIC):
             group = adjective_group(adjective)
             for piece in list(self.picture.pieces):
                 if piece.text.lower() in group:
@@ -519,9 +610,17 @@ class _Folder:
         main = self.picture.main()
         for piece in list(self.picture.pieces):
             preposition = piece.link.split()[-1].lower() if piece.link else ""
-            located = preposition in ("in", "on", "at", "inside", "under", "by", "near", "beside", "behind") or (
-                piece.link.lower() in ("in front of", "next to", "on top of")
-            )
+            located = preposition in (
+                "in",
+                "on",
+                "at",
+                "inside",
+                "under",
+                "by",
+                "near",
+                "beside",
+                "behind",
+            ) or (piece.link.lower() in ("in front of", "next to", "on top of"))
             if located and piece.role() is None and piece is not main:
                 self.picture.remove(piece)
         if main is None and target is not None and target.lower() not in _PRONOUNS:
@@ -537,7 +636,9 @@ class _Folder:
         if role(value) in _SCENES:
             self._scene(value, role(value) or "time", replace=True)
             return
-        single = len(words(value)) == 1 and (is_colour(value.lower()) or is_adjective(value.lower()))
+        single = len(words(value)) == 1 and (
+            is_colour(value.lower()) or is_adjective(value.lower())
+        )
         self.picture.add(f"{value} background" if single else f"with {value} in the background")
         self._moved(_SWAP_STRENGTH)
 
@@ -545,7 +646,9 @@ class _Folder:
         text = re.sub(r"^(?:looks?(?:ing)? |be )", "", _trimmed(text), flags=re.IGNORECASE)
         text = re.sub(r"\s+(?:instead|please|now|again)$", "", text, flags=re.IGNORECASE)
         text = re.sub(r"^(?:as|into|to)\s+(?=an?\b)", "", text, flags=re.IGNORECASE)
-        if match := re.fullmatch(r"(?P<medium>.*?)\s*\b(?:like|similar to)\s+(?P<whom>.+)", text, re.IGNORECASE):
+        if match := re.fullmatch(
+            r"(?P<medium>.*?)\s*\b(?:like|similar to)\s+(?P<whom>.+)", text, re.IGNORECASE
+        ):
             whom = match["whom"]
             if role(whom) == "medium":
                 text = whom
@@ -554,12 +657,21 @@ class _Folder:
         kind = role(text)
         if kind == "palette":
             self._forget("palette")
-            self.picture.add(re.sub(r"^(?:in )?(?:an? )?", "", text, flags=re.IGNORECASE))
+            coloured = re.search(r"\bcolou?r$", text, re.IGNORECASE)
+            if not coloured:
+                self.picture.add(re.sub(r"^(?:in )?(?:an? )?", "", text, flags=re.IGNORECASE))
+            elif not self.picture.pieces:
+                self.picture.add("in full colour")
             self._moved(_STYLE_STRENGTH)
             return
         medium, _, style = text.partition(" in the style of ")
         if not style:
-            medium = re.sub(r"^in\s+(?:the\s+)?(?:style of\s+)?|[\s-](?:style|form)$", "", text, flags=re.IGNORECASE)
+            medium = re.sub(
+                r"^in\s+(?:the\s+)?(?:style of\s+)?|[\s-](?:style|form)$",
+                "",
+                text,
+                flags=re.IGNORECASE,
+            )
             if role(medium) != "medium":
                 medium, style = "", text
         if medium.lower().startswith("in the style of "):
@@ -568,9 +680,16 @@ class _Folder:
             self._medium(medium, keep_style=not instead)
         if style:
             self.picture.forget("style")
-            if not medium and re.fullmatch(r"an? (?:photo|photograph|picture|image)", self.picture.medium, re.IGNORECASE):
+            if not medium and re.fullmatch(
+                r"an? (?:photo|photograph|picture|image)", self.picture.medium, re.IGNORECASE
+            ):
                 self._forget("medium")
-            phrase = style if re.match(r"in |inspired ", style, re.IGNORECASE) or style.endswith(("style", "look", "vibe", "vibes", "aesthetic", "aesthetics")) else f"in the style of {style}"
+            phrase = (
+                style
+                if re.match(r"in |inspired ", style, re.IGNORECASE)
+                or style.endswith(("style", "look", "vibe", "vibes", "aesthetic", "aesthetics"))
+                else f"in the style of {style}"
+            )
             self.picture.pieces.append(Piece(", " if self.picture.pieces else " ", "", phrase))
         self._moved(_STYLE_STRENGTH)
 
@@ -579,7 +698,11 @@ class _Folder:
         if not keep_style:
             self.picture.forget("style")
         noun = bare(medium)
-        if noun == medium and re.fullmatch(r"(?:anime|manga|pixel(?:ated)? art|low poly|graffiti|claymation|origami|.* art|made of .*|embroidery|flat design)", medium, re.IGNORECASE):
+        if noun == medium and re.fullmatch(
+            r"(?:anime|manga|pixel(?:ated)? art|low poly|graffiti|claymation|origami|.* art|made of .*|embroidery|flat design)",
+            medium,
+            re.IGNORECASE,
+        ):
             self.picture.pieces.append(Piece(", ", "", medium))
             return
         first = self.picture.pieces[0] if self.picture.pieces else None
@@ -588,18 +711,47 @@ class _Folder:
             first.joiner = " " if first.link else " of " if first.role() is None else ", "
 
 
+def _bare_target(text: str) -> str:
+    return re.sub(
+        r"^(?:(?:the|any|all|of|those|these|that|this|its|his|her|their|a|an|so many|many|some|every|more)\s+)+",
+        "",
+        _trimmed(text),
+        flags=re.IGNORECASE,
+    )
+
+
+def _is_look(text: str) -> bool:
+    """Whether a text is a medium with more to it: "a painting like Van Gogh's Starry Night"."""
+    medium, like, _ = re.sub(r"\s(?:like|similar to|in the style of)\s", "\0", text).partition("\0")
+    return bool(like) and role(medium) == "medium"
+
+
 def _trimmed(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip(" ,.;:!?-")
 
 
 def _indefinite(target: str) -> str:
     """ "this cat" as one that the prompt has not named yet: "a cat"."""
-    plain = re.sub(r"^(?:the|this|that|my|your|his|her|its|their)\s+", "", target, flags=re.IGNORECASE)
+    plain = re.sub(
+        r"^(?:the|this|that|my|your|his|her|its|their)\s+", "", target, flags=re.IGNORECASE
+    )
     if plain == target:
         return re.sub(r"^(?:these|those|all the|all)\s+", "", target, flags=re.IGNORECASE)
-    if singular(plain.split()[-1].lower()) != plain.split()[-1].lower() or plain.endswith(("hair", "s")):
+    if singular(plain.split()[-1].lower()) != plain.split()[-1].lower() or plain.endswith(
+        ("hair", "s")
+    ):
         return plain
-    if plain.split()[-1].lower() in ("sky", "sea", "sun", "moon", "ocean", "grass", "snow", "background", "water"):
+    if plain.split()[-1].lower() in (
+        "sky",
+        "sea",
+        "sun",
+        "moon",
+        "ocean",
+        "grass",
+        "snow",
+        "background",
+        "water",
+    ):
         return plain
     return with_article(f"a {plain}")
 
@@ -611,9 +763,10 @@ def _parts(text: str) -> list[str]:
         return [text]
     parts: list[str] = []
     for piece in picture.pieces:
-        if parts and (piece.joiner == ", " or (piece.role() is not None and role(parts[-1]) is None)):
-            parts.append(str(piece))
-        elif parts and piece.joiner == " and " and role(parts[-1]) is not None:
+        if (
+            parts
+            and (piece.joiner == ", " or (piece.role() is not None and role(parts[-1]) is None))
+        ) or (parts and piece.joiner == " and " and role(parts[-1]) is not None):
             parts.append(str(piece))
         elif parts:
             parts[-1] += f"{piece.joiner}{piece}"

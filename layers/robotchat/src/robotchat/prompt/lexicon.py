@@ -5,6 +5,8 @@ counted carries its article ("a cat"), one that is not goes without ("grass"). T
 doubles as the fold's English vocabulary: `category("foxes")` is "animal".
 """
 
+# ruff: noqa: E501 (word lists and patterns read best in wide lines)
+
 from __future__ import annotations
 
 from functools import cache
@@ -17,11 +19,10 @@ ENTRIES: dict[str, str] = {
         天蓝色/天蓝=sky blue; 浅蓝色/淡蓝色/浅蓝=light blue; 深蓝色/深蓝/藏青色=dark blue; 宝蓝色=royal blue;
         浅绿色/淡绿色/浅绿=light green; 深绿色/墨绿色/深绿=dark green; 薄荷绿=mint green; 淡紫色/浅紫色=lavender;
         深红色/暗红色/酒红色=dark red; 浅粉色/淡粉色=light pink; 彩色/五彩/五颜六色/多彩=colourful; 彩虹色=rainbow-coloured;
-        透明=transparent; 红白相间=red and white; 玫瑰金=rose gold; 古铜色=bronze; 青绿色/青蓝色=teal;
-        鲜艳=vivid; 暗色=dark; 浅色=light-coloured; 深色=dark-coloured
+        透明=transparent; 红白相间=red and white; 玫瑰金=rose gold; 古铜色=bronze; 青绿色/青蓝色=teal
     """,
     "adjective": """
-        大/巨型=big; 小/小小=small; 巨大=huge; 微小/迷你=tiny; 高/高高/高大/高耸=tall; 矮=short; 长/长长=long; 短=short;
+        鲜艳=vivid; 暗色=dark; 浅色=light-coloured; 深色=dark-coloured; 大/巨型=big; 小/小小=small; 巨大=huge; 微小/迷你=tiny; 高/高高/高大/高耸=tall; 矮=short; 长/长长=long; 短=short;
         胖/胖胖/胖乎乎=chubby; 瘦=thin; 圆/圆圆/圆形=round; 方形=square; 老/年老/年迈/老年=old; 年轻/年青=young;
         旧/破旧=shabby; 新/崭新=new; 古老/古代/古=ancient; 古典=classical; 传统=traditional; 现代/现代化=modern; 未来/未来感=futuristic;
         复古/老式=vintage; 美丽/漂亮/美/好看/优美=beautiful; 可爱/萌/呆萌=cute; 帅/帅气/英俊=handsome; 丑/丑陋=ugly;
@@ -47,7 +48,7 @@ ENTRIES: dict[str, str] = {
         恶魔/魔鬼=a demon; 鬼/幽灵=a ghost; 僵尸=a zombie; 吸血鬼=a vampire; 美人鱼/人鱼=a mermaid; 机器人=a robot; 宇航员/航天员=an astronaut; 外星人=an alien;
         海盗=a pirate; 牛仔=a cowboy; 侦探=a detective; 警察=a police officer; 消防员=a firefighter; 医生=a doctor; 护士=a nurse; 老师/教师=a teacher;
         学生=a student; 科学家=a scientist; 程序员=a programmer; 厨师=a chef; 农民/农夫=a farmer; 渔夫/渔民=a fisherman; 画家=a painter; 歌手=a singer;
-        音乐家=a musician; 舞者/舞蹈家=a dancer; 芭蕾舞者=a ballerina; 运动员=an athlete; 足球运动员=a football player; 和尚/僧人=a monk; 道士=a Taoist priest;
+        音乐家=a musician; 舞者/舞蹈家=a dancer; 芭蕾舞者=a ballerina; 运动员=an athlete; 排球运动员=volleyball players; 篮球运动员=a basketball player; 歌星=a pop star; 乐队=a band; 古装美女=a woman in ancient Chinese dress; 小哥哥=a young man; 小姐姐=a young woman; 大叔=a middle-aged man; 阿姨=a middle-aged woman; 双胞胎=twins; 小精灵=a little elf; 龙骑士=a dragon rider; 武林高手=a martial arts master; 嫦娥=the goddess Chang'e; 女神=a goddess; 神=a god; 足球运动员=a football player; 和尚/僧人=a monk; 道士=a Taoist priest;
         诗人/李白=a poet; 新娘=a bride; 新郎=a groom; 模特=a model; 小丑=a clown; 圣诞老人=Santa Claus; 超级英雄/超人=a superhero; 孙悟空/悟空=the Monkey King; 雪人=a snowman
     """,
     "animal": """
@@ -62,11 +63,11 @@ ENTRIES: dict[str, str] = {
         燕子=a swallow; 鸽子/白鸽=a dove; 天鹅=a swan; 鹅=a goose; 鸭子/鸭=a duck; 小鸭子/小黄鸭=a duckling; 鸡=a chicken; 公鸡=a rooster; 小鸡=a chick; 仙鹤/鹤/丹顶鹤=a crane; 凤凰=a phoenix; 企鹅=a penguin;
         鱼/小鱼=a fish; 金鱼=a goldfish; 锦鲤/鲤鱼=koi fish; 鲸鱼/鲸/蓝鲸=a whale; 鲨鱼=a shark; 海豚=a dolphin; 水母=a jellyfish; 章鱼=an octopus; 螃蟹=a crab; 虾=a shrimp; 乌龟/海龟/龟=a turtle;
         青蛙/蛙=a frog; 蛇=a snake; 蜥蜴=a lizard; 鳄鱼=a crocodile; 恐龙=a dinosaur; 霸王龙=a tyrannosaurus dinosaur; 龙/巨龙/飞龙=a dragon; 中国龙=a Chinese dragon; 怪兽/怪物=a monster;
-        蝴蝶=a butterfly; 蜜蜂=a bee; 蜻蜓=a dragonfly; 萤火虫=fireflies; 蚂蚁=an ant; 蜘蛛=a spider; 蜗牛=a snail; 虫子/昆虫=an insect
+        蝴蝶=a butterfly; 蜜蜂=a bee; 蜻蜓=a dragonfly; 萤火虫=fireflies; 蝙蝠=bats; 蚂蚁=an ant; 猫猫=a cat; 羊羊=a sheep; 章鱼怪=a kraken; 海狮=a sea lion; 海豹=a seal; 水獭=an otter; 浣熊=a raccoon; 鸵鸟=an ostrich; 火烈鸟=a flamingo; 鹦哥=a parrot; 蝎子=a scorpion; 毛毛虫=a caterpillar; 瓢虫=a ladybug; 蜘蛛=a spider; 蜗牛=a snail; 虫子/昆虫=an insect
     """,
     "plant": """
         树/大树/树木=a tree; 小树=a small tree; 松树=a pine tree; 柳树/垂柳=a willow tree; 樱花树=a cherry blossom tree; 棕榈树=palm trees; 椰子树/椰树=palm trees; 银杏/银杏树=a ginkgo tree;
-        枫树=a maple tree; 枫叶=maple leaves; 竹子=bamboo; 竹林=a bamboo forest; 树叶/叶子=leaves; 落叶=fallen leaves; 树枝=a branch; 花/花朵/鲜花/小花=flowers; 野花=wildflowers; 花丛=flowers; 花海=a sea of flowers;
+        枫树=a maple tree; 枫叶=maple leaves; 竹子=bamboo; 竹林=a bamboo forest; 树叶/叶子=leaves; 落叶=fallen leaves; 树枝=a branch; 花/花朵/鲜花/小花=flowers; 野花=wildflowers; 花丛=a flower bed; 花海=a sea of flowers;
         花瓣=petals; 玫瑰/玫瑰花=roses; 樱花=cherry blossoms; 桃花=peach blossoms; 梅花=plum blossoms; 荷花/莲花=lotus flowers; 荷叶=lotus leaves; 牡丹=peonies; 菊花=chrysanthemums; 兰花=orchids; 百合=lilies;
         郁金香=tulips; 向日葵=sunflowers; 薰衣草=lavender flowers; 雏菊=daisies; 蒲公英=dandelions; 草/青草/小草=grass; 苔藓=moss; 藤蔓=vines; 仙人掌=a cactus; 蘑菇=mushrooms; 植物=plants; 麦子/小麦=wheat; 稻田/水稻=rice fields; 芦苇=reeds; 盆栽=a potted plant
     """,
@@ -85,10 +86,10 @@ ENTRIES: dict[str, str] = {
         头=head; 头发=hair; 长头发=long hair; 短头发=short hair; 卷发=curly hair; 马尾/马尾辫=ponytail; 双马尾=twin tails; 脸/面部=face; 眼睛=eyes; 大眼睛=big eyes; 鼻子=nose; 嘴/嘴巴=mouth; 嘴唇=lips; 耳朵=ears; 胡子=a beard; 手=hand; 手臂=arms; 腿=legs; 脚=feet; 尾巴=tail; 毛发/毛=fur; 皮肤=skin; 身体=body; 表情=expression; 肩膀/肩=shoulder; 怀=arms; 背=back
     """,
     "object": """
-        伞/雨伞=an umbrella; 红伞=a red umbrella; 油纸伞=an oil-paper umbrella; 灯/台灯=a lamp; 灯笼/红灯笼=lanterns; 孔明灯=sky lanterns; 路灯=street lamps; 灯光=lights; 霓虹灯/霓虹=neon lights; 蜡烛=candles; 烛光=candlelight; 火/火焰=fire; 篝火=a campfire; 壁炉=a fireplace; 烟花/焰火=fireworks; 烟/烟雾=smoke;
+        伞/雨伞=an umbrella; 红伞=a red umbrella; 油纸伞=an oil-paper umbrella; 灯/台灯=a lamp; 灯笼=a lantern; 红灯笼=a red lantern; 孔明灯=sky lanterns; 路灯=street lamps; 灯光=lights; 霓虹灯/霓虹=neon lights; 蜡烛=candles; 烛光=candlelight; 火/火焰=fire; 篝火=a campfire; 壁炉=a fireplace; 烟花/焰火=fireworks; 烟/烟雾=smoke;
         书/书本=a book; 笔/钢笔=a pen; 信=a letter; 报纸=a newspaper; 地图=a map; 桌子/餐桌/桌=a table; 书桌=a desk; 椅子=a chair; 长椅/长凳=a bench; 沙发=a sofa; 床=a bed; 枕头=a pillow; 毯子/地毯=a rug; 窗/窗户=a window; 窗台=a window sill; 窗帘=curtains; 门=a door; 墙=a wall; 楼梯/台阶=stairs; 书架=a bookshelf; 镜子=a mirror;
         钟/时钟=a clock; 杯子=a cup; 茶杯=a teacup; 茶壶=a teapot; 酒杯=a wine glass; 瓶子=a bottle; 花瓶=a vase; 碗=a bowl; 盘子=a plate; 筷子=chopsticks; 篮子=a basket; 盒子/箱子=a box; 礼物=a gift; 气球=balloons; 热气球=hot air balloons; 风筝=a kite; 玩具=toys; 娃娃=a doll; 泰迪熊/玩具熊=a teddy bear; 球=a ball; 足球=a football; 篮球=a basketball;
-        钢琴=a piano; 吉他=a guitar; 小提琴=a violin; 笛子=a flute; 鼓=a drum; 古筝=a guzheng; 剑/宝剑=a sword; 刀=a knife; 弓箭/弓=a bow and arrow; 盾牌/盾=a shield; 枪=a gun; 魔杖/法杖=a magic wand; 水晶球=a crystal ball; 宝石=gems; 钻石=diamonds; 金币=gold coins; 宝箱=a treasure chest; 旗帜/旗子=a flag; 圣诞树=a Christmas tree; 鱼竿/钓鱼竿=a fishing rod;
+        钢琴=a piano; 吉他=a guitar; 小提琴=a violin; 笛子=a flute; 鼓=a drum; 古筝=a guzheng; 琵琶=a pipa lute; 二胡=an erhu; 琴=a zither; 小号=a trumpet; 萨克斯=a saxophone; 排球=a volleyball; 网球=a tennis ball; 乒乓球=a table tennis ball; 棋盘=a chessboard; 围棋=a Go board; 灯塔光=a beam of light; 火把=a torch; 锁链=chains; 沙漏=an hourglass; 望远镜=a telescope; 吊灯=a chandelier; 彩灯=fairy lights; 灯带=light strips; 鱼缸=a fish tank; 滑板=a skateboard; 冲浪板=a surfboard; 行李箱=a suitcase; 画框=a picture frame; 黑板=a blackboard; 铃铛=bells; 丝带=ribbons; 彩带=streamers; 面团=dough; 剑/宝剑=a sword; 刀=a knife; 弓箭/弓=a bow and arrow; 盾牌/盾=a shield; 枪=a gun; 魔杖/法杖=a magic wand; 水晶球=a crystal ball; 宝石=gems; 钻石=diamonds; 金币=gold coins; 宝箱=a treasure chest; 旗帜/旗子=a flag; 圣诞树=a Christmas tree; 鱼竿/钓鱼竿=a fishing rod;
         手机=a phone; 电脑=a computer; 笔记本电脑=a laptop; 电视=a television; 相机/照相机=a camera; 机器=a machine; 雕像/雕塑=a statue; 喷泉=a fountain; 秋千=a swing; 帐篷=a tent; 栅栏/篱笆=a fence; 石头=stones; 岩石=rocks; 贝壳=shells; 羽毛=feathers; 泡泡=bubbles; 骷髅=a skull; 钥匙=a key; 扇子=a fan; 鸟笼=a birdcage; 招牌=signs; 文字/字=text; 水印=watermark; 影子=shadow; 倒影=a reflection; 东西/物体=things
     """,
     "vehicle": """
@@ -96,14 +97,14 @@ ENTRIES: dict[str, str] = {
         船/船只=a boat; 小船/小舟/扁舟=a small boat; 帆船=a sailboat; 轮船=a ship; 渔船=a fishing boat; 海盗船=a pirate ship; 飞机=an airplane; 直升机=a helicopter; 飞船/宇宙飞船/太空船=a spaceship; 火箭=a rocket; 飞碟=a UFO; 潜水艇/潜艇=a submarine; 坦克=a tank; 拖拉机=a tractor; 雪橇=a sleigh
     """,
     "building": """
-        房子/房屋/屋子/小屋/小房子=a house; 木屋/小木屋=a wooden cabin; 别墅=a villa; 大楼/高楼/楼房/建筑/建筑物=a building; 高楼大厦/摩天大楼/摩天楼=skyscrapers; 公寓=an apartment; 城堡=a castle; 宫殿=a palace; 故宫/紫禁城=the Forbidden City; 塔=a tower; 宝塔=a pagoda; 灯塔=a lighthouse; 埃菲尔铁塔/铁塔=the Eiffel Tower; 东方明珠=the Oriental Pearl Tower;
+        房子/房屋/屋子/小屋/小房子=a house; 木屋/小木屋=a wooden cabin; 别墅=a villa; 大楼/高楼/楼房/建筑/建筑物=a building; 高楼大厦/摩天大楼/摩天楼=skyscrapers; 公寓=an apartment; 城堡/古堡=a castle; 宫殿=a palace; 故宫/紫禁城=the Forbidden City; 塔=a tower; 宝塔=a pagoda; 灯塔=a lighthouse; 埃菲尔铁塔/铁塔=the Eiffel Tower; 东方明珠=the Oriental Pearl Tower;
         寺庙/寺/庙=a temple; 教堂=a church; 神社=a shrine; 金字塔=the pyramids; 长城/万里长城=the Great Wall; 桥/小桥/大桥=a bridge; 石桥=a stone bridge; 亭子/凉亭=a pavilion; 火车站/车站=a train station; 机场=an airport; 学校/校园=a school; 教室=a classroom; 图书馆=a library; 书店=a bookshop; 医院=a hospital; 餐厅/饭店/餐馆=a restaurant; 咖啡馆/咖啡厅/咖啡店=a café; 茶馆=a tea house; 酒吧=a bar;
         酒店=a hotel; 商店/店铺/小店=a shop; 市场/集市=a market; 夜市=a night market; 超市=a supermarket; 博物馆=a museum; 剧院=a theatre; 电影院=a cinema; 工厂=a factory; 谷仓=a barn; 风车=a windmill; 水车=a water wheel; 温室=a greenhouse; 废墟=ruins; 遗迹=ancient ruins; 房间=a room; 客厅=a living room; 卧室=a bedroom; 厨房=a kitchen; 浴室=a bathroom; 书房=a study; 阳台=a balcony; 屋顶=a rooftop; 院子/庭院=a courtyard; 空间站=a space station; 摩天轮=a Ferris wheel; 游乐园/游乐场=an amusement park
     """,
     "place": """
-        海滩/沙滩/海边沙滩=a beach; 海边=the seaside; 海岸=the coast; 海/大海/海洋/海面=the sea; 海底/水下=the seabed; 海浪/浪花/波浪=waves; 岛/小岛/岛屿=an island; 湖/湖泊/湖水/湖面=a lake; 湖边=the lakeside; 河/河流/小河/江/河水=a river; 河边/江边=the riverside; 小溪/溪流=a stream; 瀑布=a waterfall; 池塘/水池=a pond; 泳池/游泳池=a swimming pool; 水/水面=water; 温泉=a hot spring;
-        山/高山/大山/山峰/群山=mountains; 小山/山丘/山坡=a hill; 雪山=snow-capped mountains; 富士山=Mount Fuji; 火山=a volcano; 悬崖=a cliff; 峡谷=a canyon; 山谷=a valley; 山洞/洞穴=a cave; 山顶=a mountain top; 山脚=the foot of a mountain; 山水=mountains and rivers; 山川=mountains and rivers; 沙漠=a desert; 沙丘=sand dunes; 草原=the grassland; 草地/草坪=grass; 田野/田地/田/农田=fields; 麦田=a wheat field; 花田=a flower field; 花园=a garden; 公园=a park; 果园=an orchard; 农场=a farm; 葡萄园=a vineyard;
-        森林/树林/林子=a forest; 丛林/热带雨林/雨林=a jungle; 雪地=the snow; 冰川=a glacier; 冰面=the ice; 北极=the Arctic; 南极=Antarctica; 天空/天上/空中/天=the sky; 蓝天=blue sky; 蓝天白云=blue sky with white clouds; 星空/夜空/繁星=a starry sky; 太空/宇宙/外太空=outer space; 银河=the Milky Way; 星系=a galaxy; 星球/行星=a planet; 地球=the Earth; 火星=Mars; 月球=the Moon; 云端=the clouds; 云海=a sea of clouds; 地面/地上=the ground;
+        海滩/沙滩/海边沙滩=a beach; 海边=the seaside; 海岸=the coast; 海/大海/海洋/海面=the sea; 海底/水下=the seabed; 海浪/浪花/波浪=waves; 岛/小岛/岛屿=an island; 湖/湖泊/湖水/湖面=a lake; 湖边=the lakeside; 河/河流/小河/江/河水=a river; 河边/江边=the riverside; 小溪/溪流=a stream; 瀑布=a waterfall; 池塘/水池/池=a pond; 荷花池=a lotus pond; 荷塘=a lotus pond; 喷水池=a fountain; 海湾=a bay; 湿地=a wetland; 竹海=a sea of bamboo; 梯田=terraced rice fields; 茶园=a tea plantation; 牧场=a pasture; 泳池/游泳池=a swimming pool; 水/水面=water; 温泉=a hot spring;
+        山/高山/大山/山峰/群山=mountains; 小山/山丘/山坡=a hill; 雪山=snow-capped mountains; 富士山=Mount Fuji; 火山=a volcano; 悬崖=a cliff; 峡谷=a canyon; 山谷=a valley; 山洞/洞穴=a cave; 山顶=a mountain top; 山脚=the foot of a mountain; 山水=mountains and rivers; 山川=mountains and rivers; 沙漠=a desert; 沙丘=sand dunes; 草原/大草原=the grassland; 草地/草坪=grass; 田野/田地/田/农田=fields; 麦田=a wheat field; 花田=a flower field; 花园=a garden; 公园=a park; 果园=an orchard; 农场=a farm; 葡萄园=a vineyard;
+        森林/树林/林子=a forest; 丛林/热带雨林/雨林=a jungle; 雪地=the snow; 冰川=a glacier; 冰面=the ice; 北极=the Arctic; 南极=Antarctica; 天空/天上/空中/天/天色=the sky; 蓝天=blue sky; 蓝天白云=blue sky with white clouds; 星空/夜空/繁星=a starry sky; 太空/宇宙/外太空=outer space; 银河=the Milky Way; 星系=a galaxy; 星球/行星=a planet; 地球=the Earth; 火星=Mars; 月球=the Moon; 云端=the clouds; 云海=a sea of clouds; 地面/地上=the ground;
         城市/都市=a city; 城市街道=a city street; 城镇/小镇/镇子=a town; 古镇=an ancient town; 村庄/村子/小村庄/乡村/农村=a village; 乡间=the countryside; 街道/街/大街/街头/街上/马路=a street; 小巷/巷子/胡同=an alley; 路/道路/公路=a road; 小路/小径=a path; 路边/街边=the roadside; 广场=a square; 港口/码头=a harbour; 天际线=a skyline; 夜景=night view; 风景/景色/景观=scenery; 背景=background; 仙境=a fairyland; 江南=Jiangnan; 江南水乡/水乡=a Jiangnan water town; 世外桃源=an idyllic land;
         中国城=Chinatown; 北京=Beijing; 上海=Shanghai; 外滩=the Bund; 香港=Hong Kong; 西藏=Tibet; 杭州=Hangzhou; 西湖=West Lake; 重庆=Chongqing; 苏州=Suzhou; 桂林=Guilin; 黄山=Mount Huangshan; 东京=Tokyo; 京都=Kyoto; 巴黎=Paris; 伦敦=London; 纽约=New York; 威尼斯=Venice; 罗马=Rome; 埃及=Egypt; 冰岛=Iceland; 瑞士=Switzerland; 舞台=a stage; 赛道=a race track; 操场=a playground; 球场=a sports field; 墓地=a graveyard; 地下城=a dungeon; 地牢=a dungeon
     """,
@@ -111,7 +112,7 @@ ENTRIES: dict[str, str] = {
         太阳/日/红日=the sun; 月亮/月=the moon; 满月/圆月=a full moon; 弯月/月牙=a crescent moon; 星星/星=stars; 流星/流星雨=shooting stars; 极光=aurora; 彩虹=a rainbow; 云/云朵/云彩=clouds; 白云=white clouds; 乌云=dark clouds; 晚霞/火烧云/彩霞=a glowing sunset sky; 朝霞=a glowing dawn sky; 阳光=sunlight; 月光/月色=moonlight; 星光=starlight; 光/光线=light; 光芒=rays of light; 逆光=backlight; 露珠=dew drops; 水滴=water drops; 雪花=snowflakes; 冰/冰块=ice; 雪/积雪/白雪=snow; 沙子/沙=sand
     """,
     "time": """
-        夕阳/日落/落日/日落时分/黄昏/傍晚/夕阳西下=sunset; 日出/黎明/拂晓/破晓=sunrise; 早晨/早上/清晨/清早/早=morning; 上午=morning; 中午/正午=noon; 下午/午后=afternoon; 晚上/夜晚/夜里/夜间/夜/黑夜/夜色/深夜/晚=night; 午夜/半夜/半夜三更=midnight; 白天/大白天/白昼=daytime; 黄金时刻=golden hour; 蓝调时刻=blue hour
+        黎明时分=dawn; 夕阳/日落/落日/日落时分/黄昏/傍晚/夕阳西下=sunset; 日出/黎明/拂晓/破晓=sunrise; 早晨/早上/清晨/清早/早=morning; 上午=morning; 中午/正午=noon; 下午/午后=afternoon; 晚上/夜晚/夜里/夜间/夜/黑夜/夜色/深夜/晚=night; 午夜/半夜/半夜三更=midnight; 白天/大白天/白昼=daytime; 黄金时刻=golden hour; 蓝调时刻=blue hour
     """,
     "season": """
         春天/春季/春/春日=spring; 夏天/夏季/夏/夏日/盛夏=summer; 秋天/秋季/秋/秋日/深秋=autumn; 冬天/冬季/冬/冬日/寒冬=winter
@@ -120,7 +121,7 @@ ENTRIES: dict[str, str] = {
         雨天/下雨/雨/下着雨/雨中/下雨天=rain; 小雨/细雨/毛毛雨=light rain; 大雨/暴雨/倾盆大雨=heavy rain; 雪天/下雪/下着雪/飘雪/雪中=falling snow; 大雪/暴雪/暴风雪=a snowstorm; 雾/大雾/起雾/雾气=fog; 薄雾/晨雾=mist; 阴天/多云=cloudy weather; 晴天/出太阳/阳光明媚/大晴天/晴=sunny weather; 暴风雨/风暴=a storm; 闪电/雷电/打雷=lightning; 大风/刮风/风=wind; 台风/龙卷风=a tornado; 沙尘暴=a sandstorm
     """,
     "medium": """
-        照片/相片/摄影/摄影作品=a photo; 图片/图/图像/图画=a picture; 画/绘画/画作=a painting; 油画=an oil painting; 水彩画/水彩=a watercolour painting; 水墨画/水墨/国画/中国画/山水画=a Chinese ink wash painting; 工笔画=a gongbi painting; 素描/铅笔画/铅笔素描=a pencil sketch; 速写=a sketch; 简笔画/线稿/线条画=a line drawing; 插画/插图=an illustration; 版画/木刻/木版画=a woodblock print; 浮世绘=a ukiyo-e woodblock print; 漫画=a comic; 卡通/卡通画=a cartoon; 动漫/动画/日漫/二次元/日系动漫=anime; 像素画/像素=pixel art; 海报=a poster; 头像=an avatar; 肖像/肖像画/人像=a portrait; 壁画=a mural; 涂鸦=graffiti; 剪纸=papercut art; 蜡笔画/蜡笔=a crayon drawing; 粉笔画=a chalk drawing; 粉彩/色粉画=a pastel drawing; 刺绣=embroidery; 贴纸=a sticker; 标志/图标=a logo; 三维/三维渲染=a 3D render; 黏土/粘土=claymation; 乐高/积木=made of LEGO; 折纸=origami; 明信片=a postcard; 概念图/概念艺术=concept art; 壁纸=a wallpaper; 特写=a close-up; 风景画=a landscape painting; 风景照=a landscape photo; 自拍/自拍照=a selfie; 抽象画=an abstract painting; 儿童画=a child's drawing; 彩铅/彩铅画/彩色铅笔画=a coloured pencil drawing
+        照片/相片/摄影/摄影作品=a photo; 图片/图/图像/图画=a picture; 画/绘画/画作=a painting; 油画=an oil painting; 水彩画/水彩=a watercolour painting; 水墨画/水墨/国画/中国画=a Chinese ink wash painting; 山水画=a Chinese landscape painting of mountains and rivers; 工笔画=a gongbi painting; 素描/铅笔画/铅笔素描=a pencil sketch; 速写=a sketch; 简笔画/线稿/线条画=a line drawing; 插画/插图=an illustration; 版画/木刻/木版画=a woodblock print; 浮世绘=a ukiyo-e woodblock print; 漫画=a comic; 卡通/卡通画=a cartoon; 动漫/动画/日漫/二次元/日系动漫=anime; 像素画/像素=pixel art; 海报=a poster; 头像=an avatar; 肖像/肖像画/人像=a portrait; 壁画=a mural; 涂鸦=graffiti; 剪纸=papercut art; 蜡笔画/蜡笔=a crayon drawing; 粉笔画=a chalk drawing; 粉彩/色粉画=a pastel drawing; 刺绣=embroidery; 贴纸=a sticker; 标志/图标=a logo; 三维/三维渲染=a 3D render; 黏土/粘土=claymation; 乐高/积木=made of LEGO; 折纸=origami; 明信片=a postcard; 概念图/概念艺术=concept art; 壁纸=a wallpaper; 特写=a close-up; 风景画=a landscape painting; 风景照=a landscape photo; 自拍/自拍照=a selfie; 抽象画=an abstract painting; 儿童画=a child's drawing; 彩铅/彩铅画/彩色铅笔画=a coloured pencil drawing
     """,
     "style": """
         宫崎骏/吉卜力=Studio Ghibli; 新海诚=Makoto Shinkai; 梵高/凡高=Van Gogh; 莫奈=Monet; 毕加索=Picasso; 达芬奇=Leonardo da Vinci; 达利=Salvador Dali; 齐白石=Qi Baishi; 张大千=Zhang Daqian; 葛饰北斋=Hokusai; 克里姆特=Klimt; 伦勃朗=Rembrandt; 蒙德里安=Mondrian; 穆夏=Alphonse Mucha; 迪士尼=Disney; 皮克斯=Pixar; 赛博朋克=cyberpunk; 蒸汽朋克=steampunk; 蒸汽波=vaporwave; 哥特/哥特式=gothic; 巴洛克=baroque; 洛可可=rococo; 文艺复兴=Renaissance; 印象派/印象主义=impressionism; 后印象派=post-impressionism; 超现实/超现实主义=surrealism; 立体主义/立体派=cubism; 波普/波普艺术=pop art; 极简主义=minimalism; 表现主义=expressionism; 写实主义/现实主义=realism; 国风/中国风/古风=traditional Chinese style; 日式动漫=Japanese anime; 敦煌=Dunhuang mural; 武侠/仙侠=wuxia; 科幻=science fiction; 童话=fairy tale; 胶片=film photography; 电影/电影感/电影级=cinematic; 黑白=black and white; 单色=monochrome; 怀旧=nostalgic; 扁平/扁平化=flat design; 低多边形=low poly; 手绘=hand-drawn; 暗黑=dark fantasy; 治愈/治愈系=heartwarming
@@ -137,7 +138,7 @@ ENTRIES: dict[str, str] = {
     "verb": """
         玩耍/玩/嬉戏=playing; 奔跑/跑/跑步/飞奔=running; 走/走路/行走/漫步/散步=walking; 走过=walking past; 站/站立/站着=standing; 坐/坐着=sitting; 躺/躺着=lying; 趴/趴着=lying; 睡觉/睡/睡着/沉睡/熟睡=sleeping; 飞/飞舞/飞行=flying; 游泳/游/游动=swimming; 跳/跳跃/跳起=jumping; 跳舞/起舞/舞蹈=dancing; 唱歌/唱=singing; 微笑/笑/笑着/大笑=smiling; 哭/哭泣=crying;
         吃/吃着=eating; 喝/喝着=drinking; 喝茶/品茶=drinking tea; 喝咖啡=drinking coffee; 吃饭=eating; 看书/读书/阅读/看着书=reading a book; 看/看着/望/望着/凝视/眺望=looking at; 写字=writing; 画画=painting; 工作=working; 学习=studying; 弹钢琴=playing the piano; 弹吉他=playing the guitar; 弹=playing; 拉小提琴=playing the violin; 踢足球/踢球=playing football; 打篮球=playing basketball; 下棋=playing chess; 钓鱼/垂钓=fishing; 做饭/烹饪=cooking; 打电话=talking on the phone; 拍照=taking photos; 骑/骑着=riding; 骑自行车/骑单车=riding a bicycle; 骑马=riding a horse; 开车/驾驶=driving;
-        穿/穿着/身穿/身着=wearing; 戴/戴着/戴上/头戴/佩戴=wearing; 拿/拿着/握着/手持/手拿/手里拿着/举着/提着/手捧/捧着/叼着=holding; 抱/抱着/怀抱=hugging; 撑/撑着/打着/打=holding; 背着=carrying; 牵着=leading; 追/追逐=chasing; 飘/飘浮/漂浮/飘扬=floating; 停/停着/停靠/停泊=parked; 行驶=driving; 航行=sailing; 燃烧=burning; 喷火=breathing fire; 发呆=daydreaming; 冥想/打坐=meditating; 战斗/打架/打斗=fighting; 拥抱=hugging; 亲吻/接吻=kissing; 爬/攀爬=climbing; 等待/等=waiting; 旅行=travelling; 探险=exploring; 滑雪=skiing; 滑冰=skating; 冲浪=surfing; 野餐=having a picnic; 露营=camping; 购物=shopping; 洗澡=bathing; 倒映=reflected; 环绕/围绕=surrounded by; 装满=filled with; 铺满/长满/开满/布满=covered with; 覆盖=covered with; 看海=looking at the sea; 晒太阳=basking in the sun; 放风筝=flying a kite; 吹泡泡=blowing bubbles; 荡秋千=playing on a swing; 骑着马=riding a horse; 回头=looking back; 思考=thinking; 祈祷=praying; 挥手=waving; 飘落/落下=falling; 流淌=flowing; 升起=rising
+        穿/穿着/身穿/身着=wearing; 戴/戴着/戴上/头戴/佩戴=wearing; 拿/拿着/握着/手持/手拿/手里拿着/举着/提着/手捧/捧着/叼着=holding; 抱/抱着/怀抱=hugging; 撑/撑着/打着/打=holding; 背着=carrying; 牵着=leading; 追/追逐=chasing; 飘/飘浮/漂浮/飘扬=floating; 停/停着/停靠/停泊=parked; 行驶=driving; 航行=sailing; 燃烧=burning; 喷火=breathing fire; 发呆=daydreaming; 冥想/打坐=meditating; 战斗/打架/打斗=fighting; 拥抱=hugging; 亲吻/接吻=kissing; 爬/攀爬=climbing; 等待/等=waiting; 旅行=travelling; 探险=exploring; 滑雪=skiing; 滑冰=skating; 冲浪=surfing; 野餐=having a picnic; 露营=camping; 购物=shopping; 洗澡=bathing; 倒映=reflected; 环绕/围绕=surrounded by; 装满=filled with; 铺满/长满/开满/布满=covered with; 覆盖=covered with; 看海=looking at the sea; 晒太阳=basking in the sun; 放风筝=flying a kite; 吹泡泡=blowing bubbles; 荡秋千=playing on a swing; 骑着马=riding a horse; 回头=looking back; 飞过=flying past; 切开=cut open; 打开=opened; 关着=closed; 亲=kissing; 抓=catching; 叼=holding; 咬=biting; 拉=pulling; 推=pushing; 举=raising; 扔=throwing; 敲=knocking; 挂/挂着=hanging; 摆/摆着=placed; 靠/靠着=leaning; 跪=kneeling; 蹲/蹲着=squatting; 弹琵琶=playing the pipa lute; 打球=playing ball; 打排球=playing volleyball; 打网球=playing tennis; 打太极/打太极拳=practising tai chi; 练剑=practising the sword; 练功=practising martial arts; 修炼=cultivating; 打伞/撑伞=holding an umbrella; 荡漾=rippling; 闪烁=twinkling; 照耀/照/洒=shining; 对视=looking at each other; 牵手/手牵手=holding hands; 聊天=chatting; 打游戏/玩游戏=playing video games; 听音乐=listening to music; 吹风=feeling the breeze; 看日出=watching the sunrise; 看星星=stargazing; 看电视=watching television; 看月亮=looking at the moon; 赏月=admiring the moon; 喂=feeding; 遛狗=walking a dog; 比心=making a heart gesture; 敬礼=saluting; 鞠躬=bowing; 飞奔而来=running towards the viewer 思考=thinking; 祈祷=praying; 挥手=waving; 飘落/落下=falling; 流淌=flowing; 升起=rising
     """,
 }
 
@@ -162,7 +163,7 @@ ENGLISH: dict[str, str] = {
     "clothing": "cap beanie skirt gown blouse robe hoodie vest shoe boot sneaker glove sock helmet hat tie "
     "bowtie monocle moustache mustache beard cape crown tiara necklace",
     "colour": "violet crimson scarlet maroon navy turquoise magenta fuchsia indigo lilac cream ivory tan "
-    "olive lime emerald ruby gray gold grey peach copper khaki charcoal amber mauve mint burgundy",
+    "blonde blond brunette olive lime emerald ruby gray gold grey peach copper khaki charcoal amber mauve mint burgundy",
     "season": "fall",
 }
 
@@ -210,7 +211,13 @@ def english() -> dict[str, str]:
     for phrase, kind in chinese().values():
         if kind in ("medium", "style", "painting", "quality", "verb"):
             continue
-        if " " not in bare(phrase) or kind not in ("colour", "adjective", "material", "time", "weather"):
+        if " " not in bare(phrase) or kind not in (
+            "colour",
+            "adjective",
+            "material",
+            "time",
+            "weather",
+        ):
             words.setdefault(singular(bare(phrase).split()[-1].lower()), kind)
     words.pop("space", None)
     return words
@@ -219,9 +226,7 @@ def english() -> dict[str, str]:
 @cache
 def simplified() -> dict[int, str]:
     """A table for `str.translate` from traditional to mainland characters."""
-    return {
-        ord(old): new for old, new in zip(TRADITIONAL[::2], TRADITIONAL[1::2], strict=True)
-    }
+    return {ord(old): new for old, new in zip(TRADITIONAL[::2], TRADITIONAL[1::2], strict=True)}
 
 
 def bare(phrase: str) -> str:
@@ -283,3 +288,15 @@ def category(phrase: str) -> str | None:
         if found and found not in ("adjective", "material"):
             return found
     return None
+
+
+@cache
+def _counted() -> dict[str, str]:
+    return {
+        bare(phrase): phrase for phrase, _ in chinese().values() if phrase.startswith(("a ", "an "))
+    }
+
+
+def articled(noun: str) -> str:
+    """The noun with its article, if it is known to be counted: "a lion", but "snow"."""
+    return _counted().get(noun, noun)

@@ -15,7 +15,9 @@ class PromptState(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    prompt: str = Field(description="What the picture shows.", examples=["a photo of a beach at sunset"])
+    prompt: str = Field(
+        description="What the picture shows.", examples=["a photo of a beach at sunset"]
+    )
     negative_prompt: str = Field("", description="What it must not show.", examples=["people"])
 
 

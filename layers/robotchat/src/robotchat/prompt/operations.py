@@ -34,10 +34,17 @@ class Add:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Do not show this. `verb`: a removal in so many words ("remove the dog"), which lists go on."""
+    """Do not show this. `verb`: said outright ("remove the dog"), so that a list goes on."""
 
     text: str
     verb: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fewer:
+    """Show less of this, without doing away with it."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +126,7 @@ Operation = (
     | Draw
     | Add
     | Remove
+    | Fewer
     | Not
     | Replace
     | Set

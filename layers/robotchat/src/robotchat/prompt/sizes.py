@@ -1,5 +1,7 @@
 """Sizes and orientations said in words: "16:9", "1024x768", "portrait format", "竖版"."""
 
+# ruff: noqa: E501 (word lists and patterns read best in wide lines)
+
 from __future__ import annotations
 
 import math
@@ -12,13 +14,18 @@ AREA = 512 * 768
 MAX_AREA = 2048 * 1024
 SMALLEST, LARGEST = 64, 2048
 
-_PIXELS = re.compile(r"(?<![\w.:])(\d{2,5})\s*(?:px)?\s*(?:x|×|\*|by|乘|乘以)\s*(\d{2,5})\s*(?:px|pixels|像素)?(?![\w.])", re.I)
+_PIXELS = re.compile(
+    r"(?<![A-Za-z0-9_.:])(\d{2,5})\s*(?:px)?\s*(?:x|×|\*|by|乘|乘以)\s*(\d{2,5})\s*(?:px|pixels|像素)?(?![A-Za-z0-9_])",
+    re.I,
+)
 _RATIO = re.compile(
     r"(?:(?:in|at|with)\s+(?:an?\s+)?)?(?:aspect(?: ratio)?\s*(?:of\s*)?|ratio\s*(?:of\s*)?|比例\s*)?"
     r"(?<![\d.:<])(\d{1,2})\s*(?:[::]|比)\s*(\d{1,2})(?![\d.:>)])(?:\s*(?:aspect(?: ratio)?|ratio|format|的?比例|的))?",
     re.I,
 )
-_NOUN = r"(?:\s+(?:format|orientation|mode|shape|size|layout|version|picture|image|aspect(?: ratio)?))"
+_NOUN = (
+    r"(?:\s+(?:format|orientation|mode|shape|size|layout|version|picture|image|aspect(?: ratio)?))"
+)
 _WORDS = {
     "portrait": re.compile(
         rf"\b(?:(?:in|as|to|into)\s+(?:an?\s+)?)?(?:portrait{_NOUN}|vertical(?:ly)?{_NOUN}?|upright{_NOUN})\b"
@@ -41,6 +48,13 @@ _WORDS = {
         re.I,
     ),
 }
+_REST = re.compile(
+    r"\s*(?:(?:please|can you|could you|i (?:want|need|would like)|let's|now|and|actually|make|turn|set|change|crop|resize|do|draw|"
+    r"have|use|render|get|it|this|that|the|picture|image|size|ratio|aspect|photo|one|to|in|at|as|into|with|a|an|be|for|so|instead|again|"
+    r"format)\s*)*[,.!?;,。!?;\s]*"
+    r"|\s*(?:请|帮我|能不能|可以|我|想|要|用|改|换|变|做|弄|成|为|把|将|它|这|张|图片|图|照片|画面|画|尺寸|比例|大小|设|调|的|吧|吗|了|就|一下|是)*[,.!?;,。!?;\s]*",
+    re.I,
+)
 _SHAPES = {"portrait": (2, 3), "landscape": (3, 2), "square": (1, 1)}
 
 
@@ -71,6 +85,10 @@ def take_size(message: str) -> tuple[str, Resize | None]:
         if remaining != message:
             found = found or shaped(*_SHAPES[name])
             message = remaining
+    if found:
+        message = "".join(
+            part for part in re.split(r"(?<=[,.!?;,。!?;\n])", message) if not _REST.fullmatch(part)
+        )
     return message, found
 
 

@@ -5,6 +5,8 @@ phrase or a phrase with the preposition or participle that links it. Nothing is 
 rendering what was parsed gives the prompt again.
 """
 
+# ruff: noqa: E501, SIM905 (word lists and patterns read best in wide lines)
+
 from __future__ import annotations
 
 import re
@@ -12,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 
-from robotchat.prompt.lexicon import category, chinese, english, singular
+from robotchat.prompt.lexicon import category, chinese, english, plural, singular
 
 PREPOSITIONS = frozenset(
     "at in on with under over above below beneath near by beside behind between among amid amidst "
@@ -32,6 +34,9 @@ NOT_PARTICIPLES = frozenset(
 DETERMINERS = frozenset(
     "a an the some any this that these those my his her its their our your one two three four five six "
     "seven eight nine ten several many few another more every each all both no".split()
+)
+PLURAL_DETERMINERS = frozenset(
+    "two three four five six seven eight nine ten several many few these those".split()
 )
 SHADES = frozenset(
     "light dark bright pale deep sky mint royal neon pastel soft vivid navy olive forest baby hot "
@@ -100,7 +105,8 @@ _MEDIUM = re.compile(
     re.IGNORECASE,
 )
 _LEAD = re.compile(
-    rf"(?P<medium>(?:(?:an?|the|some)\s+)?(?:[\w'-]+\s+){{0,4}}?(?:{_MEDIA}))\s+of\s+(?=\S)", re.IGNORECASE
+    rf"(?P<medium>(?:(?:an?|the|some)\s+)?(?:[\w'-]+\s+){{0,4}}?(?:{_MEDIA}))\s+of\s+(?=\S)",
+    re.IGNORECASE,
 )
 _STYLE = re.compile(
     r"in the (?:style|manner) of\s+.+|(?:in\s+)?(?:an?\s+|the\s+)?[\w'’ -]{1,60}\s+style|inspired by\s+.+|"
@@ -108,7 +114,8 @@ _STYLE = re.compile(
     re.IGNORECASE,
 )
 _PALETTE = re.compile(
-    r"(?:in )?(?:an? )?(?:black[ -](?:and|&)[ -]white|b&w|sepia|monochrome|gr[ae]yscale)(?: tones?)?",
+    r"(?:in )?(?:an? )?(?:black[ -](?:and|&)[ -]white|b&w|sepia|monochrome|gr[ae]yscale)(?: tones?)?"
+    r"|(?:back )?(?:in|to) (?:full )?colou?r",
     re.IGNORECASE,
 )
 _QUALITY = re.compile(
@@ -174,12 +181,18 @@ class Piece:
 
 def words(text: str) -> list[str]:
     """The words of a text in lower case, without punctuation and possessive endings."""
-    return [word.removesuffix("'s") for word in re.findall(r"[\w'&-]+", text.lower().replace("’", "'"))]
+    return [
+        word.removesuffix("'s") for word in re.findall(r"[\w'&-]+", text.lower().replace("’", "'"))
+    ]
 
 
 def stems(text: str) -> set[str]:
     """The words that say something, in the singular."""
-    return {singular(word) for word in words(text) if word not in DETERMINERS and word not in PREPOSITIONS}
+    return {
+        singular(word)
+        for word in words(text)
+        if word not in DETERMINERS and word not in PREPOSITIONS
+    }
 
 
 @cache
@@ -195,7 +208,8 @@ def is_adjective(word: str) -> bool:
         is_colour(word)
         or english().get(word) in ("adjective", "material")
         or any(word in group for group in ADJECTIVE_GROUPS)
-        or word in ("rainy", "snowy", "sunny", "foggy", "misty", "stormy", "cloudy", "windy", "golden")
+        or word
+        in ("rainy", "snowy", "sunny", "foggy", "misty", "stormy", "cloudy", "windy", "golden")
         or (word.endswith(("ful", "less", "ous", "ish")) and len(word) > 6)
     )
 
@@ -255,7 +269,9 @@ def canonical(text: str) -> str:
                                   "sandstorm", "tornado") else "the"  # fmt: skip
         return f"in {article} {noun}"
     if lowered.startswith(("the ", "a ", "an ")):
-        return f"in {text}"
+        if lowered.split(" ", 1)[1] == word:
+            return canonical(word)
+        return f"under {text}" if lowered.endswith("sky") else f"in {text}"
     if word in ("morning", "afternoon", "evening", "daytime", "daylight", "day"):
         return f"in the {'daytime' if lowered == 'day' else text}"
     return f"at {text}"
@@ -266,7 +282,7 @@ def with_article(text: str) -> str:
 
     def choose(match: re.Match[str]) -> str:
         vowel = match["next"].lower() in "aeiou" and not re.match(
-            r"(?:uni|use|euro|one\b)", match.string[match.start("next") :], re.IGNORECASE
+            r"(?:uni|use|uk|euro|one\b)", match.string[match.start("next") :], re.IGNORECASE
         )
         return ("an " if vowel else "a ") + match["next"]
 
@@ -292,7 +308,12 @@ class Picture:
             return picture
         pieces = list(_pieces(prompt))
         first = pieces[0] if pieces else None
-        if first and not first.link and first.text[:2].lower() in ("a ", "an") and role(first.text) == "medium":
+        if (
+            first
+            and not first.link
+            and first.text[:2].lower() in ("a ", "an")
+            and role(first.text) == "medium"
+        ):
             return cls(first.text, pieces[1:])
         return cls("", pieces)
 
@@ -307,7 +328,9 @@ class Picture:
 
     def main(self) -> Piece | None:
         """The main subject: the first noun phrase that is neither a scene nor a look."""
-        return next((piece for piece in self.pieces if not piece.link and role(piece.text) is None), None)
+        return next(
+            (piece for piece in self.pieces if not piece.link and role(piece.text) is None), None
+        )
 
     def find(self, target: str) -> Piece | None:
         """The piece that a user means by a noun phrase: by its words, else by the kind of thing."""
@@ -332,6 +355,11 @@ class Picture:
     def add(self, text: str) -> None:
         """Add noun phrases or linked phrases; what is there already is refined, not repeated."""
         for group in _groups(Picture.parse(text)):
+            first = group[0]
+            if first.link:
+                first.link = first.link[:1].lower() + first.link[1:]
+            elif first.text.split(" ")[0].lower() in DETERMINERS:
+                first.text = first.text[:1].lower() + first.text[1:]
             self._add_group(group)
 
     def _add_group(self, group: list[Piece]) -> None:
@@ -339,7 +367,9 @@ class Picture:
         rest = group[1:]
         if not head.link and not rest:
             twin = self.find(head.text) if len(words(head.text)) > 1 else None
-            if twin and not re.match(r"(?:another|more|one more|a second)\b", head.text, re.IGNORECASE):
+            if twin and not re.match(
+                r"(?:another|more|one more|a second)\b", head.text, re.IGNORECASE
+            ):
                 if stems(head.text) - twin.stems():
                     twin.text = head.text
                 return
@@ -370,13 +400,23 @@ class Picture:
 
     def _end_of_first_clause(self) -> int:
         for index, piece in enumerate(self.pieces):
-            if index and piece.joiner == ", " or piece.role() in ("medium", "style", "palette", "quality"):
+            if (index and piece.joiner == ", ") or piece.role() in (
+                "medium",
+                "style",
+                "palette",
+                "quality",
+            ):
                 return index
         return len(self.pieces)
 
     def _end_of_content(self) -> int:
         place = len(self.pieces)
-        while place > 0 and self.pieces[place - 1].role() in ("medium", "style", "palette", "quality"):
+        while place > 0 and self.pieces[place - 1].role() in (
+            "medium",
+            "style",
+            "palette",
+            "quality",
+        ):
             place -= 1
         return place
 
@@ -391,7 +431,11 @@ class Picture:
         del self.pieces[index]
         if after is None:
             return
-        if after.joiner in (" and ", " & ") and not after.link:
+        agent = not piece.link or category(piece.text) in ("person", "animal")
+        acts = agent and _is_participle(after.link.split(" ")[0])
+        if index and acts and after.joiner == " ":
+            del self.pieces[index]
+        elif after.joiner in (" and ", " & ") and not after.link:
             after.joiner, after.link = piece.joiner, piece.link
         elif index == 0 or not piece.link:
             after.joiner = piece.joiner
@@ -405,22 +449,36 @@ class Picture:
     def replace(self, piece: Piece, text: str) -> None:
         """Put another noun phrase in a piece's place; number and adjectives stay if none are given."""
         old, new = piece.text.split(), text.split()
-        kept = []
+        kept: list[str] = []
         for word in old:
             if word.lower() in DETERMINERS and not kept:
                 kept.append(word)
             else:
                 break
-        if new and new[0].lower() not in DETERMINERS and kept:
+        bare_noun = bool(new) and new[0].lower() not in DETERMINERS
+        if bare_noun and kept:
             if singular(new[-1].lower()) != new[-1].lower() and kept[0].lower() in ("a", "an"):
                 kept = []
             new = [*kept, *new]
+        if (
+            bare_noun
+            and kept
+            and kept[0].lower() in PLURAL_DETERMINERS
+            and new[: len(kept)] == kept
+            and new[-1].isalpha()
+        ):
+            new[-1] = plural(new[-1].lower())
         described = [
             word
             for word, following in zip(old, [*old[1:], ""], strict=True)
             if is_adjective(word.lower()) and f"{word} {following}".lower() not in COMPOUNDS
         ]
-        if described and old and described[-1] != old[-1] and not any(is_adjective(w.lower()) for w in new[:-1]):
+        if (
+            described
+            and old
+            and described[-1] != old[-1]
+            and not any(is_adjective(w.lower()) for w in new[:-1])
+        ):
             place = 1 if new and new[0].lower() in DETERMINERS else 0
             new[place:place] = described
         piece.text = with_article(" ".join(new))
@@ -482,7 +540,9 @@ def adjective_group(adjective: str) -> frozenset[str]:
 
 def head_of(phrase: str) -> str:
     """The noun that a phrase is about, in the singular."""
-    text = re.split(r"\s+(?:of|in|on|at|with|from|behind|near|under)\s+", phrase.strip(), maxsplit=1)[0]
+    text = re.split(
+        r"\s+(?:of|in|on|at|with|from|behind|near|under)\s+", phrase.strip(), maxsplit=1
+    )[0]
     found = words(text)
     return singular(found[-1]) if found else ""
 
@@ -542,7 +602,7 @@ def _part(text: str, joiner: str) -> Iterator[Piece]:
             continue
         linking = lowered in PREPOSITIONS or (
             _is_participle(lowered)
-            and content
+            and (content or after in DETERMINERS)
             and previous() not in DETERMINERS
             and not is_adjective(previous())
         )
