@@ -61,9 +61,14 @@ class Pools:
         self._dead.append(holder)  # kept, since its end would give the host back
 
 
+def wanting(pool: HostPool, checkpoint: str | None) -> dict[str, str | None]:
+    """Any host will do, for a checkpoint that goes by the same name on all of them."""
+    return dict.fromkeys((host.name for host in pool.hosts), checkpoint)
+
+
 def used(pool: HostPool, checkpoint: str | None, *, patience: float = 60) -> str:
     """Draw once with a checkpoint; gives the host that did it."""
-    with pool.lease(checkpoint=checkpoint, patience=patience) as lease:
+    with pool.lease(among=wanting(pool, checkpoint), patience=patience) as lease:
         lease.drew(checkpoint=checkpoint, work=1.0, seconds=1.0)
         return lease.host.name
 
@@ -172,11 +177,11 @@ def test_two_checkpoints_over_two_hosts_are_not_loaded_to_and_fro() -> None:
     pools = Pools("a", "b")
     pool = pools.pool()
     home = {"x": used(pool, "x"), "y": used(pool, "y")}
-    busy_home = pool.lease(checkpoint="x", among=[home["x"]], patience=0)
+    busy_home = pool.lease(among={home["x"]: "x"}, patience=0)
     busy_home.__enter__()
-    with pytest.raises(UpstreamBusy), pool.lease(checkpoint="x", patience=1.5):
+    with pytest.raises(UpstreamBusy), pool.lease(among=wanting(pool, "x"), patience=1.5):
         raise AssertionError("switched a host that was free for a moment only")
-    with pool.lease(checkpoint="x", patience=2) as lease:
+    with pool.lease(among=wanting(pool, "x"), patience=2) as lease:
         assert lease.host.name == home["y"], "idle for long enough to be worth a switch"
 
 

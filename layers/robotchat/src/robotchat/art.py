@@ -70,6 +70,8 @@ class Capabilities:
     """Whether options can be set, for a request or for good."""
     refresh_loras: bool = True
     controlnet: bool = True
+    ignores: frozenset[str] = frozenset()
+    """Fields of a request that it passes over in silence, although they change the picture."""
     rounds_up_to: int | None = None
     """Sizes are enlarged to a multiple of this; None: cut down to a multiple of 8."""
 
@@ -163,15 +165,18 @@ class ArtBot:
         *,
         timeout: float | None = None,
         task_id: str | None = None,
+        interrupted: Callable[[], bool] = lambda: False,
         **fields: Any,
     ) -> Drawing:
         """A picture from words: a request, or its fields.
 
-        Raises InvalidRequest and its kin for what the caller must change; UpstreamError and its
-        kin for what the host did, WrongResult among them when it drew something else.
+        ``interrupted`` is asked at the end: whether the host was told to stop early, so that
+        fewer pictures than were asked for are no error. Raises InvalidRequest and its kin for
+        what the caller must change; UpstreamError and its kin for what the host did, WrongResult
+        among them when it drew something else.
         """
         request = _request(Text2ImageRequest, request, fields)
-        return self._draw(self.driver.txt2img, request, timeout, task_id)
+        return self._draw(self.driver.txt2img, request, timeout, task_id, interrupted)
 
     def image2image(
         self,
@@ -179,6 +184,7 @@ class ArtBot:
         *,
         timeout: float | None = None,
         task_id: str | None = None,
+        interrupted: Callable[[], bool] = lambda: False,
         **fields: Any,
     ) -> Drawing:
         """A picture from a picture (``init_images``: bytes or base64) and words.
@@ -186,7 +192,7 @@ class ArtBot:
         Raises as ``text2image`` does, and InvalidImage and ImageTooLarge.
         """
         request = _request(Image2ImageRequest, request, fields)
-        return self._draw(self.driver.img2img, request, timeout, task_id)
+        return self._draw(self.driver.img2img, request, timeout, task_id, interrupted)
 
     def _draw(
         self,
@@ -194,6 +200,7 @@ class ArtBot:
         request: DrawRequest,
         timeout: float | None,
         task_id: str | None,
+        interrupted: Callable[[], bool],
     ) -> Drawing:
         config = self._config
         request = prepare_images(
@@ -201,32 +208,39 @@ class ArtBot:
             max_bytes=config.max_image_bytes,
             max_pixels=config.max_image_pixels,
         )
-        if request.checkpoint is None and config.checkpoint is not None:
-            request = request.with_checkpoint(config.checkpoint)
         request = self.check(request)
         model = self._model(request.checkpoint) if request.checkpoint else None
         samplers = self._samplers(request)
         capabilities = self.driver.capabilities()
         answer = send(request.body(task_id=task_id), timeout=timeout or config.timeout)
+        partial = interrupted()
         return verify(
             request,
-            read_drawing(request, answer),
+            read_drawing(request, answer, partial=partial),
             checkpoint=model,
             samplers=samplers,
             rounds_up_to=capabilities.rounds_up_to,
+            partial=partial,
         )
 
     def check(self, request: D) -> D:
         """The request with this host's own names in it, before anything is asked of the GPU.
 
-        Raises UnknownCheckpoint, UnknownSampler, UnknownScript, ForbiddenOption and
-        InvalidRequest; UpstreamError when the host does not tell what it has.
+        It names the configured checkpoint if it named none. Raises UnknownCheckpoint,
+        UnknownSampler, UnknownScript, ForbiddenOption and InvalidRequest; NotSupported for what
+        this host would ignore; other UpstreamErrors when it does not tell what it has.
         """
+        if request.checkpoint is None and self._config.checkpoint is not None:
+            request = request.with_checkpoint(self._config.checkpoint)
+        self._check_support(request)
         model = self._model(request.checkpoint) if request.checkpoint else None
         return check(
             request if model is None else request.with_checkpoint(model.alias),
             samplers=self._samplers(request),
             schedulers=self._schedulers(request),
+            models=self._other_models(request),
+            upscalers=self._upscalers(request),
+            scripts=self._scripts(request),
             controlnet_models=self._controlnet(request, "models"),
             controlnet_modules=self._controlnet(request, "modules"),
             allowed_options=self._config.allowed_options,
@@ -239,6 +253,52 @@ class ArtBot:
             return find_checkpoint(self._listed("models", self.get_models), wanted)
         except UnknownCheckpoint:
             return find_checkpoint(self.get_models(), wanted)
+
+    def known_models(self) -> Sequence[Model] | None:
+        """The checkpoints as the host last listed them, however long ago; None if it never did."""
+        with self._lock:
+            models: Sequence[Model] | None = self._lists.get("models", (0.0, None))[1]
+        return models
+
+    def _check_support(self, request: DrawRequest) -> None:
+        """Refuse what this host would ignore. Raises NotSupported."""
+        capabilities = self.driver.capabilities()
+        units = any(unit.get("enabled") for unit in request.controlnet_units)
+        if units and not capabilities.controlnet:
+            raise NotSupported("No SD host has ControlNet.", param="alwayson_scripts.controlnet")
+        if set(request.override_settings or ()) - {CHECKPOINT} and not capabilities.options:
+            raise NotSupported("No SD host takes options.", param="override_settings")
+        for name in capabilities.ignores & request.model_fields_set:
+            value = getattr(request, name)
+            if name == "alwayson_scripts":
+                value = any(title.lower() != "controlnet" for title in value)
+            if value and str(value).lower() != "none":
+                raise NotSupported(f"No SD host supports {name}.", param=name)
+
+    def _other_models(self, request: DrawRequest) -> list[Model] | None:
+        """The host's checkpoints, if the request names more than the one to draw with."""
+        named = request.refiner_checkpoint or getattr(request, "hr_checkpoint_name", None)
+        return self._listed("models", self.get_models) if named else None
+
+    def _upscalers(self, request: DrawRequest) -> list[Upscaler] | None:
+        """The host's upscalers, if the request enlarges by one of them."""
+        if not getattr(request, "enable_hr", False) or not getattr(request, "hr_upscaler", None):
+            return None
+        return self._listed("upscalers", self.get_upscalers)
+
+    def _scripts(self, request: DrawRequest) -> Scripts | None:
+        """The host's scripts, if the request names some besides ControlNet."""
+        others = any(title.lower() != "controlnet" for title in request.alwayson_scripts)
+        if not others and (request.script_name or "none").lower() == "none":
+            return None
+
+        def fetch() -> list[Scripts]:
+            try:
+                return [self.get_scripts()]
+            except NotSupported:
+                return []
+
+        return next(iter(self._listed("scripts", fetch)), None)
 
     def _samplers(self, request: DrawRequest) -> list[Sampler] | None:
         """The host's samplers, if the request names one."""
@@ -295,7 +355,7 @@ class ArtBot:
 
     def refresh_models(self) -> None:
         """Have the host look for new checkpoints; waits for what it draws. Raises NotSupported."""
-        self.driver.post("sdapi/v1/refresh-checkpoints")
+        self.driver.post("sdapi/v1/refresh-checkpoints", timeout=self._config.timeout)
 
     def get_samplers(self) -> list[Sampler]:
         """The samplers, by name and alias."""
@@ -308,6 +368,13 @@ class ArtBot:
     def get_upscalers(self) -> list[Upscaler]:
         """The upscalers, without the latent ones."""
         return read(list[Upscaler], self.driver.get("sdapi/v1/upscalers"))
+
+    def get_named(self, path: str) -> list[dict[str, Any]]:
+        """Another list of objects with a ``name``: ``hypernetworks``, ``face-restorers`` ..."""
+        found = read(list[dict[str, Any]], self.driver.get(f"sdapi/v1/{path}"))
+        if not all(isinstance(item.get("name"), str) for item in found):
+            raise UpstreamGarbage("The SD host's list holds something without a name.")
+        return found
 
     def get_loras(self) -> list[Lora]:
         """The LoRAs that a prompt may name."""
@@ -396,6 +463,14 @@ class ArtBot:
         """Enlarge one picture: the fields and answer of ``extra-single-image``."""
         timeout = timeout or self._config.timeout
         answer = self.driver.post("sdapi/v1/extra-single-image", fields, timeout=timeout)
+        return read(dict[str, Any], answer)
+
+    def upscale_batch(
+        self, fields: Mapping[str, Any], *, timeout: float | None = None
+    ) -> dict[str, Any]:
+        """Enlarge several pictures: the fields and answer of ``extra-batch-images``."""
+        timeout = timeout or self._config.timeout
+        answer = self.driver.post("sdapi/v1/extra-batch-images", fields, timeout=timeout)
         return read(dict[str, Any], answer)
 
     def interrogate(self, image: str, *, model: str = "clip", timeout: float | None = None) -> str:

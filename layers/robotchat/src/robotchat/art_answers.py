@@ -183,7 +183,11 @@ class DetectRequest(BaseModel):
 
     controlnet_module: str = Field(default="none", description="The preprocessor.")
     controlnet_input_images: list[str] = Field(
-        default=[], max_length=8, description="Pictures as base64."
+        default=[],
+        max_length=8,
+        # Some clients write it in the second way, which the extension itself does not know.
+        validation_alias=AliasChoices("controlnet_input_images", "controlnet_images"),
+        description="Pictures as base64.",
     )
     controlnet_processor_res: int = Field(default=-1, description="-1 for its default.")
     controlnet_threshold_a: float = Field(default=-1, description="-1 for its default.")

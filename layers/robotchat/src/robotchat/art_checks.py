@@ -103,14 +103,18 @@ def check(
 
 
 def check_options(
-    options: Mapping[str, Any], *, allowed: Collection[str] = ALLOWED_OPTIONS
+    options: Mapping[str, Any],
+    *,
+    allowed: Collection[str] = ALLOWED_OPTIONS,
+    where: str = "override_settings.",
 ) -> dict[str, Any]:
     """The options, all of them allowed and plain values. Raises ForbiddenOption or InvalidRequest.
 
-    Also the gate for what a tenant may keep as its defaults.
+    Also the gate for what a tenant may keep as its defaults. ``where`` goes before the name of
+    the option in errors.
     """
     for name, value in options.items():
-        param = f"override_settings.{name}"
+        param = f"{where}{name}"
         if name not in allowed:
             raise ForbiddenOption(
                 f"The option {name!r} may not be set through this service.",

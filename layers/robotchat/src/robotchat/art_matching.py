@@ -129,6 +129,15 @@ def same_checkpoint(model: Model | str, name: str | None, hash_: str | None) -> 
     return bool({squash(name), squash(plain), squash(_stem(plain))} & candidates)
 
 
+def checkpoint_key(name: str) -> str:
+    """What the names of one checkpoint have in common, in a host's list and in a picture's info.
+
+    Two files of the same name in different folders have the same key.
+    """
+    plain = re.sub(r" \[[0-9a-fA-F]+\]$", "", name).replace("\\", "/")
+    return squash(_stem(plain.rpartition("/")[2]))
+
+
 # --- samplers -------------------------------------------------------------------------------------
 
 

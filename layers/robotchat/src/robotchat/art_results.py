@@ -63,11 +63,14 @@ class Drawing:
         return json.dumps(info, ensure_ascii=False)
 
 
-def read_drawing(request: DrawRequest, answer: Mapping[str, Any]) -> Drawing:
+def read_drawing(
+    request: DrawRequest, answer: Mapping[str, Any], *, partial: bool = False
+) -> Drawing:
     """A host's answer, taken apart. Raises UpstreamGarbage when it is not one.
 
     ``request`` must have its seed chosen (see ``effective``): it says which seeds the pictures
-    have when the host does not.
+    have when the host does not. ``partial``: the host was told to stop early, so that there are
+    as many pictures as there are notes about them.
     """
     images = answer.get("images")
     if not isinstance(images, list):
@@ -78,6 +81,8 @@ def read_drawing(request: DrawRequest, answer: Mapping[str, Any]) -> Drawing:
     first = info.get("index_of_first_image", 0)
     first = first if isinstance(first, int) and 0 <= first <= len(images) else 0
     count = len(seeds) or request.count
+    if partial and infotexts:
+        count = min(count, len(infotexts) - first)
     unverified = []
     if not seeds:
         unverified.append("seed")
@@ -148,13 +153,15 @@ def verify(
     checkpoint: Model | str | None = None,
     samplers: Sequence[Sampler] | None = None,
     rounds_up_to: int | None = None,
+    partial: bool = False,
 ) -> Drawing:
     """The drawing, if it is what was asked for; with what could not be checked noted in it.
 
     ``checkpoint`` is the model that was meant (default: the name in the request), ``samplers``
     the host's list. ``rounds_up_to`` is for hosts that enlarge sizes to a multiple of it instead
-    of cutting them down to one of 8. Raises WrongResult, saying what is wrong; drawing again on
-    another host may help.
+    of cutting them down to one of 8. ``partial``: the host was told to stop early, so fewer or
+    smaller pictures will do. Raises WrongResult, saying what is wrong; drawing again on another
+    host may help.
     """
     unverified = list(drawing.unverified)
     scripted = bool(request.script_name and request.script_name.lower() != "none")
@@ -163,7 +170,7 @@ def verify(
         unverified += ["count", "size"]
         if not drawing.pictures:
             raise WrongResult("The SD host drew no picture.")
-    else:
+    elif not partial:
         _verify_count(request, drawing)
         _verify_sizes(request, drawing, rounds_up_to)
     wanted = checkpoint if checkpoint is not None else request.checkpoint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
@@ -9,14 +10,19 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from robotchat.errors import JobCanceled, UpstreamError
+from robotchat.art import ArtBot, Progress
+from robotchat.errors import InvalidRequest, JobCanceled, UpstreamError
 from robotchat.hosts import Lease, LeaseLost
+from robotchat.images import Images, decode_base64, inspect
 from robotchat.jobs import Job, Jobs, Superseded, update
 
 logger = logging.getLogger(__name__)
 
 INTERVAL = 1.0
 """Seconds between two looks at the host and the job: progress is written at most that often."""
+
+PREVIEW_INTERVAL = 3.0
+"""Seconds between two previews, while somebody looks at them; each costs the host a decoding."""
 
 RENEW_AFTER = 10.0
 """Seconds between two signs of life, to the job, the lease and whoever delivered the job."""
@@ -28,11 +34,12 @@ class Heartbeat:
     ``note`` collects facts for the job's record. They are written with the next sign of life, so
     that a quick job needs no write for them; ``facts`` has them for its last one. A cancel, or an
     attempt that was superseded, is raised by ``raise_if_canceled`` in the thread that does the
-    work; a host that is held is interrupted.
+    work; a host that is held is interrupted. Previews are put into ``images``.
     """
 
-    def __init__(self, jobs: Jobs, job: Job, beat: Callable[[], None]) -> None:
+    def __init__(self, jobs: Jobs, images: Images, job: Job, beat: Callable[[], None]) -> None:
         self._jobs = jobs
+        self._images = images
         self._job = job
         self._beat = beat
         self._stop = threading.Event()
@@ -43,6 +50,12 @@ class Heartbeat:
         self._lease: Lease | None = None
         self._drawing_since = 0.0
         self._expected: float | None = None
+        self._left: float | None = None
+        self._watched = False
+        self._preview_at = 0.0
+        self._preview_hash = ""
+        self.interrupted = False
+        """Whether the host was told to end the drawing early, and to give what it has."""
         self._canceled = False
         self._superseded = False
         self._renewed = time.monotonic()
@@ -118,9 +131,17 @@ class Heartbeat:
             job = self._jobs.find(self._job.id) or self._job
         if job.attempt != self._job.attempt or job.status.final:
             raise Superseded(job.id)
+        self._watched = job.watched_until is not None and self._jobs.now() < job.watched_until
         if job.cancel_requested:
             self._canceled = True
             self._interrupt()
+        elif job.stop == "interrupt":
+            # Before the host is told: its answer may be back before this call is.
+            before, self.interrupted = self.interrupted, True
+            self.interrupted = self._interrupt() or before
+        elif job.stop == "skip":
+            self._skip()
+            self.note(stop=None)
         if due:
             self._renewed = time.monotonic()
             self._beat()
@@ -133,10 +154,7 @@ class Heartbeat:
             return
         elapsed = time.monotonic() - since
         estimated = False
-        try:
-            seen = lease.host.bot.progress()
-        except UpstreamError:
-            seen = None
+        seen = self._look(lease)
         if seen is not None and not seen.idle:
             progress = seen.progress
             left = seen.eta_relative if progress > 0.05 else None
@@ -151,10 +169,38 @@ class Heartbeat:
                 self._notes["progress"] = round(min(max(progress, 0.0), 0.99), 3)
                 self._notes["eta"] = round(left, 1) if left is not None else None
                 self._notes["eta_estimated"] = estimated
+                self._left = left
+
+    def _look(self, lease: Lease) -> Progress | None:
+        """What the host says of its progress; with a preview, if it is time for one."""
+        now = time.monotonic()
+        preview = self._watched and now - self._preview_at >= PREVIEW_INTERVAL
+        try:
+            seen = lease.host.bot.progress(preview=preview)
+        except UpstreamError:
+            return None
+        if preview and seen is not None and seen.current_image:
+            self._preview_at = now
+            self._store_preview(seen.current_image)
+        return seen
+
+    def _store_preview(self, text: str) -> None:
+        try:
+            data = decode_base64(text)
+            kind = inspect(data).content_type
+        except InvalidRequest as error:
+            logger.info("the host's preview is no picture: %s", error.code)
+            return
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != self._preview_hash:
+            key = f"{self._job.images_prefix}preview"
+            self._images.put(key, data, kind)
+            self._preview_hash = digest
+            self.note(preview=key)
 
     def _renew(self) -> None:
         with self._lock:
-            lease, left = self._lease, self._notes.get("eta")
+            lease, left = self._lease, self._left
         if lease is None:
             return
         try:
@@ -163,12 +209,21 @@ class Heartbeat:
             logger.warning("lease lost while drawing", extra={"job_id": self._job.id})
             self.lets_go()
 
-    def _interrupt(self) -> None:
-        """Stop the host, while it is certain that it draws for this attempt."""
+    def _interrupt(self) -> bool:
+        """Stop the host, while it is certain that it draws for this attempt. Whether it was."""
+        return self._tell(lambda bot: bot.interrupt())
+
+    def _skip(self) -> bool:
+        """Have the host end its present batch, in the same way."""
+        return self._tell(lambda bot: bot.skip())
+
+    def _tell(self, what: Callable[[ArtBot], None]) -> bool:
         with self._lock:
             if self._lease is None:
-                return
+                return False
             try:
-                self._lease.host.bot.interrupt()
+                what(self._lease.host.bot)
             except UpstreamError as error:
-                logger.info("the host could not be interrupted: %s", error.code)
+                logger.info("the host could not be stopped: %s", error.code)
+                return False
+            return True

@@ -11,26 +11,31 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import queue
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
-from robotchat.art import ArtBot, DrawRequest
+from robotchat.art import ArtBot, DrawRequest, Model, find_checkpoint
+from robotchat.art_matching import checkpoint_key
 from robotchat.clock import Clock
 from robotchat.errors import (
     InvalidRequest,
     Misconfigured,
+    NotSupported,
     RobotchatError,
+    UnknownCheckpoint,
     UpstreamBusy,
     UpstreamError,
+    UpstreamTimeout,
 )
 from robotchat.jobs import new_id
 from robotchat.records import Put, Record, Records, Stale
@@ -38,14 +43,30 @@ from robotchat.records import Put, Record, Records, Stale
 logger = logging.getLogger(__name__)
 
 SWITCH_PATIENCE = timedelta(seconds=2)
-"""How long a host stays free before a job that needs another checkpoint may take it.
+"""How long a host stays free before a job may take it whose checkpoint is loaded on another host.
 
 Loading a checkpoint costs seconds. While jobs for the loaded one keep coming, the host is never
 free for that long, so that two checkpoints over two hosts are not loaded to and fro.
 """
 
+LOAD_PATIENCE = timedelta(seconds=0.3)
+"""The same for a job whose checkpoint is loaded nowhere: time enough for waiting jobs that need
+no switch to go first."""
+
+LONGEST_DEFERRAL = timedelta(seconds=20)
+"""A job that has waited for so long switches the next free host, whatever others want of it."""
+
+ASK_PATIENCE = 3.0
+"""Seconds that the other hosts have to answer a question that one host has answered."""
+
+RENEW_INTERVAL = 10.0
+"""Seconds between two signs of life of whoever keeps a lease without a job's heartbeat."""
+
 CLEARING_TIMEOUT = 30.0
 """Longest wait, in seconds, for a dead holder's work to stop after the interrupt."""
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -106,8 +127,12 @@ class LeaseLost(Exception):
 class Lease:
     """The right to draw on a host. Made by ``HostPool.lease``; not to be kept beyond it."""
 
-    def __init__(self, pool: HostPool, host: Host, state: HostState) -> None:
+    def __init__(
+        self, pool: HostPool, host: Host, state: HostState, wanted: str | None = None
+    ) -> None:
         self.host = host
+        self.wanted = wanted
+        """The checkpoint that the lease was taken for, by the host's name of it."""
         self._pool = pool
         self._state = state
         self._lock = threading.Lock()
@@ -129,19 +154,43 @@ class Lease:
             self._write(self._state.but(holder_until=now + self._pool.ttl, ends_at=ends_at))
 
     def drew(self, *, checkpoint: str | None, work: float, seconds: float) -> None:
-        """Note what was drawn, to be written with the release: which checkpoint is loaded now,
-        and how fast the host did ``work`` pixel-steps."""
+        """Note what was drawn, to be written with the release: which checkpoint is loaded now
+        (None: the host does not tell, so it is the one that was asked for), and how fast the host
+        did ``work`` pixel-steps."""
         measured = work / seconds if seconds > 0 else None
+        checkpoint = checkpoint or self.wanted
         with self._lock:
-            switched = checkpoint != self._state.checkpoint
+            before = self._state.checkpoint
+            switched = checkpoint != before and not _same(checkpoint, before)
             known = self._state.speed
-            if measured is not None and not switched:
+            if measured and not switched:
                 known = measured if known is None else 0.7 * known + 0.3 * measured
             self._state = self._state.but(checkpoint=checkpoint, speed=known)
 
     def estimate(self, work: float) -> float | None:
         """How many seconds ``work`` pixel-steps will take on this host, if that is known."""
         return work / self._state.speed if self._state.speed else None
+
+    @contextmanager
+    def kept(self, interval: float = RENEW_INTERVAL) -> Iterator[None]:
+        """Renew the lease in the background, for work that has no heartbeat of its own."""
+        stop = threading.Event()
+
+        def renew() -> None:
+            while not stop.wait(interval):
+                try:
+                    self.renew()
+                except LeaseLost:
+                    logger.warning("the lease of %s ran out while it was used", self.host.name)
+                    return
+
+        thread = threading.Thread(target=renew, name=f"lease-{self.host.name}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
 
     def failed(self) -> None:
         """Note that the host failed, so that it is left alone for a while after the release."""
@@ -190,41 +239,140 @@ class HostPool:
         self.clock = clock
         self.ttl = timedelta(seconds=ttl)
         self._records = records
+        self._remembered: dict[str, Sequence[Model]] = {}
 
     def states(self) -> list[HostState]:
         """What is known of every host."""
         return [self._read(host.name) for host in self.hosts]
 
-    def able(self, request: DrawRequest) -> list[str] | None:
-        """The hosts that have what the request names; None when none of them can be asked.
+    def ask(
+        self, question: Callable[[ArtBot], T], *, patience: float | None = ASK_PATIENCE
+    ) -> dict[str, T | RobotchatError]:
+        """What each host answers, or its error, by name and in the hosts' order.
 
-        Raises what the hosts find wrong with the request when all that answer refuse it:
-        UnknownCheckpoint, UnknownSampler and the like.
+        They are asked side by side. Once one has answered, the others have ``patience`` seconds
+        more (None: as long as it takes); who is silent then counts as UpstreamTimeout. Raises
+        Misconfigured when there is no host.
         """
         if not self.hosts:
             raise Misconfigured("No SD host is configured: set SD_HOSTS.")
 
-        def ask(host: Host) -> RobotchatError | None:
+        def one(host: Host) -> T | RobotchatError:
             try:
-                host.bot.check(request)
+                return question(host.bot)
             except RobotchatError as error:
                 return error
-            return None
 
-        with ThreadPoolExecutor(max_workers=min(len(self.hosts), 8)) as threads:
-            answers = dict(zip(self.hosts, threads.map(ask, self.hosts), strict=True))
-        able = [host.name for host, error in answers.items() if error is None]
-        refusals = [error for error in answers.values() if isinstance(error, InvalidRequest)]
-        if not able and refusals:
-            raise refusals[0]
-        return able or None
+        if len(self.hosts) == 1:
+            return {host.name: one(host) for host in self.hosts}
+        answers: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+
+        def put(host: Host) -> None:
+            try:
+                answers.put((host.name, one(host)))
+            except Exception as bug:  # noqa: BLE001 - raised where the answers are read
+                answers.put((host.name, bug))
+
+        for host in self.hosts:
+            # Threads that nobody waits for: a host that hangs must not hang whoever asked.
+            threading.Thread(target=put, args=(host,), daemon=True).start()
+        given: dict[str, T | RobotchatError] = {}
+        deadline: float | None = None
+        while len(given) < len(self.hosts):
+            left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+            try:
+                name, answer = answers.get(timeout=left)
+            except queue.Empty:
+                break
+            if isinstance(answer, Exception) and not isinstance(answer, RobotchatError):
+                raise answer
+            given[name] = answer
+            if deadline is None and patience is not None and not isinstance(answer, Exception):
+                deadline = time.monotonic() + patience
+        silent = UpstreamTimeout("The SD host did not answer in time.")
+        return {host.name: given.get(host.name, silent) for host in self.hosts}
+
+    def able(self, request: DrawRequest) -> dict[str, str | None]:
+        """The hosts that can draw a request, each with its own name of the checkpoint.
+
+        A host that does not answer counts only when none of the others is able, and only if it
+        may have the checkpoint by what it had when it last answered. Raises what is wrong with
+        the request when no host is left: UnknownCheckpoint, UnknownSampler and the like, and
+        NotSupported; Misconfigured when there is no host at all.
+        """
+        answers = self.ask(lambda bot: bot.check(request).checkpoint)
+        for host in self.hosts:
+            self._remember(host)
+        able = {
+            name: answer for name, answer in answers.items() if not isinstance(answer, Exception)
+        }
+        if able:
+            return able
+        refusals = {
+            name: error
+            for name, error in answers.items()
+            if isinstance(error, InvalidRequest | NotSupported)
+        }
+        possible: dict[str, str | None] = {}
+        for host in self.hosts:
+            if host.name not in refusals and self._may_have(host, request):
+                possible[host.name] = None
+        if possible or not refusals:
+            return possible or dict.fromkeys(answers)
+        raise self._refusal(list(refusals.values()), request)
+
+    def _refusal(self, refusals: Sequence[RobotchatError], request: DrawRequest) -> RobotchatError:
+        """One of the hosts' refusals, that of a host which has the checkpoint if there is one."""
+        for error in refusals:
+            if not isinstance(error, UnknownCheckpoint):
+                return error
+        models = [model for host in self.hosts for model in self._models(host) or ()]
+        try:
+            find_checkpoint(models, request.checkpoint or "")
+        except UnknownCheckpoint as error:
+            return error
+        return refusals[0]
+
+    def _may_have(self, host: Host, request: DrawRequest) -> bool:
+        """Whether a host that does not answer may have the checkpoint."""
+        wanted = request.checkpoint or host.bot.get_config().checkpoint
+        models = self._models(host)
+        if wanted is None or models is None:
+            return True
+        try:
+            find_checkpoint(models, wanted)
+        except UnknownCheckpoint:
+            return False
+        return True
+
+    def _models(self, host: Host) -> Sequence[Model] | None:
+        """The checkpoints that a host had when somebody last asked it; None if nobody has."""
+        known = host.bot.known_models()
+        if known is not None:
+            return known
+        record = self._records.get(f"host#{host.name}", "models")
+        return [Model.model_validate(model) for model in record.data["models"]] if record else None
+
+    def _remember(self, host: Host) -> None:
+        """Write down what checkpoints a host has, when that is news, for when it is away."""
+        known = host.bot.known_models()
+        if known is None or known is self._remembered.get(host.name):
+            return
+        data = {"models": [model.model_dump(include=_MATCHED) for model in known[:_MOST_MODELS]]}
+        record = self._records.get(f"host#{host.name}", "models")
+        version = record.version if record else 0
+        if record is None or record.data != data:
+            try:
+                self._records.commit(Put(Record(f"host#{host.name}", "models", data, version)))
+            except Stale:
+                logger.info("another process noted the checkpoints of %s", host.name)
+        self._remembered[host.name] = known
 
     @contextmanager
     def lease(
         self,
         *,
-        checkpoint: str | None = None,
-        among: Sequence[str] | None = None,
+        among: Mapping[str, str | None] | None = None,
         avoid: Sequence[str] = (),
         work: float = 0.0,
         patience: float,
@@ -232,14 +380,14 @@ class HostPool:
     ) -> Iterator[Lease]:
         """Wait for a host, hold it, and give it back at the end.
 
-        A free host that has ``checkpoint`` loaded is preferred. ``among`` restricts the choice
-        (None: all hosts); hosts in ``avoid`` are used only when there is no other. ``work`` is
-        what will be asked of the host, in pixel-steps. ``check`` is called about once a second
-        while waiting, and ends the wait by what it raises. Raises
-        UpstreamBusy when no host came free within ``patience`` seconds, and Misconfigured when
-        there is no host at all.
+        ``among`` restricts the choice, and tells the checkpoint that is wanted of each host (see
+        ``able``; None: any host, any checkpoint); a free host that has it loaded is preferred.
+        Hosts in ``avoid`` are used only when there is no other. ``work`` is what will be asked of
+        the host, in pixel-steps. ``check`` is called about once a second while waiting, and ends
+        the wait by what it raises. Raises UpstreamBusy when no host came free within ``patience``
+        seconds, and Misconfigured when there is no host at all.
         """
-        lease = self._wait(checkpoint, among, avoid, work, patience, check)
+        lease = self._wait(among, avoid, work, patience, check)
         try:
             yield lease
         except UpstreamError as error:
@@ -251,14 +399,14 @@ class HostPool:
 
     def _wait(
         self,
-        checkpoint: str | None,
-        among: Sequence[str] | None,
+        among: Mapping[str, str | None] | None,
         avoid: Sequence[str],
         work: float,
         patience: float,
         check: Callable[[], None],
     ) -> Lease:
-        hosts = [host for host in self.hosts if among is None or host.name in among]
+        wanted = dict.fromkeys(host.name for host in self.hosts) if among is None else among
+        hosts = [host for host in self.hosts if host.name in wanted]
         if not hosts:
             raise Misconfigured("No SD host is configured: set SD_HOSTS.")
         if not all(host.name in avoid for host in hosts):
@@ -269,8 +417,9 @@ class HostPool:
         while True:
             now = self.clock.now()
             states = {host.name: self._read(host.name) for host in hosts}
-            for name in _candidates(list(states.values()), checkpoint, now):
-                lease = self._take(hosts, states[name], holder, work, now)
+            choice = _Choice(list(states.values()), wanted, now, waited=now - started)
+            for name in choice.candidates():
+                lease = self._take(hosts, states[name], holder, work, now, wanted[name])
                 if lease is not None:
                     return lease
             if now - started >= timedelta(seconds=patience):
@@ -278,10 +427,16 @@ class HostPool:
             if now - checked >= timedelta(seconds=1):
                 checked = now
                 check()
-            self.clock.sleep(_pause(list(states.values()), now))
+            self.clock.sleep(choice.pause())
 
     def _take(
-        self, hosts: Sequence[Host], state: HostState, holder: str, work: float, now: datetime
+        self,
+        hosts: Sequence[Host],
+        state: HostState,
+        holder: str,
+        work: float,
+        now: datetime,
+        wanted: str | None,
     ) -> Lease | None:
         host = next(h for h in hosts if h.name == state.name)
         orphaned = state.holder is not None
@@ -297,7 +452,7 @@ class HostPool:
             )
         except Stale:
             return None
-        lease = Lease(self, host, taken)
+        lease = Lease(self, host, taken, wanted)
         if orphaned:
             try:
                 self._clear(lease)
@@ -339,42 +494,74 @@ class HostPool:
         return HostState.model_validate({**record.data, "name": name, "version": record.version})
 
 
-def _candidates(states: Sequence[HostState], checkpoint: str | None, now: datetime) -> list[str]:
-    """The hosts that may be taken right now, the best first."""
-    loaded_somewhere = any(
-        state.checkpoint == checkpoint and not state.cooling(now) for state in states
-    )
-    ranked: list[tuple[int, float, str]] = []
-    for state in states:
-        if state.held(now) or state.cooling(now):
-            continue
-        if checkpoint is None or state.checkpoint == checkpoint:
-            rank = 0
-        elif state.checkpoint is None:
-            rank = 1
-        else:
-            patient = state.free_since is None or now - state.free_since >= SWITCH_PATIENCE
-            if loaded_somewhere and not patient:
+_MATCHED = {"title", "model_name", "hash", "sha256", "filename"}
+"""What tells a checkpoint by any of its names."""
+
+_MOST_MODELS = 1000
+
+
+def _same(one: str | None, other: str | None) -> bool:
+    """Whether two names of a checkpoint, as hosts give them in lists and in infos, are for one."""
+    return one is not None and other is not None and checkpoint_key(one) == checkpoint_key(other)
+
+
+class _Choice:
+    """Which hosts a job may take right now, and when to look again."""
+
+    def __init__(
+        self,
+        states: Sequence[HostState],
+        wanted: Mapping[str, str | None],
+        now: datetime,
+        *,
+        waited: timedelta,
+    ) -> None:
+        self._states = states
+        self._wanted = wanted
+        self._now = now
+        loaded_somewhere = any(
+            _same(state.checkpoint, wanted[state.name]) and not state.cooling(now)
+            for state in states
+        )
+        self._patience = SWITCH_PATIENCE if loaded_somewhere else LOAD_PATIENCE
+        if waited >= LONGEST_DEFERRAL:
+            self._patience = timedelta(0)
+
+    def candidates(self) -> list[str]:
+        """The hosts that may be taken, the best first."""
+        ranked: list[tuple[int, float, str]] = []
+        for state in self._states:
+            if state.held(self._now) or state.cooling(self._now) or self._deferral(state) > 0:
                 continue
-            rank = 2
-        ranked.append((rank, random.random(), state.name))  # noqa: S311 - to spread the load
-    return [name for _, _, name in sorted(ranked)]
+            rank = 1 if state.checkpoint is None else 2 if self._switches(state) else 0
+            ranked.append((rank, random.random(), state.name))  # noqa: S311 - to spread the load
+        return [name for _, _, name in sorted(ranked)]
 
+    def pause(self) -> float:
+        """How long to wait before looking again: the shorter, the sooner a host is expected."""
+        wait = min((self._until_free(state) for state in self._states), default=0.25)
+        return min(max(wait, 0.004), 0.5) * random.uniform(0.8, 1.2)  # noqa: S311
 
-def _pause(states: Sequence[HostState], now: datetime) -> float:
-    """How long to wait before looking again: the shorter, the sooner a host is expected."""
-    wait = min((_until_free(state, now) for state in states), default=0.25)
-    return min(max(wait, 0.004), 0.5) * random.uniform(0.8, 1.2)  # noqa: S311
+    def _switches(self, state: HostState) -> bool:
+        """Whether the host would have to load another checkpoint."""
+        wanted = self._wanted[state.name]
+        loaded = state.checkpoint
+        return wanted is not None and loaded is not None and not _same(loaded, wanted)
 
+    def _deferral(self, state: HostState) -> float:
+        """For how many seconds a free host is still left to those whose checkpoint it has."""
+        if state.free_since is None or not self._switches(state):
+            return 0.0
+        return (self._patience - (self._now - state.free_since)).total_seconds()
 
-def _until_free(state: HostState, now: datetime) -> float:
-    """A good moment, in seconds from now, to look at this host again."""
-    if state.held(now):
-        if state.ends_at is None:
-            return 0.05
-        left = (state.ends_at - now).total_seconds()
-        # Close in on the expected end by thirds; when it is late, back off slowly.
-        return left / 3 if left > 0 else -left / 10
-    if state.cooling(now) and state.cool_down_until is not None:
-        return (state.cool_down_until - now).total_seconds()
-    return 0.02
+    def _until_free(self, state: HostState) -> float:
+        """A good moment, in seconds from now, to look at this host again."""
+        if state.held(self._now):
+            if state.ends_at is None:
+                return 0.05
+            left = (state.ends_at - self._now).total_seconds()
+            # Close in on the expected end by thirds; when it is late, back off slowly.
+            return left / 3 if left > 0 else -left / 10
+        if state.cooling(self._now) and state.cool_down_until is not None:
+            return (state.cool_down_until - self._now).total_seconds()
+        return max(self._deferral(state), 0.02)

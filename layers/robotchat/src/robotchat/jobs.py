@@ -37,6 +37,12 @@ from robotchat.records import Operation, Put, Record, Records, Stale
 RUN_TIMEOUT = timedelta(seconds=60)
 """A running job that shows no sign of life for this long has lost its worker."""
 
+WATCHED = timedelta(seconds=20)
+"""For how long one look at a running job has previews made for the next ones."""
+
+RUNNING_SINCE = timedelta(hours=6)
+"""How far back in a tenant's jobs those that are running now are looked for."""
+
 TOMBSTONE = timedelta(days=30)
 """How long the record of a job outlives its pictures."""
 
@@ -182,6 +188,14 @@ class Job(_Model):
     due_at: datetime | None = None
     """While open: when it was last seen to be where it should be."""
     cancel_requested: bool = False
+    stop: Literal["interrupt", "skip"] | None = None
+    """While running: what the host is to be told (see ``stop_early``)."""
+    interrupted: bool = False
+    """The host was told to stop early: the pictures are as far as they got."""
+    preview: str | None = None
+    """While running: where the latest preview is in the image store."""
+    watched_until: datetime | None = None
+    """Somebody looks at previews; until then they are worth the host's time."""
     avoid_hosts: list[str] = Field(default_factory=list)
     """Hosts on which an attempt failed; others are preferred."""
     error: JobError | None = None
@@ -285,6 +299,8 @@ def claim(job: Job, now: datetime) -> Job:
             "reason": None,
             "progress": 0.0,
             "eta": None,
+            "stop": None,
+            "preview": None,
             "timings": job.timings if job.started_at else Timings(queued=queued),
         }
     )
@@ -354,6 +370,25 @@ def cancel(job: Job, now: datetime) -> Job:
     if job.status is JobStatus.QUEUED:
         return _finish(job, JobStatus.CANCELED, now, cancel_requested=True)
     return job.model_copy(update={"cancel_requested": True})
+
+
+def stop_early(job: Job, now: datetime, how: Literal["interrupt", "skip"]) -> Job:
+    """Have the host end the drawing, or its present batch, and keep what it has drawn so far.
+
+    Does nothing to a job that is not being drawn: what waits is not stopped, it is canceled.
+    """
+    if job.status is not JobStatus.RUNNING or job.reason is not None:
+        return job
+    return job.model_copy(update={"stop": how})
+
+
+def watched(job: Job, now: datetime) -> Job:
+    """Somebody looks at the job's previews. Written only as often as it must."""
+    if job.status is not JobStatus.RUNNING:
+        return job
+    if job.watched_until is not None and now + WATCHED / 2 < job.watched_until:
+        return job
+    return job.model_copy(update={"watched_until": now + WATCHED})
 
 
 def canceled(job: Job, attempt: int, now: datetime) -> Job:
@@ -468,6 +503,9 @@ def _finish(job: Job, status: JobStatus, now: datetime, **changes: Any) -> Job:
         "eta": None,
         "alive_until": None,
         "not_before": None,
+        "stop": None,
+        "preview": None,
+        "watched_until": None,
     }
     return job.model_copy(update={**final, **changes})
 
@@ -481,6 +519,10 @@ class Jobs:
     def __init__(self, records: Records, clock: Clock) -> None:
         self._records = records
         self._clock = clock
+
+    def now(self) -> datetime:
+        """The time by which jobs are judged."""
+        return self._clock.now()
 
     def find(self, job_id: str) -> Job | None:
         """The job as it is now, whoever it belongs to."""
@@ -551,6 +593,18 @@ class Jobs:
             except Stale:
                 continue
             return changed.model_copy(update={"version": job.version + 1})
+
+    def running(self, tenant: str) -> list[Job]:
+        """A tenant's jobs that are being worked on, those first that have been drawing longest.
+
+        Jobs that were accepted very long ago are left out, so that asking costs little.
+        """
+        since = rfc3339(self._clock.now() - RUNNING_SINCE)
+        page = self._records.query(
+            "owner", f"{tenant}#jobs", after=since, labels={"status": JobStatus.RUNNING}, limit=50
+        )
+        jobs = [job for job in map(_job, page.records) if job.status is JobStatus.RUNNING]
+        return sorted(jobs, key=lambda job: (job.reason is not None, job.started_at or since))
 
     def of_tenant(
         self,

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from robotchat import inputs
 from robotchat.art import (
     ArtBot,
+    ArtConfig,
     ArtDriver,
     Drawing,
     Image2ImageRequest,
@@ -27,6 +28,7 @@ from robotchat.art import (
     Text2ImageRequest,
     effective,
 )
+from robotchat.catalog import Catalog
 from robotchat.clock import Clock, SystemClock, rfc3339
 from robotchat.conversation import (
     ChatEditRequest,
@@ -75,9 +77,11 @@ from robotchat.jobs import (
 )
 from robotchat.jobs import cancel as cancel_job
 from robotchat.jobs import retry as retry_job
+from robotchat.options import TenantOptions, with_defaults
 from robotchat.prompt import PromptState, PromptWriter
 from robotchat.records import MemoryRecords, Operation, Records, Stale
 from robotchat.settings import Settings
+from robotchat.surface import Surface
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +129,7 @@ class Robot:
         images: Images | None = None,
         queue: JobQueue | None = None,
         settings: Settings | None = None,
+        art_config: ArtConfig | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._fresh: tuple[str, Drawing] | None = None
@@ -143,11 +148,27 @@ class Robot:
                 host_name(getattr(driver, "base_url", f"host-{number}")): driver
                 for number, driver in enumerate(drivers)
             }
+        art_config = art_config or ArtConfig(
+            max_image_bytes=self.settings.max_image_bytes,
+            max_image_pixels=self.settings.max_image_pixels,
+        )
         self.hosts = HostPool(
-            [Host(name, ArtBot(driver)) for name, driver in art.items()],
+            [Host(name, ArtBot(driver, art_config)) for name, driver in art.items()],
             self.records,
             self.clock,
             ttl=self.settings.lease_ttl,
+        )
+        self.options = TenantOptions(self.records)
+        self.catalog = Catalog(self.hosts, scripts=art_config.allowed_scripts)
+        self.surface = Surface(
+            self.hosts,
+            self.catalog,
+            self.jobs,
+            self.images,
+            self.options,
+            self.clock,
+            self.settings,
+            art_config,
         )
 
     # --- accepting --------------------------------------------------------------------------------
@@ -368,8 +389,9 @@ class Robot:
         webhook: WebhookTarget | None = None,
     ) -> Job:
         """The job for a request whose every part can be drawn, with its pictures stored."""
+        asked = request.body()
+        request = with_defaults(request, self.options.get(tenant))
         self.hosts.able(request)
-        body = request.body()
         editing = isinstance(request, Image2ImageRequest)
         kind = JobKind.IMAGE2IMAGE if editing else JobKind.TEXT2IMAGE
         job = self._new_job(
@@ -377,13 +399,12 @@ class Robot:
             tenant,
             idempotency_key=idempotency_key,
             job_id=job_id,
-            fingerprint=fingerprint({"kind": kind, "request": body, "metadata": metadata}),
+            fingerprint=fingerprint({"kind": kind, "request": asked, "metadata": metadata}),
             metadata=metadata or {},
             webhook=webhook,
         )
-        return job.model_copy(
-            update={"request": inputs.store_images(body, job, self.images, self.settings)}
-        )
+        fields = inputs.store_images(request.body(), job, self.images, self.settings)
+        return job.model_copy(update={"request": fields})
 
     def _persist_until_final(self, job: Job, shift: Shift) -> Job:
         """Bring a job whose caller waits to its end, as long as there is time.
@@ -473,7 +494,7 @@ class Robot:
     def _attempt(self, job: Job, shift: Shift) -> Job:
         """One attempt at a claimed job: prepare, draw, store, finish."""
         attempt = job.attempt
-        heart = Heartbeat(self.jobs, job, shift.beat)
+        heart = Heartbeat(self.jobs, self.images, job, shift.beat)
         try:
             with heart:
                 result = self._work(job, shift, heart)
@@ -539,7 +560,6 @@ class Robot:
         waiting = time.monotonic()
         patience = min(self.settings.host_patience, max(shift.time_left() - 60.0, 0.0))
         with self.hosts.lease(
-            checkpoint=plan.request.checkpoint,
             among=self.hosts.able(plan.request),
             avoid=job.avoid_hosts,
             work=plan.request.work,
@@ -550,12 +570,14 @@ class Robot:
             heart.holds(lease, work=plan.request.work)
             drawing_started = time.monotonic()
             try:
-                drawing = self._draw(lease.host.bot, plan.request, shift)
+                drawing = self._draw(lease.host.bot, plan.request, shift, heart)
             finally:
                 heart.lets_go()
             heart.raise_if_canceled()
             run = time.monotonic() - drawing_started
-            lease.drew(checkpoint=drawing.checkpoint, work=plan.request.work, seconds=run)
+            # What was stopped early tells nothing of the host's speed.
+            work = 0.0 if heart.interrupted else plan.request.work
+            lease.drew(checkpoint=drawing.checkpoint, work=work, seconds=run)
 
         storing = time.monotonic()
         images = self._store(job, drawing.pictures, "")
@@ -569,6 +591,7 @@ class Robot:
             "images": images,
             "extra_images": extra,
             "unverified": list(drawing.unverified),
+            "interrupted": heart.interrupted,
             "info": drawing.info,
             "picture": images[0].key if images else plan.notes.get("picture"),
             "timings": _add(
@@ -581,12 +604,16 @@ class Robot:
         }
 
     def _draw(
-        self, bot: ArtBot, request: Text2ImageRequest | Image2ImageRequest, shift: Shift
+        self,
+        bot: ArtBot,
+        request: Text2ImageRequest | Image2ImageRequest,
+        shift: Shift,
+        heart: Heartbeat,
     ) -> Drawing:
         timeout = max(min(self.settings.run_timeout, shift.time_left() - 20.0), 1.0)
-        if isinstance(request, Image2ImageRequest):
-            return bot.image2image(request, timeout=timeout)
-        return bot.text2image(request, timeout=timeout)
+        draw: Any = bot.image2image if isinstance(request, Image2ImageRequest) else bot.text2image
+        drawing: Drawing = draw(request, timeout=timeout, interrupted=lambda: heart.interrupted)
+        return drawing
 
     def _prepare(self, job: Job) -> Plan:
         """All that can be done before a host is held: the prompt, the input pictures, the seed."""
@@ -621,6 +648,9 @@ class Robot:
         if fold.width and fold.height:
             inherited |= {"width": fold.width, "height": fold.height}
         settings = {**inherited, **job.request}
+        options = self._options(job, inherited)
+        if options:
+            settings["override_settings"] = options
         settings["prompt"] = fold.prompt
         negatives = [fold.negative_prompt, str(job.request.get("negative_prompt") or "")]
         settings["negative_prompt"] = ", ".join(text for text in negatives if text)
@@ -636,6 +666,13 @@ class Robot:
         else:
             settings.pop("denoising_strength", None)
         return self._plan(job, settings, notes)
+
+    def _options(self, job: Job, inherited: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a turn: the tenant's, under those of the turns before and its own."""
+        merged = self.options.get(job.tenant)
+        for fields in (inherited, job.request):
+            merged |= fields.get("override_settings") or {}
+        return merged
 
     def _said_so_far(self, job: Job) -> tuple[PromptState | None, Job | None]:
         """What the conversation draws as of the turn before, and that turn.

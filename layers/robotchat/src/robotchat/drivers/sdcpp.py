@@ -19,7 +19,12 @@ from robotchat.errors import NotSupported, UpstreamGarbage, UpstreamRejected, Up
 
 _LARGEST_BATCH = 8
 _LORA_TAG = re.compile(r"<lora:([^:>]+)(?::([-+0-9.]+))?[^>]*>", re.IGNORECASE)
-_IGNORED = ("styles", "subseed_strength", "enable_hr", "refiner_checkpoint")
+IGNORED = frozenset(
+    {
+        *("styles", "subseed_strength", "enable_hr", "refiner_checkpoint"),
+        *("script_name", "alwayson_scripts"),
+    }
+)
 """Fields that change the picture, and that these engines pass over in silence."""
 
 # Their own defaults differ from those that callers are promised.
@@ -66,7 +71,7 @@ class SdCpp:
         }
 
     def _translated(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        for name in _IGNORED:
+        for name in sorted(IGNORED - {"script_name", "alwayson_scripts"}):
             if body.get(name):
                 raise NotSupported(f"The SD host does not support {name}.", param=name)
         if str(body.get("script_name") or "none").lower() != "none":

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from robotchat.art import Capabilities
 from robotchat.art_answers import Progress, read
-from robotchat.drivers.sdcpp import SdCpp
+from robotchat.drivers.sdcpp import IGNORED, SdCpp
 from robotchat.errors import (
     Misconfigured,
     NotSupported,
@@ -164,6 +164,7 @@ class WebUI:
             options=interrupt,
             refresh_loras=self._has("sdapi/v1/refresh-loras"),
             controlnet=self._has("controlnet/version"),
+            ignores=frozenset() if interrupt else IGNORED,
             rounds_up_to=None if interrupt else 64,
         )
 
