@@ -38,7 +38,7 @@ def main() -> int:
             print(f"  {label:<48} {value:>10}{said}", flush=True)
         results[name] = {
             "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+            "machine": f"{platform.machine()}, Python {platform.python_version()}",
             "figures": figures,
         }
         RESULTS.write_text(json.dumps(results, indent=2) + "\n")
