@@ -50,7 +50,9 @@ class World:
             options.pop("driver", self.chat),
             model="default-model",
             store=self.store,
-            enqueue=options.pop("enqueue", self.queue.append),
+            enqueue=options.pop(
+                "enqueue", lambda response_id, tenant: self.queue.append(response_id)
+            ),
             pictures=lambda conversation, tenant: self.pictures.get(conversation, []),
             clock=self.clock,
             options=Options(**options),
@@ -945,7 +947,7 @@ def test_a_background_stream_follows_its_worker() -> None:
     world = World("Hello.")
     worked = threading.Event()
 
-    def enqueue(response_id: str) -> None:
+    def enqueue(response_id: str, tenant: str) -> None:
         threading.Thread(target=lambda: (world.responses.run(response_id), worked.set())).start()
 
     world.responses._enqueue = enqueue
@@ -1065,7 +1067,7 @@ def test_a_deleted_response_is_not_made() -> None:
 
 
 def test_what_cannot_be_queued_is_not_remembered() -> None:
-    def refuse(response_id: str) -> None:
+    def refuse(response_id: str, tenant: str) -> None:
         raise UpstreamUnavailable(response_id)
 
     world = World("x", enqueue=refuse)

@@ -14,7 +14,7 @@ from typing import Any
 
 from robotchat.chat import Body
 from robotchat.errors import ContextLengthExceeded, InvalidRequest
-from robotchat.jobs import new_id
+from robotchat.jobs import Job, JobStatus, new_id
 
 # --- the request ----------------------------------------------------------------------------------
 
@@ -568,3 +568,50 @@ def response_object(
         "usage": None,
         "user": echo("user"),
     }
+
+
+# --- pictures in a conversation -------------------------------------------------------------------
+
+_CALL_STATUS = {
+    JobStatus.QUEUED: "in_progress",
+    JobStatus.RUNNING: "generating",
+    JobStatus.SUCCEEDED: "completed",
+}
+
+
+def picture_turns(jobs: Iterable[Job]) -> list[tuple[int, list[Body]]]:
+    """The picture turns of a conversation as items: what was said, and what was drawn.
+
+    An item of a picture carries its job's id, by which the pictures themselves are found.
+    """
+    return [(job.turn or 0, _picture_turn(job)) for job in jobs]
+
+
+def _picture_turn(job: Job) -> list[Body]:
+    name = job.id.partition("_")[2]
+    said = {
+        "id": f"msg_{name}",
+        "type": "message",
+        "role": "user",
+        "status": "completed",
+        "content": [{"type": "input_text", "text": job.message or ""}],
+    }
+    if job.reply is not None:
+        part = {"type": "output_text", "text": job.reply, "annotations": [], "logprobs": []}
+        answer: Body = {
+            "id": f"msg_{name}_reply",
+            "type": "message",
+            "role": "assistant",
+            "status": "completed",
+            "content": [part],
+        }
+    else:
+        answer = {
+            "id": f"ig_{name}",
+            "type": "image_generation_call",
+            "status": _CALL_STATUS.get(job.status, "failed"),
+            "revised_prompt": job.prompt,
+            "result": None,
+            "job_id": job.id,
+        }
+    return [said, answer]

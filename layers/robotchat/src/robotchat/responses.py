@@ -116,7 +116,8 @@ class Responses:
     """The Responses API. ``tenant`` separates callers who must not see each other's responses.
 
     ``model`` is used where a request names none. ``enqueue`` hands the id of a background
-    response to a worker, which calls ``run``; by default a thread of this process does.
+    response (and its tenant) to a worker, which calls ``run``; by default a thread of this process
+    does.
     ``pictures`` tells what was drawn in a conversation, so that it can be talked about.
     """
 
@@ -127,7 +128,7 @@ class Responses:
         model: str | None = None,
         store: ResponseStore | None = None,
         options: Options | None = None,
-        enqueue: Callable[[str], None] | None = None,
+        enqueue: Callable[[str, str], None] | None = None,
         pictures: Pictures | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -208,7 +209,7 @@ class Responses:
             body = {**request.body, "input": request.items}
             stored = self._store.add(replace(turn.stored, request=body))
             try:
-                self._enqueue(stored.id)
+                self._enqueue(stored.id, tenant)
             except BaseException:
                 self._store.delete(stored)
                 raise
@@ -300,7 +301,7 @@ class Responses:
             self._store.renew(turn.claim)
         beat()
 
-    def _run_in_thread(self, response_id: str) -> None:
+    def _run_in_thread(self, response_id: str, tenant: str) -> None:
         name = f"response-{response_id}"
         threading.Thread(target=self.run, args=(response_id,), name=name, daemon=True).start()
 

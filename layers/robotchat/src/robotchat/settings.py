@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Literal
 
 from robotchat.errors import Misconfigured
 
@@ -21,6 +22,20 @@ class Settings:
     openai_secret_arn: str | None = None
     """Secrets Manager secret that holds the API key, instead of ``openai_api_key``."""
     openai_model: str = "gpt-4o-mini"
+    openai_fallbacks: tuple[str, ...] = ()
+    """What is asked when the above fails: ``model``, ``base_url``, or ``model@base_url`` each."""
+    openai_fallback_keys: tuple[str, ...] = ()
+    """API keys of the fallbacks, in their order; another model of the main API needs none."""
+    openai_api: Literal["chat", "responses"] = "chat"
+    """``responses`` leaves the state of responses to an upstream that knows that API."""
+    openai_context_window: int | None = None
+    """Tokens that the model takes in all, for truncation; None when only the upstream knows."""
+    openai_max_tokens_field: str = "max_tokens"
+    """How the upstream calls the limit of an answer: some want ``max_completion_tokens``."""
+    openai_cache_prompt: bool = False
+    """Send llama.cpp's ``cache_prompt`` with the requests of a conversation."""
+    openai_timeout: float = 300.0
+    """Longest silence of the upstream."""
     prompt_writer: str = "auto"
     """``auto``: the LLM when one is configured; ``llm`` or ``fallback`` to force one."""
     prompt_timeout: float = 20.0
@@ -30,11 +45,14 @@ class Settings:
     jobs_queue_url: str | None = None
     dead_letter_queue_url: str | None = None
     webhooks_queue_url: str | None = None
+    responses_queue_url: str | None = None
     event_bus_name: str | None = None
     event_dead_letters_url: str | None = None
 
     retention: timedelta = timedelta(days=7)
     """How long pictures and uploads are kept after the job has ended."""
+    response_retention: timedelta = timedelta(days=30)
+    """How long responses are kept that belong to no conversation."""
     max_attempts: int = 5
     retry_base: float = 2.0
     """First backoff after a transient failure; it doubles with each attempt."""
@@ -68,19 +86,29 @@ class Settings:
             except ValueError as error:
                 raise Misconfigured(f"{name} must be a number.") from error
 
-        hosts = tuple(h.rstrip("/") for h in re.split(r"[,\s]+", env.get("SD_HOSTS", "")) if h)
+        hosts = tuple(host.rstrip("/") for host in _list(env.get("SD_HOSTS", "")))
         for host in hosts:
             if not re.match(r"https?://", host):
                 raise Misconfigured("SD_HOSTS must be http(s) URLs, separated by commas.")
         writer = text("PROMPT_WRITER") or cls.prompt_writer
         if writer not in ("auto", "llm", "fallback"):
             raise Misconfigured("PROMPT_WRITER must be auto, llm or fallback.")
+        api = text("OPENAI_API") or cls.openai_api
+        if api not in ("chat", "responses"):
+            raise Misconfigured("OPENAI_API must be chat or responses.")
         return cls(
             sd_hosts=hosts,
             openai_base_url=text("OPENAI_BASE_URL"),
             openai_api_key=text("OPENAI_API_KEY"),
             openai_secret_arn=text("OPENAI_SECRET_ARN"),
             openai_model=text("OPENAI_MODEL") or cls.openai_model,
+            openai_fallbacks=_list(env.get("OPENAI_FALLBACKS", "")),
+            openai_fallback_keys=_list(env.get("OPENAI_FALLBACK_API_KEYS", "")),
+            openai_api="responses" if api == "responses" else "chat",
+            openai_context_window=int(number("OPENAI_CONTEXT_WINDOW", 0)) or None,
+            openai_max_tokens_field=text("OPENAI_MAX_TOKENS_FIELD") or cls.openai_max_tokens_field,
+            openai_cache_prompt=text("OPENAI_CACHE_PROMPT") in ("1", "true"),
+            openai_timeout=number("OPENAI_TIMEOUT_SECONDS", cls.openai_timeout),
             prompt_writer=writer,
             prompt_timeout=number("PROMPT_TIMEOUT_SECONDS", cls.prompt_timeout),
             table_name=text("TABLE_NAME"),
@@ -88,9 +116,13 @@ class Settings:
             jobs_queue_url=text("JOBS_QUEUE_URL"),
             dead_letter_queue_url=text("DEAD_LETTER_QUEUE_URL"),
             webhooks_queue_url=text("WEBHOOKS_QUEUE_URL"),
+            responses_queue_url=text("RESPONSES_QUEUE_URL"),
             event_bus_name=text("EVENT_BUS_NAME"),
             event_dead_letters_url=text("EVENT_DEAD_LETTERS_URL"),
             retention=timedelta(days=number("RETENTION_DAYS", cls.retention.days)),
+            response_retention=timedelta(
+                days=number("RESPONSE_RETENTION_DAYS", cls.response_retention.days)
+            ),
             max_attempts=int(number("MAX_ATTEMPTS", cls.max_attempts)),
             retry_base=number("RETRY_BASE_SECONDS", cls.retry_base),
             run_timeout=number("RUN_TIMEOUT_SECONDS", cls.run_timeout),
@@ -106,3 +138,8 @@ class Settings:
     def has_llm(self) -> bool:
         """Whether an OpenAI-compatible API is configured."""
         return bool(self.openai_base_url or self.openai_api_key or self.openai_secret_arn)
+
+
+def _list(text: str) -> tuple[str, ...]:
+    """Words that are separated by commas or spaces."""
+    return tuple(word for word in re.split(r"[,\s]+", text) if word)

@@ -14,7 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from robotchat.errors import InvalidRequest, RobotchatError, UnsupportedMediaType
+from robotchat.errors import (
+    InvalidRequest,
+    RobotchatError,
+    UnsupportedMediaType,
+    UpstreamRejected,
+)
 
 Family = Literal["a1111", "openai", "robotchat"]
 
@@ -132,6 +137,10 @@ def _a1111(error: RobotchatError, request_id: str, headers: dict[str, str]) -> P
     return Problem(status, "application/json", body | _shared(error, request_id), headers)
 
 
+_REFUSALS = frozenset({400, 404, 409, 413, 415, 422})
+"""Statuses of a language model's refusal that are handed on."""
+
+
 def _openai_type(status: int) -> str:
     named = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
     return named.get(status, "server_error" if status >= 500 else "invalid_request_error")
@@ -139,14 +148,20 @@ def _openai_type(status: int) -> str:
 
 def _openai(error: RobotchatError, request_id: str, headers: dict[str, str]) -> Problem:
     status = 400 if error.status == 422 else error.status
-    body = {
-        "message": error.message,
-        "type": _openai_type(status),
-        "param": error.param,
-    } | _shared(error, request_id)
+    shared = _shared(error, request_id)
+    if isinstance(error, UpstreamRejected):
+        # What the language model refused is told as if it had been asked directly.
+        told = error.details
+        status = told["status"] if told.get("status") in _REFUSALS else status
+        shared = {"code": told.get("code") or error.code, **_without(shared, "code", "details")}
+    body = {"message": error.message, "type": _openai_type(status), "param": error.param} | shared
     # OpenAI's clients repeat 409, 429 and 5xx by themselves unless this header says otherwise.
     headers["x-should-retry"] = "true" if error.retryable else "false"
     return Problem(status, "application/json", {"error": body}, headers)
+
+
+def _without(fields: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in names}
 
 
 def _rfc9457(error: RobotchatError, request_id: str, headers: dict[str, str]) -> Problem:

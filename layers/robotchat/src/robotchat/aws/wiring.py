@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,10 @@ from robotchat.settings import Settings
 from robotchat.views import Viewer
 
 if TYPE_CHECKING:
+    from robotchat.chat import ChatBot
+    from robotchat.drivers.openai import OpenAIChat, Upstream
     from robotchat.drivers.webui import WebUI
+    from robotchat.responses import Responses
     from robotchat.webhooks import Webhooks
 
 
@@ -96,31 +101,120 @@ def _writer(settings: Settings) -> PromptWriter:
 
 
 class _LazyChat:
-    """The LLM, built when a prompt is written: most functions never write one."""
+    """The LLM, built when it is first asked: most functions never do, and need not import it."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(chat(), name)
 
     def chat_completion(self, body: Any, *, timeout: float | None = None) -> dict[str, Any]:
-        answer: dict[str, Any] = chat().chat_completion(body, timeout=timeout)
-        return answer
+        return chat().chat_completion(body, timeout=timeout)
 
 
 @cache
-def chat() -> Any:
+def chat() -> OpenAIChat:
     """The OpenAI-compatible API. Raises Misconfigured when none is set."""
     if not settings().has_llm:
         raise Misconfigured(
-            "No language model is configured: set OPENAI_BASE_URL (and OPENAI_API_KEY)."
+            "No language model is configured: set OPENAI_BASE_URL to any OpenAI-compatible API, "
+            "and OPENAI_API_KEY where it wants one."
         )
     from robotchat.drivers.openai import OpenAIChat
 
-    return OpenAIChat(settings().openai_base_url or OPENAI, _openai_key())
+    base_url = settings().openai_base_url or OPENAI
+    keys = _openai_keys()
+    return OpenAIChat(
+        base_url,
+        keys[0],
+        timeout=settings().openai_timeout,
+        fallbacks=_fallbacks(settings().openai_fallbacks, base_url, keys),
+    )
 
 
-def _openai_key() -> str | None:
+@cache
+def chatbot() -> ChatBot:
+    """Chat and completions. Raises Misconfigured when no language model is set."""
+    from robotchat.chat import ChatBot
+
+    return ChatBot(chat(), model=settings().openai_model)
+
+
+@cache
+def responses() -> Responses:
+    """Responses over the table, whether or not a language model is set (see `talking`)."""
+    from robotchat.clock import SystemClock
+    from robotchat.conversation import Conversations
+    from robotchat.jobs import Jobs
+    from robotchat.response_items import picture_turns
+    from robotchat.response_store import ResponseStore
+    from robotchat.responses import Options, Responses
+
+    clock = SystemClock()
+    conversations = Conversations(records(), Jobs(records(), clock), clock)
+    return Responses(
+        _LazyChat(),
+        model=settings().openai_model,
+        store=ResponseStore(
+            records(),
+            conversations,
+            images(),
+            clock=clock,
+            retention=settings().response_retention,
+        ),
+        options=Options(
+            mode=settings().openai_api,
+            context_window=settings().openai_context_window,
+            max_tokens_field=settings().openai_max_tokens_field,
+            cache_prompt=settings().openai_cache_prompt,
+        ),
+        enqueue=_enqueue_response,
+        pictures=lambda conversation_id, tenant: picture_turns(
+            conversations.turns(conversation_id)
+        ),
+        clock=clock,
+    )
+
+
+def talking() -> Responses:
+    """Responses, where new ones are made. Raises Misconfigured when no language model is set."""
+    chat()
+    return responses()
+
+
+def _enqueue_response(response_id: str, tenant: str) -> None:
+    client("sqs").send_message(
+        QueueUrl=_set(settings().responses_queue_url, "RESPONSES_QUEUE_URL"),
+        MessageBody=json.dumps({"response_id": response_id}),
+        MessageGroupId=tenant,  # makes the queue a fair one
+    )
+
+
+def _openai_keys() -> list[str | None]:
+    """The main API key, then those of the fallbacks.
+
+    The secret is the key itself, or a JSON object ``{"api_key": ..., "fallback_api_keys": [...]}``.
+    """
     arn = settings().openai_secret_arn
     if arn is None:
-        return settings().openai_api_key
-    answer = client("secretsmanager").get_secret_value(SecretId=arn)
-    return str(answer["SecretString"])
+        return [settings().openai_api_key, *settings().openai_fallback_keys]
+    secret = str(client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]).strip()
+    if not secret.startswith("{"):
+        return [secret, *settings().openai_fallback_keys]
+    keys = json.loads(secret)
+    return [keys.get("api_key"), *keys.get("fallback_api_keys", ())]
+
+
+def _fallbacks(given: Sequence[str], base_url: str, keys: Sequence[str | None]) -> list[Upstream]:
+    from robotchat.drivers.openai import Upstream
+
+    upstreams = []
+    for number, text in enumerate(given, start=1):
+        model, at, url = text.partition("@") if "@http" in text else (text, "", base_url)
+        if not at and "://" in text:
+            model, url = "", text
+        # The main key is for the main upstream only: another one must not learn it.
+        key = keys[number] if number < len(keys) else keys[0] if url == base_url else None
+        upstreams.append(Upstream(url, key, model or None))
+    return upstreams
 
 
 def _set(value: str | None, name: str) -> str:

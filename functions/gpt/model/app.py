@@ -1,0 +1,13 @@
+"""GET /v1/models/{model}: one of the language models."""
+
+from typing import Any
+
+from robotchat.aws.api import Endpoint
+from robotchat.aws.wiring import chatbot
+
+handler = Endpoint(scope="chat")
+
+
+@handler.get("/v1/models/<model>")
+def get_model(model: str) -> dict[str, Any]:
+    return chatbot().model(model)

@@ -1,0 +1,18 @@
+"""POST /v1/responses: respond, remembering what was said before; at once, streamed or later."""
+
+from typing import Any
+
+from robotchat.aws.api import Endpoint, EventStream
+from robotchat.aws.gpt import responded
+from robotchat.aws.wiring import talking
+from robotchat.chat_requests import ResponseRequest
+
+handler = Endpoint(scope="chat")
+
+
+@handler.post("/v1/responses")
+def responses(request: ResponseRequest) -> dict[str, Any] | EventStream:
+    engine, body, tenant = talking(), request.body(), handler.tenant
+    if request.stream:
+        return responded(lambda: engine.stream(body, tenant))
+    return engine.create(body, tenant)

@@ -1,0 +1,82 @@
+"""What the GPT endpoints have in common: an answer whole or streamed, in OpenAI's own bodies."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from robotchat.aws.api import EventStream
+from robotchat.chat import Body
+from robotchat.chat import EventStream as Events
+
+HEARTBEAT = 10.0
+"""Seconds of silence after which a stream shows that it is still there."""
+
+DONE = b"data: [DONE]\n\n"
+
+
+def completed(
+    body: Mapping[str, Any],
+    *,
+    whole: Callable[[Mapping[str, Any]], Body],
+    stream: Callable[[Mapping[str, Any]], Events],
+) -> Body | EventStream:
+    """A completion, streamed as nameless events up to ``[DONE]`` when the body asks for that."""
+    if not body.get("stream"):
+        return whole(body)
+    return _streamed(lambda: stream(body), lambda event: (None, event), end=DONE)
+
+
+def responded(open_stream: Callable[[], Events]) -> EventStream:
+    """The events of a response, each under the name of its type."""
+    return _streamed(open_stream, lambda event: (event["type"], event))
+
+
+def _streamed(
+    open_stream: Callable[[], Events],
+    encode: Callable[[Body], tuple[str | None, Body]],
+    end: bytes = b"",
+) -> EventStream:
+    opened = _Opened(open_stream, encode, end)
+    return EventStream(opened.events(), heartbeat=HEARTBEAT, cancel=opened.cancel)
+
+
+class _Opened:
+    """A stream that is opened in the thread that reads it, and can be ended from another one."""
+
+    def __init__(
+        self,
+        open_stream: Callable[[], Events],
+        encode: Callable[[Body], tuple[str | None, Body]],
+        end: bytes,
+    ) -> None:
+        self._open = open_stream
+        self._encode = encode
+        self._end = end
+        self._lock = threading.Lock()
+        self._stream: Events | None = None
+        self._cancelled = False
+
+    def events(self) -> Iterator[tuple[str | None, Body] | bytes]:
+        stream = self._open()
+        with self._lock:
+            self._stream = stream
+            cancelled = self._cancelled
+        try:
+            if cancelled:
+                return
+            for event in stream:
+                yield self._encode(event)
+            if self._end:
+                yield self._end
+        finally:
+            stream.close()
+
+    def cancel(self) -> None:
+        """The client has gone: end the upstream's work, also while it is being waited for."""
+        with self._lock:
+            self._cancelled = True
+            stream = self._stream
+        if stream is not None:
+            stream.close()

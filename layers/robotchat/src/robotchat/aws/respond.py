@@ -1,0 +1,60 @@
+"""From an SQS message to a response made in the background: the handler of ``Respond``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from robotchat.aws.log import logger
+from robotchat.aws.wiring import client, responses, settings
+from robotchat.jobs import StillRunning
+from robotchat.responses import WORKER_LIFETIME
+
+
+class Responder:
+    """Makes the responses of a batch, and reports those messages that must come back."""
+
+    def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        """Handle an SQS event. Answers with the partial failures."""
+        failures = []
+        for record in event["Records"]:
+            if not self._handle(record):
+                failures.append({"itemIdentifier": record["messageId"]})
+        return {"batchItemFailures": failures}
+
+    def _handle(self, record: Mapping[str, Any]) -> bool:
+        """Whether the message is done with."""
+        response_id = _response_id(record)
+        if response_id is None:
+            # It comes again until the queue takes it for dead, and raises the alarm.
+            logger().error("unreadable message", message_id=record["messageId"])
+            return False
+        logger().set_correlation_id(response_id)
+        # The queue hides a message for as long as this function may run. If this process dies,
+        # the response must not wait for that long: so the time is shortened now, and renewed.
+        lifetime = WORKER_LIFETIME.total_seconds()
+        self._hide(record, lifetime)
+        try:
+            responses().run(response_id, beat=lambda: self._hide(record, lifetime))
+        except StillRunning as wait:
+            self._hide(record, wait.seconds + 1)
+            return False
+        return True
+
+    def _hide(self, record: Mapping[str, Any], seconds: float) -> None:
+        """Keep the message out of other workers' sight for so long from now."""
+        client("sqs").change_message_visibility(
+            QueueUrl=settings().responses_queue_url,
+            ReceiptHandle=record["receiptHandle"],
+            VisibilityTimeout=int(seconds),
+        )
+
+
+def _response_id(record: Mapping[str, Any]) -> str | None:
+    try:
+        message = json.loads(record["body"])
+    except ValueError:
+        return None
+    found = message.get("response_id") if isinstance(message, dict) else None
+    return found if isinstance(found, str) else None

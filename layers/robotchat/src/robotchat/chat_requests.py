@@ -1,0 +1,80 @@
+"""The GPT endpoints' requests, in the fields of the OpenAI API.
+
+Only what is needed to answer, or good to know, is declared here; fields that are not listed are
+kept and passed on, since upstreams know more of them than this package does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_MODEL = Field(
+    default=None, description="Which model answers; the operator's default when left out."
+)
+_STREAM = Field(default=None, description="Send the answer as server-sent events while it is made.")
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    def body(self) -> dict[str, Any]:
+        """The request as it was sent: nothing added, nothing left out."""
+        return self.model_dump(exclude_unset=True)
+
+
+class CompletionRequest(_Request):
+    """A prompt to continue. Every other field of OpenAI's API is passed on."""
+
+    prompt: str | list[Any] = Field(description="What to continue.", examples=["Once upon a time"])
+    model: str | None = _MODEL
+    stream: bool | None = _STREAM
+    max_tokens: int | None = Field(default=None, description="Longest answer, in tokens.")
+
+
+class ChatCompletionRequest(_Request):
+    """Messages to answer. Every other field of OpenAI's API is passed on."""
+
+    messages: list[dict[str, Any]] = Field(
+        min_length=1,
+        description="The dialogue so far: role and content, tool calls, pictures.",
+        examples=[[{"role": "user", "content": "Say hello."}]],
+    )
+    model: str | None = _MODEL
+    stream: bool | None = _STREAM
+
+
+class ResponseRequest(_Request):
+    """Something to respond to, with what was said before. Further fields are passed on."""
+
+    input: str | list[Any] | None = Field(
+        default=None,
+        description="A text, or items: messages, function calls and their outputs.",
+        examples=["And in the evening?"],
+    )
+    model: str | None = _MODEL
+    stream: bool | None = _STREAM
+    instructions: str | None = Field(
+        default=None, description="A system message; it is not carried over to the next response."
+    )
+    previous_response_id: str | None = Field(
+        default=None, description="The response that this one continues. Any stored one will do."
+    )
+    conversation: str | dict[str, Any] | None = Field(
+        default=None,
+        description="The conversation that this is a turn of (its id). One turn at a time: a "
+        "second request meanwhile is answered 409.",
+    )
+    store: bool | None = Field(
+        default=None, description="Whether it can be read and continued later (default: true)."
+    )
+    background: bool | None = Field(
+        default=None, description="Answer at once with a queued response, and make it later."
+    )
+    truncation: str | None = Field(
+        default=None,
+        description="`auto`: leave out the oldest turns when all of them are too long for the "
+        "model. `disabled` (default): answer 400 then.",
+    )
+    metadata: dict[str, Any] | None = Field(default=None, description="The caller's own data.")
