@@ -1,7 +1,7 @@
 #!/bin/sh
 # A conversation that draws, with curl and python3 as the JSON reader. Needs API_URL and API_KEY.
 set -eu
-field() { python3 -c "import json,sys; print(eval('json.load(sys.stdin)$1'))"; }
+field() { python3 -c "import json, sys; print(json.load(sys.stdin)$1)"; }
 auth="Authorization: Bearer $API_KEY"
 
 job=$(curl -sS --fail-with-body "$API_URL/v1/chat/text2image" -H "$auth" \
