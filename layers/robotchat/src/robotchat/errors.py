@@ -11,11 +11,13 @@ RobotchatError
 │   ├── UnknownSampler          422  unknown_sampler
 │   ├── UnknownScript           422  unknown_script
 │   ├── ForbiddenOption         422  forbidden_option
+│   ├── WorkTooLarge            422  work_too_large
 │   └── IdempotencyKeyReused    422  idempotency_key_reused
 ├── PayloadTooLarge             413  payload_too_large
 ├── UnsupportedMediaType        415  unsupported_media_type
 ├── Unauthenticated             401  unauthenticated
 ├── Forbidden                   403  forbidden
+│   └── CheckpointNotAllowed    403  checkpoint_not_allowed
 ├── NotFound                    404  not_found
 ├── MethodNotAllowed            405  method_not_allowed
 ├── Conflict                    409  conflict
@@ -149,6 +151,12 @@ class ForbiddenOption(InvalidRequest):
     code = "forbidden_option"
 
 
+class WorkTooLarge(InvalidRequest):
+    """The request asks for more pixels, steps and pictures than the tenant may in one request."""
+
+    code = "work_too_large"
+
+
 class IdempotencyKeyReused(InvalidRequest):
     """The ``Idempotency-Key`` was used before with another request."""
 
@@ -181,6 +189,12 @@ class Forbidden(RobotchatError):
 
     status = 403
     code = "forbidden"
+
+
+class CheckpointNotAllowed(Forbidden):
+    """The tenant may use certain checkpoints only; ``details["allowed"]`` lists them."""
+
+    code = "checkpoint_not_allowed"
 
 
 class NotFound(RobotchatError):

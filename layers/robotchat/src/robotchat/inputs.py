@@ -68,12 +68,13 @@ def reference(key: str) -> str:
 
 def store_images(
     body: Mapping[str, Any], job: Job, images: Images, settings: Settings
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], int]:
     """The body with every picture in it checked, stored and replaced by a reference.
 
-    URLs and ids of uploads stay as they are; they are resolved when the job runs. Raises
-    InvalidImage and ImageTooLarge, naming the field.
+    Gives also how many bytes were stored. URLs and ids of uploads stay as they are; they are
+    resolved when the job runs. Raises InvalidImage and ImageTooLarge, naming the field.
     """
+    sizes: dict[str, int] = {}
 
     def store(text: str, field: str) -> str:
         if not _is_picture(text, field):
@@ -86,10 +87,11 @@ def store_images(
         )
         key = f"{job.images_prefix}input-{hashlib.sha256(data).hexdigest()[:32]}"
         images.put(key, data, info.content_type)
+        sizes[key] = len(data)
         return reference(key)
 
     result: dict[str, Any] = _map_texts(dict(body), store)
-    return result
+    return result, sum(sizes.values())
 
 
 def load_images(

@@ -28,11 +28,13 @@ from robotchat.errors import (
     IdempotencyKeyReused,
     JobIsFinal,
     JobNotRetryable,
+    LimitExceeded,
     NotFound,
     RobotchatError,
     UpstreamBusy,
 )
-from robotchat.records import Operation, Put, Record, Records, Stale
+from robotchat.limits import Charge, Ledger
+from robotchat.records import LimitReached, Operation, Put, Record, Records, Stale
 
 RUN_TIMEOUT = timedelta(seconds=60)
 """A running job that shows no sign of life for this long has lost its worker."""
@@ -115,6 +117,7 @@ class JobImage(_Model):
     width: int = Field(description="Pixels.")
     height: int = Field(description="Pixels.")
     content_type: str = Field(examples=["image/png"])
+    size: int = Field(default=0, description="Of the file, in bytes.")
     sha256: str = Field(description="Of the file, in hexadecimal.")
     seed: int | None = Field(default=None, description="The seed it was drawn from, if known.")
     infotext: str | None = Field(default=None, description="The host's own account of it.")
@@ -158,6 +161,12 @@ class Job(_Model):
     """What was really sent to the SD host, seed included, so that it can be drawn again."""
     fingerprint: str | None = None
     """Hash of the request, to tell a repetition from another request under the same key."""
+    charge: Charge | None = None
+    """What it counts for against the tenant's limits."""
+    foreseen: dict[str, Any] = Field(default_factory=dict)
+    """Settings that it will take over from turns that have not been drawn yet."""
+    input_bytes: int = 0
+    """Size of the pictures that came with the request."""
 
     conversation_id: str | None = None
     turn: int | None = None
@@ -428,6 +437,7 @@ def retry(job: Job, now: datetime, *, retention: timedelta) -> Job:
             "cancel_requested": False,
             "avoid_hosts": [],
             "timings": Timings(),
+            "charge": job.charge and job.charge.on(now),
             "expires_at": max(job.expires_at, now + retention),
         }
     )
@@ -480,6 +490,8 @@ def emptied(job: Job, now: datetime) -> Job:
             "info": None,
             "images": [],
             "extra_images": [],
+            "input_bytes": 0,
+            "foreseen": {},
             "metadata": {},
             "webhook": None if job.status.final else job.webhook,
         }
@@ -514,11 +526,12 @@ def _finish(job: Job, status: JobStatus, now: datetime, **changes: Any) -> Job:
 
 
 class Jobs:
-    """Jobs in a document store."""
+    """Jobs in a document store. ``ledger`` counts them, within their tenants' limits."""
 
-    def __init__(self, records: Records, clock: Clock) -> None:
+    def __init__(self, records: Records, clock: Clock, ledger: Ledger | None = None) -> None:
         self._records = records
         self._clock = clock
+        self._ledger = ledger or Ledger(records, clock)
 
     def now(self) -> datetime:
         """The time by which jobs are judged."""
@@ -541,16 +554,28 @@ class Jobs:
 
         Gives back the stored job and whether it is new: it is the earlier one when the id (that
         is, the idempotency key) was used before with the same request. Raises
-        IdempotencyKeyReused when it was used with another, and Stale when ``also`` was out of date.
+        IdempotencyKeyReused when it was used with another, LimitExceeded when the tenant may have
+        no more jobs now, and Stale when ``also`` was out of date.
         """
+        while True:
+            try:
+                self._commit(None, job, also)
+            except (Stale, LimitExceeded) as error:
+                earlier = self.find(job.id)
+                if earlier is not None:
+                    return self.same(earlier, job), False
+                if also or isinstance(error, LimitExceeded):
+                    raise
+                continue  # it was the tenant's counters, which many write at once
+            return job.model_copy(update={"version": 1}), True
+
+    def _commit(self, before: Job | None, after: Job, also: Sequence[Operation]) -> None:
+        """Write a job and what this does to its tenant's counters. Raises LimitExceeded, Stale."""
+        entries = self._ledger.entries(before, after)
         try:
-            self._records.commit(self.put(job), *also)
-        except Stale:
-            earlier = self.find(job.id)
-            if earlier is None:
-                raise
-            return self.same(earlier, job), False
-        return job.model_copy(update={"version": 1}), True
+            self._records.commit(self.put(after), *also, *entries)
+        except LimitReached as reached:
+            raise self._ledger.refusal(reached) from None
 
     @staticmethod
     def same(earlier: Job, job: Job) -> Job:
@@ -579,7 +604,8 @@ class Jobs:
         """Apply a transition of the state machine, as one conditional write.
 
         ``transition`` may be called several times, each with the job as it is then; what it
-        raises ends the change. ``also`` gives what to write in the same transaction.
+        raises ends the change. ``also`` gives what to write in the same transaction. Raises
+        LimitExceeded when the tenant may not have the job run again now.
         """
         while True:
             job = self.find(job_id)
@@ -589,7 +615,7 @@ class Jobs:
             if changed == job:
                 return job
             try:
-                self._records.commit(self.put(changed), *also(changed))
+                self._commit(job, changed, also(changed))
             except Stale:
                 continue
             return changed.model_copy(update={"version": job.version + 1})

@@ -26,12 +26,16 @@ class Stale(Exception):
 
 
 class LimitReached(Exception):
-    """A counter would have passed its limit, so that nothing was written."""
+    """A counter would have passed its limit, so that nothing was written.
 
-    def __init__(self, counter: str, limit: int) -> None:
+    ``used`` is where it stood just after, if that is known.
+    """
+
+    def __init__(self, counter: str, limit: int, used: int | None = None) -> None:
         super().__init__(f"{counter} is limited to {limit}")
         self.counter = counter
         self.limit = limit
+        self.used = used
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,8 @@ class Remove:
 class Add:
     """Add to the counters of a record, on the condition that none of them passes its limit.
 
-    The record is made when there is none. Counters are read back as the record's data.
+    The record is made when there is none. Counters are read back as the record's data; those to
+    ``forget`` are taken out of it.
     """
 
     pk: str
@@ -81,6 +86,7 @@ class Add:
     amounts: Mapping[str, int]
     at_most: Mapping[str, int] = field(default_factory=dict)
     expires_at: float | None = None
+    forget: Sequence[str] = ()
 
 
 Operation = Put | Remove | Add
@@ -188,12 +194,12 @@ class MemoryRecords:
         if isinstance(operation, Add):
             key = (operation.pk, operation.sk)
             present = self._records.get(key) or Record(operation.pk, operation.sk, {})
-            data = dict(present.data)
+            data = {n: v for n, v in present.data.items() if n not in operation.forget}
             for name, amount in operation.amounts.items():
                 data[name] = data.get(name, 0) + amount
                 limit = operation.at_most.get(name)
                 if limit is not None and data[name] > limit:
-                    raise LimitReached(name, limit)
+                    raise LimitReached(name, limit, data[name] - amount)
             expires_at = operation.expires_at or present.expires_at
             return key, replace(
                 present, data=data, version=present.version + 1, expires_at=expires_at

@@ -77,6 +77,7 @@ from robotchat.jobs import (
 )
 from robotchat.jobs import cancel as cancel_job
 from robotchat.jobs import retry as retry_job
+from robotchat.limits import Charge, Ledger
 from robotchat.options import TenantOptions, with_defaults
 from robotchat.prompt import PromptState, PromptWriter
 from robotchat.records import MemoryRecords, Operation, Records, Stale
@@ -138,7 +139,8 @@ class Robot:
         self.clock = clock or SystemClock()
         self.records = records or MemoryRecords()
         self.images = images or MemoryImages()
-        self.jobs = Jobs(self.records, self.clock)
+        self.ledger = Ledger(self.records, self.clock, lambda: self.settings.limits)
+        self.jobs = Jobs(self.records, self.clock, self.ledger)
         self.conversations = Conversations(self.records, self.jobs, self.clock)
         self.writer = writer or PromptWriter(None, model="")
         self.queue = queue or _RunAtOnce(self)
@@ -229,10 +231,11 @@ class Robot:
             return self._send(self.jobs.same(earlier, job))
         if isinstance(request, ChatEditRequest) and request.image is not None:
             settings["init_images"] = [request.image]
-        body = inputs.store_images(settings, job, self.images, self.settings)
+        body, size = inputs.store_images(settings, job, self.images, self.settings)
+        job = job.model_copy(update={"request": body, "input_bytes": size})
         while True:
             try:
-                stored = self._add_turn(job.model_copy(update={"request": body}), request)
+                stored = self._add_turn(job, request)
             except Stale:
                 continue
             return self._send(stored)
@@ -259,9 +262,13 @@ class Robot:
         request_fields = dict(job.request)
         if parent is not None and parent.request.get("negative_prompt"):
             request_fields.setdefault("negative_prompt", parent.request["negative_prompt"])
+        foreseen = _foreseen(parent)
+        asked = self.ledger.permit(_as_asked(job.kind, {**foreseen, **job.request}), job.tenant)
         job = job.model_copy(
             update={
                 "request": request_fields,
+                "charge": self.ledger.charge(images=asked.count, work=asked.work),
+                "foreseen": foreseen if parent is not None and parent.effective is None else {},
                 "conversation_id": conversation.id,
                 "turn": conversation.turns + 1,
                 "parent": parent.id if parent else None,
@@ -391,6 +398,7 @@ class Robot:
         """The job for a request whose every part can be drawn, with its pictures stored."""
         asked = request.body()
         request = with_defaults(request, self.options.get(tenant))
+        request = self.ledger.permit(request, tenant)
         self.hosts.able(request)
         editing = isinstance(request, Image2ImageRequest)
         kind = JobKind.IMAGE2IMAGE if editing else JobKind.TEXT2IMAGE
@@ -402,9 +410,10 @@ class Robot:
             fingerprint=fingerprint({"kind": kind, "request": asked, "metadata": metadata}),
             metadata=metadata or {},
             webhook=webhook,
+            charge=self.ledger.charge(images=request.count, work=request.work),
         )
-        fields = inputs.store_images(request.body(), job, self.images, self.settings)
-        return job.model_copy(update={"request": fields})
+        fields, size = inputs.store_images(request.body(), job, self.images, self.settings)
+        return job.model_copy(update={"request": fields, "input_bytes": size})
 
     def _persist_until_final(self, job: Job, shift: Shift) -> Job:
         """Bring a job whose caller waits to its end, as long as there is time.
@@ -553,7 +562,11 @@ class Robot:
         plan = self._prepare(job)
         prompt_seconds = time.monotonic() - started if job.message is not None else None
         if plan.request is None:
-            return {**plan.notes, "timings": _add(job.timings, prompt=prompt_seconds)}
+            return {
+                **plan.notes,
+                "charge": self._charge(job, images=0, work=0.0),
+                "timings": _add(job.timings, prompt=prompt_seconds),
+            }
         heart.note(**plan.notes, effective=plan.reference)
         heart.raise_if_canceled()
 
@@ -590,6 +603,7 @@ class Robot:
             "checkpoint": drawing.checkpoint,
             "images": images,
             "extra_images": extra,
+            "charge": self._charge(job, images=len(images), work=plan.request.work),
             "unverified": list(drawing.unverified),
             "interrupted": heart.interrupted,
             "info": drawing.info,
@@ -629,6 +643,7 @@ class Robot:
         body = inputs.load_images(fields, job.tenant, self.images, self.settings)
         editing = job.kind in (JobKind.IMAGE2IMAGE, JobKind.CHAT_IMAGE2IMAGE)
         request = effective((Image2ImageRequest if editing else Text2ImageRequest).parse(body))
+        request = self.ledger.permit(request, job.tenant)
         return Plan(request, inputs.with_references(request.body(), fields), notes)
 
     def _prepare_turn(self, job: Job, message: str) -> Plan:
@@ -697,6 +712,11 @@ class Robot:
             state = PromptState(prompt=fold.prompt, negative_prompt=fold.negative_prompt)
         return state, before or nearest
 
+    def _charge(self, job: Job, *, images: int, work: float) -> Charge:
+        """What the job really counts for, on the day on which it was accepted."""
+        charge = self.ledger.charge(images=images, work=work)
+        return charge.model_copy(update={"day": job.charge.day}) if job.charge else charge
+
     def drawing(self, job: Job) -> Drawing:
         """The pictures of a finished job, with all that the host said of them."""
         if self._fresh is not None and self._fresh[0] == job.id:
@@ -733,6 +753,7 @@ class Robot:
                     width=picture.width,
                     height=picture.height,
                     content_type=picture.content_type,
+                    size=len(picture.data),
                     sha256=hashlib.sha256(picture.data).hexdigest(),
                     seed=picture.seed,
                     infotext=picture.infotext,
@@ -840,6 +861,22 @@ def _said(request: ChatImageRequest) -> dict[str, Any]:
     """What makes two requests the same, whichever way they came in."""
     kind = ChatEditRequest if isinstance(request, ChatEditRequest) else ChatImageRequest
     return request.model_dump(mode="json", include=set(kind.model_fields))
+
+
+def _foreseen(parent: Job | None) -> dict[str, Any]:
+    """The settings that a turn takes over from the one before, as far as they are known yet."""
+    if parent is None:
+        return {}
+    if parent.effective is not None:
+        return inputs.inherited(parent.effective)
+    return inputs.inherited({**parent.foreseen, **parent.request})
+
+
+def _as_asked(kind: JobKind, settings: Mapping[str, Any]) -> Text2ImageRequest | Image2ImageRequest:
+    """The request that settings stand for, before its prompt and pictures are known."""
+    if kind is JobKind.CHAT_IMAGE2IMAGE:
+        return Image2ImageRequest.parse({**settings, "init_images": ["-"]})
+    return Text2ImageRequest.parse(settings)
 
 
 def _check_has_picture(parent: Job | None) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
 from robotchat.errors import Misconfigured
+from robotchat.limits import Limits
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Settings:
     max_message_chars: int = 4000
     link_ttl: float = 3600.0
     """How long a link to a picture works; links are made anew at each read."""
+    limits: Limits = field(default_factory=Limits)
+    """What tenants may use that have no limits of their own."""
     local: bool = False
     """The local stack: lets image URLs and webhooks point at this machine."""
 
@@ -85,6 +88,12 @@ class Settings:
                 return float(value)
             except ValueError as error:
                 raise Misconfigured(f"{name} must be a number.") from error
+
+        def limit(name: str) -> int | None:
+            value = number(name, 0)
+            if value < 0:
+                raise Misconfigured(f"{name} must not be negative; 0 is no limit.")
+            return int(value) or None
 
         hosts = tuple(host.rstrip("/") for host in _list(env.get("SD_HOSTS", "")))
         for host in hosts:
@@ -131,6 +140,12 @@ class Settings:
             max_image_bytes=int(number("MAX_IMAGE_BYTES", cls.max_image_bytes)),
             max_image_pixels=int(number("MAX_IMAGE_PIXELS", cls.max_image_pixels)),
             link_ttl=number("LINK_TTL_SECONDS", cls.link_ttl),
+            limits=Limits(
+                active_jobs=limit("LIMIT_ACTIVE_JOBS"),
+                images_per_day=limit("LIMIT_IMAGES_PER_DAY"),
+                work_per_request=limit("LIMIT_WORK_PER_REQUEST"),
+                stored_bytes=limit("LIMIT_STORED_BYTES"),
+            ),
             local=text("ROBOTCHAT_LOCAL") == "1",
         )
 

@@ -63,12 +63,12 @@ class DynamoRecords:
                     self._client.transact_write_items(TransactItems=requests)
                 return
             except errors.ConditionalCheckFailedException as error:
-                raise _refusal(operations, [True]) from error
+                raise self._refusal(operations, [True]) from error
             except errors.TransactionCanceledException as error:
                 reasons = [r.get("Code") for r in error.response["CancellationReasons"]]  # type: ignore[typeddict-item]
                 failed = [code == "ConditionalCheckFailed" for code in reasons]
                 if any(failed):
-                    raise _refusal(operations, failed) from error
+                    raise self._refusal(operations, failed) from error
                 if "TransactionConflict" not in reasons:
                     raise
             except errors.TransactionConflictException:
@@ -126,6 +126,9 @@ class DynamoRecords:
                     fits = f"(attribute_not_exists(#c{number}) OR {fits})"
                 conditions.append(fits)
         update = "ADD " + ", ".join(adds)
+        for number, name in enumerate(operation.forget):
+            names[f"#f{number}"] = _COUNTER + name
+            update += f"{', ' if number else ' REMOVE '}#f{number}"
         if operation.expires_at is not None:
             names["#ttl"] = "ttl"
             values[":ttl"] = {"N": str(int(operation.expires_at))}
@@ -140,6 +143,27 @@ class DynamoRecords:
         if conditions:
             parameters["ConditionExpression"] = " AND ".join(conditions)
         return parameters
+
+    def _refusal(self, operations: Sequence[Operation], failed: Sequence[bool]) -> Exception:
+        """What the failed conditions mean; that somebody else wrote first goes before a limit."""
+        for operation, refused in zip(operations, failed, strict=False):
+            if refused and not isinstance(operation, Add):
+                return Stale(f"{operation.record.pk} {operation.record.sk}")
+        for operation, refused in zip(operations, failed, strict=False):
+            if refused and isinstance(operation, Add):
+                return self._reached(operation)
+        return Stale("unknown")
+
+    def _reached(self, operation: Add) -> LimitReached:
+        """Which of several limits it was, which DynamoDB does not tell: as it looks now."""
+        present = self.get(operation.pk, operation.sk)
+        counters = present.data if present else {}
+        for name, limit in operation.at_most.items():
+            used = counters.get(name, 0)
+            if used + operation.amounts.get(name, 0) > limit:
+                return LimitReached(name, limit, used)
+        name, limit = next(iter(operation.at_most.items()))
+        return LimitReached(name, limit)
 
     def query(
         self,
@@ -225,18 +249,6 @@ class DynamoRecords:
                     found[(record.pk, record.sk)] = record
                 batch = answer.get("UnprocessedKeys")
         return [found[key] for key in wanted if key in found]
-
-
-def _refusal(operations: Sequence[Operation], failed: Sequence[bool]) -> Exception:
-    """What the first failed condition means."""
-    for operation, refused in zip(operations, failed, strict=False):
-        if refused and not isinstance(operation, Add):
-            return Stale(f"{operation.record.pk} {operation.record.sk}")
-    for operation, refused in zip(operations, failed, strict=False):
-        if refused and isinstance(operation, Add):
-            name, limit = next(iter(operation.at_most.items()))
-            return LimitReached(name, limit)
-    return Stale("unknown")
 
 
 def _item(record: Record) -> dict[str, Any]:
