@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -16,7 +17,12 @@ from tests.evaluation.score import Evaluation, fallback
 ANY_TEXT = st.text(max_size=300)
 WORDS = st.lists(
     st.sampled_from(
-        ["no", "not", "a", "the", "cat", "dog", "and", "with", "without", "add", "remove", "make", "it", "blue", "at", "sunset", ",", ".", "?", "put", "back", "in", "style", "of", "instead", "(x:1.2)", "<lora:a:1>", "16:9", "把", "猫", "换成", "狗", "去掉", "再加", "在", "夕阳", "下", "的", "红色", "一只", "谢谢", "不是"]
+        re.findall(
+            r"\S+",
+            "no not a the cat dog and with without add remove make it blue at sunset , . ? put"
+            " back in style of instead (x:1.2) <lora:a:1> 16:9 把 猫 换成 狗 去掉 再加 在 夕阳 下"
+            " 的 红色 一只 谢谢 不是",
+        )
     ),
     max_size=25,
 ).map(" ".join)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +14,11 @@ from robotchat.prompt.structure import Picture, Shield, canonical, role
 
 PHRASES = st.lists(
     st.sampled_from(
-        ["a", "an", "the", "cat", "dog", "house", "red", "blue", "big", "and", ",", "with", "on", "in", "under", "holding", "sitting", "of", "photo", "painting", "black", "white", "night", "style", "Van", "Gogh", "background", "front"]
+        re.findall(
+            r"\S+",
+            "a an the cat dog house red blue big and , with on in under holding sitting of photo"
+            " painting black white night style Van Gogh background front",
+        )
     ),
     max_size=15,
 ).map(" ".join)

@@ -207,12 +207,22 @@ def _determiner(match: re.Match[str]) -> _Token:
     return _Token(text, "det", _NUMBERS.get(number, number))
 
 
+_LONGEST_PHRASE = 40
+"""Words of a phrase that the grammar takes apart; a longer one is put into English word by word."""
+
+_LONGEST_CLAUSE = 150
+"""Characters of a clause that can be an instruction: a longer one describes a picture."""
+
+
 def translate(text: str) -> str:
     """A Chinese phrase in English; English in it stays, and so do unknown words."""
     text = text.strip(" 的")
     if not CJK.search(text):
         return text
-    parts = [_clause(part) for part in _split(segment(text), lambda token: token.text == "、")]
+    parts = [
+        _clause(part) if len(part) <= _LONGEST_PHRASE else " ".join(t.english for t in part)
+        for part in _split(segment(text), lambda token: token.text == "、")
+    ]
     return re.sub(r"\s+", " ", ", ".join(part for part in parts if part)).strip()
 
 
@@ -366,6 +376,8 @@ def _nominal(determiner: _Token | None, tokens: Sequence[_Token]) -> str:
     if de is None:
         return _compound(determiner, body)
     left, right = body[:de], body[de + 1 :]
+    if not left:
+        return _nominal(determiner, right)
     if right[0].kind == "det":
         determiner, right = right[0], right[1:]
         if not right:
@@ -619,6 +631,8 @@ def _operations_of(
 ) -> list[Operation]:
     if not clause:
         return []
+    if len(clause) > _LONGEST_CLAUSE:
+        return [Draw(translate(clause))]
     if _WRONG.fullmatch(clause):
         return [_CORRECTED]
     if chat := _chat(clause, asked):

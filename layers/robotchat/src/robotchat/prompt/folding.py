@@ -178,7 +178,7 @@ def _readable(text: str) -> str:
         for char in text
         if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Co", "Cs", "Cn")
     )
-    return text.replace("’", "'").replace("‘", "'").strip()
+    return re.sub(r"[ \t]+", " ", text.replace("’", "'").replace("‘", "'")).strip()
 
 
 def _bounded(prompt: str) -> str:

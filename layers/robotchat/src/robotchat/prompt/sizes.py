@@ -89,7 +89,7 @@ def take_size(message: str) -> tuple[str, Resize | None]:
         message = "".join(
             part for part in re.split(r"(?<=[,.!?;,。!?;\n])", message) if not _REST.fullmatch(part)
         )
-    return message, found
+    return re.sub(r"[ \t]+", " ", message), found
 
 
 def shaped(across: int, down: int) -> Resize:
