@@ -409,6 +409,14 @@ def test_an_inner_address_behind_a_name_ends_a_delivery_at_once(world: World) ->
     assert world.queue.messages == []
 
 
+def test_a_name_that_no_resolver_may_be_asked_for_ends_a_delivery_at_once(world: World) -> None:
+    world.publish(WebhookTarget(url="https://xn--a.com/"))
+    delivery = world.hand_out()
+    assert delivery is not None
+    assert delivery.state is DeliveryState.FAILED
+    assert delivery.attempts[0].error == "invalid_url"
+
+
 def test_a_stored_url_is_checked_again_before_it_is_called(world: World) -> None:
     world.publish(WebhookTarget(url="http://127.0.0.1:9/"))
     delivery = world.hand_out()

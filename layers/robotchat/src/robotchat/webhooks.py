@@ -72,7 +72,9 @@ class DeliveryState(StrEnum):
     DISABLED = "disabled"
 
 
-AttemptError = Literal["timeout", "connect_failed", "broken_connection", "forbidden_url"]
+AttemptError = Literal[
+    "timeout", "connect_failed", "broken_connection", "forbidden_url", "invalid_url"
+]
 
 
 class _Model(BaseModel):
@@ -537,7 +539,7 @@ class Webhooks:
             return _ended(counted, DeliveryState.DELIVERED)
         if attempt.status == 410:
             return _ended(counted, DeliveryState.DISABLED)
-        if attempt.error == "forbidden_url":
+        if attempt.error in ("forbidden_url", "invalid_url"):
             return _ended(counted, DeliveryState.FAILED)
         bound = min(RETRY_BASE * 2.0 ** min(delivery.tries, 30), RETRY_CAP)
         wait = max(self._jitter(bound), retry_after, 1.0)
@@ -577,8 +579,10 @@ class Webhooks:
             error = "timeout"
         except httpx.ConnectError:
             error = "connect_failed"
-        except (httpx.TransportError, httpx.InvalidURL):
+        except httpx.TransportError:
             error = "broken_connection"
+        except (httpx.InvalidURL, UnicodeError):  # UnicodeError: a name that IDNA forbids
+            error = "invalid_url"
         duration = round((time.monotonic() - started) * 1000)
         return Attempt(at=now, status=status, error=error, duration_ms=duration), retry_after
 
