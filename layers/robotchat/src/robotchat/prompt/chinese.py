@@ -20,7 +20,6 @@ from robotchat.prompt.operations import (
     Chat,
     ChatKind,
     Draw,
-    Exclude,
     Fewer,
     Not,
     Operation,
@@ -527,10 +526,6 @@ _BACK = (
     re.compile(r"(?:恢复|保留|留着|留下)(?P<what>.+)"),
     re.compile(r"(?:把|将)?(?P<what>.+?)(?:还是)?(?:恢复|保留|留着|留下)"),
 )
-_NEGATIVE = re.compile(
-    r"(?:反向提示词|负面提示词|负向提示词|反向词|负面词|negative(?: prompt)?)\s*[:=是]\s*(?P<what>.+)",
-    re.IGNORECASE,
-)
 _REMOVE = (
     re.compile(
         rf"(?:把|将)(?P<what>.+?)(?:都|全部|全都|全|统统|也|给|再)*(?:{_REMOVING}|不要)(?:了)?"
@@ -696,8 +691,6 @@ def _by_rule(clause: str, more: bool, knows: Knows) -> list[Operation] | None:
 def _redo(clause: str) -> list[Operation] | None:
     if _REDRAW.fullmatch(clause):
         return [Redraw()]
-    if match := _NEGATIVE.fullmatch(clause):
-        return [Exclude(translate(match["what"]))]
     for pattern in _BACK:
         if match := pattern.fullmatch(clause):
             return [Add(translate(match["what"]), back=True)]

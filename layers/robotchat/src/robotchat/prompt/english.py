@@ -14,7 +14,6 @@ from robotchat.prompt.operations import (
     Chat,
     ChatKind,
     Draw,
-    Exclude,
     Fewer,
     Not,
     Operation,
@@ -162,7 +161,6 @@ _BACK = (
     _rule(r"add (?P<what>(?:the|my) .+?) again"),
     _rule(r"keep (?P<what>(?:the|my|some) .+?)(?: after all)?"),
 )
-_NEGATIVE = _rule(r"negative(?: prompt)?\s*[:=]\s*(?P<what>.+)")
 _REMOVE_VERB = (
     _rule(
         r"(?:remove|delete|erase|lose|omit|exclude|hide|ditch|eliminate|get rid of|take (?:out|away|off)|leave out|clear away|do away with|crop out|edit out|wipe out|cut(?: out)?|drop|avoid|skip|kick out|scratch|strip)(?: all)? (?P<what>.+?)(?: (?:from|in|out of|off) (?:it|this|the (?:picture|image|photo|scene|background|foreground|shot|frame|table|sky))| away| again| completely| entirely| too| as well| also)*"
@@ -408,8 +406,6 @@ def _by_rule(clause: str, knows: Knows) -> list[Operation] | None:
 def _redo(clause: str, knows: Knows) -> list[Operation] | None:
     if _REDRAW.fullmatch(clause):
         return [Redraw()]
-    if match := _NEGATIVE.fullmatch(clause):
-        return [Exclude(match["what"])]
     for pattern in _BACK:
         if match := pattern.fullmatch(clause):
             return [Add(match["what"], back=True)]

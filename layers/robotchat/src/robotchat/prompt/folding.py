@@ -73,6 +73,10 @@ _INTENSITY = re.compile(
     r"entirely|fully|way|a lot|super)|all|even|rather|just|be|to be|look(?:s|ing)?(?= (?!like))|become|appear|so|now)\s+",
     re.IGNORECASE,
 )
+_NEGATIVE = re.compile(
+    r"(?:negative(?: prompt)?|反向提示词|负面提示词|负向提示词|反向词|负面词)\s*[:=:]\s*(?P<what>[^\n.;。;]+)[\n.;。;]?",
+    re.IGNORECASE,
+)
 _ANAPHORA = re.compile(
     r"\b(?:it|its|him|her|his|them|their|there|the (?:background|foreground|distance|sky|scene|picture|same)|too|as well)\b",
     re.IGNORECASE,
@@ -139,9 +143,9 @@ def fold(current: PromptState | None, message: str, *, editing: bool) -> Fold:
         ],
     )
     parse = chinese.operations if language == "zh" else english.operations
-    found: list[Operation] = (
-        parse(hidden, folder.knows) if re.search(r"\w|[\ue000-\uf8ff]", hidden) else []
-    )
+    hidden, excluded = _take_negative(hidden)
+    found: list[Operation] = [Exclude(excluded)] if excluded else []
+    found += parse(hidden, folder.knows) if re.search(r"\w|[\ue000-\uf8ff]", hidden) else []
     for operation in found:
         folder.apply(operation)
 
@@ -169,6 +173,15 @@ def fold(current: PromptState | None, message: str, *, editing: bool) -> Fold:
         height=size.height if size else None,
         reply=None,
     )
+
+
+def _take_negative(message: str) -> tuple[str, str]:
+    """The message without a negative prompt given as such, and that negative prompt in English."""
+    match = _NEGATIVE.search(message)
+    if match is None:
+        return message, ""
+    items = [chinese.translate(item) for item in re.split(r"\s*[,,、]\s*", match["what"])]
+    return message[: match.start()] + message[match.end() :], ", ".join(filter(None, items))
 
 
 def _readable(text: str) -> str:
