@@ -1,7 +1,7 @@
 """The embedded AWS: MiniStack as a child process, and the template deployed into it.
 
 MiniStack serves the data services (DynamoDB, S3, SQS, EventBridge, Secrets Manager) and
-CloudFormation, on loopback only. Its Lambda and API Gateway hold the deployed configuration, but
+CloudFormation, on loopback only (`dev.sam_local`: where containers reach it). Its Lambda and API Gateway hold the deployed configuration, but
 run nothing: that is the Lambda host's and the gateway's part.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from dev.lambda_host import Function
-from dev.ports import remembered_port
+from dev.ports import LOOPBACK, Address, remembered_port
 from dev.processes import Child, Children
 from dev.template import Template
 
@@ -29,6 +29,8 @@ REGION = "us-east-1"
 STACK = "robotchat"
 CODE_BUCKET = "robotchat-local-code"
 STUB_KEY = "stub.zip"
+TEMPLATE_KEY = "template.json"
+TEMPLATE_KEY = "template.json"
 OPENAI_SECRET = "robotchat/openai"  # noqa: S105 -- the secret's name
 DEPLOY_TIMEOUT = 300.0
 STOP_GRACE = 10.0
@@ -48,24 +50,25 @@ class Deployment:
 
 
 class Emulator:
-    """MiniStack on a loopback port; its state lives in a folder and survives a restart.
+    """MiniStack on a port of this machine; its state lives in a folder and survives a restart.
 
     The port is kept too where possible, because queue URLs and presigned links contain it.
     """
 
-    def __init__(self, state: Path, log: Path) -> None:
+    def __init__(self, state: Path, log: Path, address: Address = LOOPBACK) -> None:
         self._state = state
         self._log = log
+        self._address = address
         self.port = 0
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self._address.name}:{self.port}"
 
     async def start(self, children: Children) -> Child:
         """Start it and wait until it serves. Raises ChildError."""
         self._state.mkdir(parents=True, exist_ok=True)
-        self.port = remembered_port(self._state / "port")
+        self.port = remembered_port(self._state / "port", self._address.listen)
         scratch = self._state / "tmp"  # MiniStack leaves temporary folders behind
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
@@ -78,8 +81,8 @@ class Emulator:
                 "HOME": str(scratch),
                 "TMPDIR": str(scratch),
                 "GATEWAY_PORT": str(self.port),
-                "BIND_HOST": "127.0.0.1",
-                "MINISTACK_HOST": "127.0.0.1",
+                "BIND_HOST": self._address.listen,
+                "MINISTACK_HOST": self._address.name,
                 "SFTP_ENABLED": "0",
                 "IOT_MTLS_ENABLED": "0",
                 "DOCKER_HOST": f"unix://{scratch}/no-docker",
@@ -92,7 +95,7 @@ class Emulator:
             log=self._log,
             grace=STOP_GRACE,
         )
-        await child.wait_until_listening(self.port)
+        await child.wait_until_listening(self.port, self._address.listen)
         return child
 
     def client(self, service: Any) -> Any:
@@ -125,7 +128,7 @@ def deploy(emulator: Emulator, template: Template) -> Deployment:
         cloudformation.delete_stack(StackName=STACK)  # it never was complete: it holds no data
         _wait_for_stack(cloudformation)
         status = None
-    _put_stack(cloudformation, template, exists=status is not None)
+    _put_stack(emulator, cloudformation, template, exists=status is not None)
     return _read_back(emulator, cloudformation, template)
 
 
@@ -138,18 +141,23 @@ def _put_stub(emulator: Emulator) -> None:
     s3.put_object(Bucket=CODE_BUCKET, Key=STUB_KEY, Body=stub.getvalue())
 
 
-def _put_stack(cloudformation: Any, template: Template, *, exists: bool) -> None:
+def _put_stack(
+    emulator: Emulator, cloudformation: Any, template: Template, *, exists: bool
+) -> None:
     from botocore.exceptions import ClientError
 
     put = cloudformation.update_stack if exists else cloudformation.create_stack
+    # A template in the call itself may have 50 KB only.
     body = json.dumps(template.deployable(CODE_BUCKET, STUB_KEY), default=str)
+    s3 = emulator.client("s3")
+    s3.put_object(Bucket=CODE_BUCKET, Key=TEMPLATE_KEY, Body=body.encode())
     parameters = [
         {"ParameterKey": name, "ParameterValue": value} for name, value in template.given.items()
     ]
     try:
         put(
             StackName=STACK,
-            TemplateBody=body,
+            TemplateURL=f"{emulator.url}/{CODE_BUCKET}/{TEMPLATE_KEY}",
             Parameters=parameters,
             Capabilities=["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
         )
