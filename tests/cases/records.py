@@ -65,7 +65,7 @@ class RecordsCases:
             records.commit(Add("c", "n", {"active": 1, "total": 2}, {"active": 3}))
         with pytest.raises(LimitReached) as refused:
             records.commit(Add("c", "n", {"active": 1, "total": 2}, {"active": 3}))
-        assert refused.value.counter == "active"
+        assert (refused.value.counter, refused.value.used) == ("active", 3)
         assert _data(records, "c", "n") == {"active": 3, "total": 6}
         records.commit(Add("c", "n", {"active": -1}))
         assert _data(records, "c", "n") == {"active": 2, "total": 6}
@@ -74,6 +74,20 @@ class RecordsCases:
         with pytest.raises(LimitReached):
             records.commit(Add("c", "n", {"active": 5}, {"active": 3}))
         assert records.get("c", "n") is None
+
+    def test_of_several_limits_the_one_that_was_reached_is_named(self, records: Records) -> None:
+        records.commit(Add("c", "n", {"active": 1, "total": 5}))
+        add = Add("c", "n", {"active": 1, "total": 1}, {"active": 9, "total": 5})
+        for operations in ([add], [Put(Record("a", "b", {})), add]):
+            with pytest.raises(LimitReached) as refused:
+                records.commit(*operations)
+            assert (refused.value.counter, refused.value.limit) == ("total", 5)
+            assert refused.value.used == 5
+
+    def test_counters_can_be_forgotten_while_others_are_counted(self, records: Records) -> None:
+        records.commit(Add("c", "n", {"monday": 3, "tuesday": 4}, expires_at=4e9))
+        records.commit(Add("c", "n", {"wednesday": 1}, forget=("monday", "sunday")))
+        assert _data(records, "c", "n") == {"tuesday": 4, "wednesday": 1}
 
     def test_a_refused_counter_undoes_the_whole_commit(self, records: Records) -> None:
         records.commit(Add("c", "n", {"active": 1}, {"active": 1}))

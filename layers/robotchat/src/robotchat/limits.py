@@ -229,13 +229,14 @@ class Ledger:
         if limit is None:
             return
         now = self._clock.now()
+        more = max(more, 1)  # a new job will store something
         until, used = self._stored_lately.get(tenant, (now, 0))
-        if now >= until or used + more >= limit:
+        if now >= until or used + more > limit:
             used = self._stored(self._counters(tenant))
             if len(self._stored_lately) >= _MOST_REMEMBERED:
                 self._stored_lately.clear()
             self._stored_lately[tenant] = (now + _REMEMBERED, used)
-        if used + more >= limit:
+        if used + more > limit:
             raise self._exceeded("stored_bytes", limit, used, "The storage of this tenant is full.")
 
     # --- usage ------------------------------------------------------------------------------------
