@@ -1,8 +1,9 @@
 """The embedded AWS: MiniStack as a child process, and the template deployed into it.
 
 MiniStack serves the data services (DynamoDB, S3, SQS, EventBridge, Secrets Manager) and
-CloudFormation, on loopback only (`dev.sam_local`: where containers reach it). Its Lambda and API Gateway hold the deployed configuration, but
-run nothing: that is the Lambda host's and the gateway's part.
+CloudFormation, on loopback only (for `dev.sam_local`: where containers reach it). Its Lambda and
+API Gateway hold the deployed configuration, but run nothing: that is the Lambda host's and the
+gateway's part.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ REGION = "us-east-1"
 STACK = "robotchat"
 CODE_BUCKET = "robotchat-local-code"
 STUB_KEY = "stub.zip"
-TEMPLATE_KEY = "template.json"
 TEMPLATE_KEY = "template.json"
 OPENAI_SECRET = "robotchat/openai"  # noqa: S105 -- the secret's name
 DEPLOY_TIMEOUT = 300.0

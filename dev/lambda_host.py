@@ -323,8 +323,8 @@ class Sandbox:
 class LambdaHost:
     """Invokes functions by name.
 
-    ``environment`` holds the variables that every function gets besides Lambda's own (the
-    emulator's endpoint, say). Function output goes to ``log_dir/<name>.log``.
+    ``environment`` holds variables that every function gets (the emulator's endpoint, say), in
+    place of what the template says of them. Function output goes to ``log_dir/<name>.log``.
     """
 
     def __init__(
@@ -444,8 +444,8 @@ class LambdaHost:
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_EC2_METADATA_DISABLED": "true",
-            **self._environment,
             **function.environment,
+            **self._environment,
         }
         return environment | {
             "AWS_REGION": function.region,

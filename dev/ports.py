@@ -1,18 +1,30 @@
-"""Loopback ports."""
+"""Ports of this machine: on loopback, unless containers must reach them."""
 
 from __future__ import annotations
 
 import socket
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 
-def bind(port: int) -> socket.socket:
-    """A socket bound to a loopback port, not yet listening. Raises OSError when it is taken."""
+@dataclass(frozen=True)
+class Address:
+    """Where servers of the local stack listen, and the name by which their clients reach them."""
+
+    listen: str = "127.0.0.1"
+    name: str = "127.0.0.1"
+
+
+LOOPBACK = Address()
+
+
+def bind(port: int, host: str = LOOPBACK.listen) -> socket.socket:
+    """A socket bound to a port, not yet listening. Raises OSError when it is taken."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind(("127.0.0.1", port))
+        listener.bind((host, port))
         listener.set_inheritable(False)
     except OSError:
         listener.close()
@@ -20,27 +32,27 @@ def bind(port: int) -> socket.socket:
     return listener
 
 
-def is_free(port: int) -> bool:
-    """Whether a loopback port can be bound now."""
+def is_free(port: int, host: str = LOOPBACK.listen) -> bool:
+    """Whether a port can be bound now."""
     try:
-        bind(port).close()
+        bind(port, host).close()
     except OSError:
         return False
     return True
 
 
-def free_port() -> int:
-    """A loopback port that nobody uses at this moment."""
-    with bind(0) as listener:
+def free_port(host: str = LOOPBACK.listen) -> int:
+    """A port that nobody uses at this moment."""
+    with bind(0, host) as listener:
         return int(listener.getsockname()[1])
 
 
-def remembered_port(note: Path) -> int:
+def remembered_port(note: Path, host: str = LOOPBACK.listen) -> int:
     """The port noted in a file if it is free, else a free one, which is then noted."""
     with suppress(FileNotFoundError, ValueError):
         port = int(note.read_text())
-        if is_free(port):
+        if is_free(port, host):
             return port
-    port = free_port()
+    port = free_port(host)
     note.write_text(str(port))
     return port

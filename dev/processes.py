@@ -50,14 +50,14 @@ class Child:
         """Wait for the end and return the exit status."""
         return await self._process.wait()
 
-    async def wait_until_listening(self, port: int) -> None:
-        """Wait until it accepts connections on a loopback port. Raises ChildError."""
+    async def wait_until_listening(self, port: int, host: str = "127.0.0.1") -> None:
+        """Wait until it accepts connections on a port. Raises ChildError."""
         deadline = asyncio.get_running_loop().time() + START_TIMEOUT
         while asyncio.get_running_loop().time() < deadline:
             if self.returncode is not None:
                 raise ChildError(f"{self.name} ended at once; see {self.log}.")
             try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                _, writer = await asyncio.open_connection(host, port)
             except OSError:
                 await asyncio.sleep(0.05)
             else:
