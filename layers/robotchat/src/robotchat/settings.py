@@ -20,6 +20,8 @@ class Settings:
     """Base URLs of the SD hosts; a user and password for their ``--api-auth`` may be in them."""
     openai_base_url: str | None = None
     openai_api_key: str | None = None
+    config_secret_arn: str | None = None
+    """Secrets Manager secret for the keys and passwords of the configuration (see config.py)."""
     openai_secret_arn: str | None = None
     """Secrets Manager secret that holds the API key, instead of ``openai_api_key``."""
     openai_model: str = "gpt-4o-mini"
@@ -109,6 +111,7 @@ class Settings:
             sd_hosts=hosts,
             openai_base_url=text("OPENAI_BASE_URL"),
             openai_api_key=text("OPENAI_API_KEY"),
+            config_secret_arn=text("CONFIG_SECRET_ARN"),
             openai_secret_arn=text("OPENAI_SECRET_ARN"),
             openai_model=text("OPENAI_MODEL") or cls.openai_model,
             openai_fallbacks=_list(env.get("OPENAI_FALLBACKS", "")),

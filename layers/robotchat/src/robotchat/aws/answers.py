@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 from robotchat.art import DrawRequest, to_a1111
 from robotchat.aws.api import Response
 from robotchat.aws.wiring import images, robot, settings, viewer
 from robotchat.clock import SystemClock, rfc3339
+from robotchat.config import ConfigView
+from robotchat.errors import StaleVersion
 from robotchat.inputs import upload_key
 from robotchat.jobs import Job, new_id
 from robotchat.robot import Shift
@@ -44,9 +48,34 @@ def drawn(job: Job, request: DrawRequest) -> dict[str, Any]:
     }
 
 
+def configured(view: ConfigView) -> Response[ConfigView]:
+    """The configuration, with its version as the ETag."""
+    return Response(
+        status_code=200,
+        content_type="application/json",
+        body=view,
+        headers={"ETag": f'"{view.version}"'},
+    )
+
+
+def version_in(if_match: str | None) -> int | None:
+    """The version that an ``If-Match`` header names; None for any. Raises StaleVersion."""
+    if if_match is None or if_match.strip() in ("", "*"):
+        return None
+    tag = re.fullmatch(r'(?:W/)?"?(\d{1,18})"?', if_match.strip())
+    if tag is None:
+        raise StaleVersion("If-Match is not an ETag of this service.")
+    return int(tag[1])
+
+
+def time_left(context: Any) -> Callable[[], float]:
+    """Tells the seconds until this function is stopped."""
+    return lambda: context.get_remaining_time_in_millis() / 1000
+
+
 def shift(context: Any) -> Shift:
     """The circumstances of a request whose caller waits: this function's time limit."""
-    return Shift(time_left=lambda: context.get_remaining_time_in_millis() / 1000)
+    return Shift(time_left=time_left(context))
 
 
 def new_upload(request: UploadRequest, tenant: str) -> Upload:

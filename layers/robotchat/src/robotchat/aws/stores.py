@@ -26,6 +26,7 @@ from robotchat.records import (
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
 
 _COUNTER = "n_"
@@ -355,6 +356,23 @@ class S3Images:
             },
             ExpiresIn=int(expires_in),
         )
+
+
+class ManagedSecrets:
+    """Secrets in one secret of Secrets Manager; what is asked for by is its version."""
+
+    def __init__(self, client: SecretsManagerClient, arn: str) -> None:
+        self._client = client
+        self._arn = arn
+
+    def put(self, values: Mapping[str, str]) -> str:
+        text = json.dumps(dict(values))
+        return self._client.put_secret_value(SecretId=self._arn, SecretString=text)["VersionId"]
+
+    def get(self, reference: str) -> dict[str, str]:
+        answer = self._client.get_secret_value(SecretId=self._arn, VersionId=reference)
+        values: dict[str, str] = json.loads(answer["SecretString"])
+        return values
 
 
 class SqsQueue:

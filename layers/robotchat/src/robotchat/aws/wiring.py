@@ -1,14 +1,23 @@
-"""The composition root: from the environment to a `Robot` over AWS, built once, on first use."""
+"""The composition root: from the environment and the configuration to a `Robot` over AWS.
+
+Everything is built once, on first use; what depends on the configuration is built anew when that
+has changed.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Any
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import cache, cached_property, wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from robotchat.aws.stores import DynamoRecords, S3Images, SqsQueue
+from robotchat.art import ArtDriver
+from robotchat.aws.stores import DynamoRecords, ManagedSecrets, S3Images, SqsQueue
+from robotchat.clock import SystemClock
+from robotchat.config import OPENAI, Configuration, SdHost, Stored
 from robotchat.errors import Misconfigured
 from robotchat.hosts import host_name
 from robotchat.prompt import PromptWriter
@@ -19,19 +28,25 @@ from robotchat.views import Viewer
 if TYPE_CHECKING:
     from robotchat.chat import ChatBot
     from robotchat.drivers.openai import OpenAIChat, Upstream
-    from robotchat.drivers.webui import WebUI
     from robotchat.responses import Responses
     from robotchat.webhooks import Webhooks
 
 
-OPENAI = "https://api.openai.com/v1"
-"""The API that an API key without a base URL is for."""
+CONFIG_AGE = 20.0
+"""Seconds for which the configuration is believed without looking whether it has changed."""
+
+T = TypeVar("T")
 
 
 @cache
-def settings() -> Settings:
+def environment() -> Settings:
     """The settings of this function's environment."""
     return Settings.from_env(os.environ)
+
+
+def settings() -> Settings:
+    """The settings that hold at present: the environment's under the configuration."""
+    return _present().settings
 
 
 @cache
@@ -49,20 +64,92 @@ def client(service: str) -> Any:
 @cache
 def records() -> DynamoRecords:
     """The table."""
-    return DynamoRecords(client("dynamodb"), _set(settings().table_name, "TABLE_NAME"))
+    return DynamoRecords(client("dynamodb"), _set(environment().table_name, "TABLE_NAME"))
 
 
 @cache
 def images() -> S3Images:
     """The bucket."""
-    return S3Images(client("s3"), _set(settings().bucket_name, "BUCKET_NAME"))
+    return S3Images(client("s3"), _set(environment().bucket_name, "BUCKET_NAME"))
 
 
 @cache
+def configuration() -> Configuration:
+    """The configuration in the table; its keys and passwords are in Secrets Manager."""
+    return Configuration(records(), _Secrets(), environment(), SystemClock())
+
+
+class _Secrets:
+    """The store of secrets, built when it is first needed: most functions never do."""
+
+    @cached_property
+    def _store(self) -> ManagedSecrets:
+        arn = _set(environment().config_secret_arn, "CONFIG_SECRET_ARN")
+        return ManagedSecrets(client("secretsmanager"), arn)
+
+    def put(self, values: Any) -> str:
+        return self._store.put(values)
+
+    def get(self, reference: str) -> dict[str, str]:
+        return self._store.get(reference)
+
+
+class _Configured:
+    """A version of the configuration, and what was built from it."""
+
+    def __init__(self, stored: Stored) -> None:
+        self.stored = stored
+        self.settings = configuration().settings(stored)
+        self.made: dict[Callable[[], Any], Any] = {}
+        self.lock = threading.RLock()
+
+    @cached_property
+    def secrets(self) -> dict[str, str]:
+        return configuration().secrets(self.stored)
+
+
+class _Watch:
+    """The present configuration, looked up again now and then."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._present: _Configured | None = None
+        self._looked = 0.0
+
+    def __call__(self) -> _Configured:
+        with self._lock:
+            now = time.monotonic()
+            if self._present is None or now - self._looked >= CONFIG_AGE:
+                stored = configuration().read()
+                if self._present is None or self._present.stored.version != stored.version:
+                    self._present = _Configured(stored)
+                self._looked = now
+            return self._present
+
+
+_present = _Watch()
+
+
+def _configured(make: Callable[[], T]) -> Callable[[], T]:
+    """As ``cache``, but made anew when the configuration has changed."""
+
+    @wraps(make)
+    def made() -> T:
+        present = _present()
+        with present.lock:
+            if make not in present.made:
+                present.made[make] = make()
+            return cast(T, present.made[make])
+
+    return made
+
+
+@_configured
 def robot() -> Robot:
     """The robot of this process."""
     return Robot(
-        art=_hosts(settings().sd_hosts),
+        art=_hosts(),
+        art_config=configuration().art(_present().stored),
         writer=_writer(settings()),
         records=records(),
         images=images(),
@@ -71,7 +158,7 @@ def robot() -> Robot:
     )
 
 
-@cache
+@_configured
 def viewer() -> Viewer:
     """Makes what callers see, with links that work for the configured time."""
     return Viewer(images(), link_ttl=settings().link_ttl)
@@ -81,17 +168,45 @@ def viewer() -> Viewer:
 def webhooks() -> Webhooks:
     """Webhooks of all tenants, and the queue of their deliveries."""
     from robotchat.aws.deliver import SqsDeliveries
-    from robotchat.clock import SystemClock
     from robotchat.webhooks import Webhooks
 
     queue = SqsDeliveries(client("sqs"), _set(settings().webhooks_queue_url, "WEBHOOKS_QUEUE_URL"))
     return Webhooks(records(), SystemClock(), queue, local=settings().local)
 
 
-def _hosts(urls: tuple[str, ...]) -> dict[str, WebUI]:
-    from robotchat.drivers.webui import WebUI
+def _hosts() -> dict[str, ArtDriver]:
+    present = _present()
+    configured = present.stored.config.sd_hosts
+    if configured is None:
+        return {host_name(url): _lazy_host(url, None, present) for url in settings().sd_hosts}
+    return {host_name(host.url): _lazy_host(host.url, host, present) for host in configured}
 
-    return {host_name(url): WebUI(url) for url in urls}
+
+def _lazy_host(url: str, host: SdHost | None, present: _Configured) -> ArtDriver:
+    return cast(ArtDriver, _LazyHost(url, host, present))
+
+
+class _LazyHost:
+    """An SD host, built when it is first asked: most functions never do, and need no httpx."""
+
+    def __init__(self, url: str, host: SdHost | None, present: _Configured) -> None:
+        self._url = url
+        self._host = host
+        self._present = present
+
+    @cached_property
+    def _driver(self) -> Any:
+        from robotchat.drivers.webui import Timeouts, WebUI
+
+        auth = None
+        if self._host is not None and self._host.username is not None:
+            password = self._present.secrets.get(self._host.secret_name, "")
+            auth = (self._host.username, password)
+        # Below what API Gateway waits for those functions that only ask.
+        return WebUI(self._url, auth=auth, timeouts=Timeouts(answer=15.0))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._driver, name)
 
 
 def _writer(settings: Settings) -> PromptWriter:
@@ -110,7 +225,7 @@ class _LazyChat:
         return chat().chat_completion(body, timeout=timeout)
 
 
-@cache
+@_configured
 def chat() -> OpenAIChat:
     """The OpenAI-compatible API. Raises Misconfigured when none is set."""
     if not settings().has_llm:
@@ -130,7 +245,7 @@ def chat() -> OpenAIChat:
     )
 
 
-@cache
+@_configured
 def chatbot() -> ChatBot:
     """Chat and completions. Raises Misconfigured when no language model is set."""
     from robotchat.chat import ChatBot
@@ -138,10 +253,9 @@ def chatbot() -> ChatBot:
     return ChatBot(chat(), model=settings().openai_model)
 
 
-@cache
+@_configured
 def responses() -> Responses:
     """Responses over the table, whether or not a language model is set (see `talking`)."""
-    from robotchat.clock import SystemClock
     from robotchat.conversation import Conversations
     from robotchat.jobs import Jobs
     from robotchat.response_items import picture_turns
@@ -189,16 +303,44 @@ def _enqueue_response(response_id: str, tenant: str) -> None:
 
 
 def _openai_keys() -> list[str | None]:
-    """The main API key, then those of the fallbacks.
+    """The main API key, then those of the fallbacks."""
+    present = _present()
+    config, deployed = present.stored.config, environment().openai_base_url or OPENAI
+    keys: list[str | None] | None = None
+
+    def deployments() -> list[str | None]:
+        nonlocal keys
+        if keys is None:
+            keys = _deployments_keys()
+        return keys
+
+    model = config.language_model
+    known = present.secrets.get(model.secret_name) if model is not None else None
+    own = settings().openai_base_url or OPENAI
+    # Another API must not learn the deployment's key.
+    main = known or (deployments()[0] if own == deployed else None)
+    if not config.fallback_models:
+        return [main, *deployments()[1:]]
+    return [
+        main,
+        *(
+            present.secrets.get(one.secret_name) or (main if (one.base_url or own) == own else None)
+            for one in config.fallback_models
+        ),
+    ]
+
+
+def _deployments_keys() -> list[str | None]:
+    """The keys that were set with the deployment.
 
     The secret is the key itself, or a JSON object ``{"api_key": ..., "fallback_api_keys": [...]}``.
     """
-    arn = settings().openai_secret_arn
+    arn = environment().openai_secret_arn
     if arn is None:
-        return [settings().openai_api_key, *settings().openai_fallback_keys]
+        return [environment().openai_api_key, *environment().openai_fallback_keys]
     secret = str(client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]).strip()
     if not secret.startswith("{"):
-        return [secret, *settings().openai_fallback_keys]
+        return [secret, *environment().openai_fallback_keys]
     keys = json.loads(secret)
     return [keys.get("api_key"), *keys.get("fallback_api_keys", ())]
 

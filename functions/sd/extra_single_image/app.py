@@ -1,0 +1,15 @@
+"""POST /sdapi/v1/extra-single-image: enlarge or repair a picture; the caller waits."""
+
+from typing import Any
+
+from robotchat.aws.answers import time_left
+from robotchat.aws.api import Endpoint
+from robotchat.aws.wiring import robot
+from robotchat.surface import UpscaleRequest
+
+handler = Endpoint(scope="images")
+
+
+@handler.post("/sdapi/v1/extra-single-image")
+def extra_single_image(request: UpscaleRequest) -> dict[str, Any]:
+    return robot().surface.upscale(request, time_left=time_left(handler.lambda_context))

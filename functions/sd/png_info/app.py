@@ -1,0 +1,13 @@
+"""POST /sdapi/v1/png-info: read the text that was written into a picture when it was drawn."""
+
+from robotchat.art import PngInfo
+from robotchat.aws.api import Endpoint
+from robotchat.aws.wiring import robot
+from robotchat.surface import PngInfoRequest
+
+handler = Endpoint(scope="images")
+
+
+@handler.post("/sdapi/v1/png-info")
+def png_info(request: PngInfoRequest) -> PngInfo:
+    return robot().surface.png_info(request)

@@ -1,0 +1,16 @@
+"""GET /sdapi/v1/progress: how far the caller's own drawing has got.
+
+The job named by `job_id`, or the one that has been drawing the longest; idle when there is none.
+A preview is made from the second look on.
+"""
+
+from robotchat.aws.api import Endpoint
+from robotchat.aws.wiring import robot
+from robotchat.surface import OwnProgress
+
+handler = Endpoint(scope="images")
+
+
+@handler.get("/sdapi/v1/progress")
+def progress(skip_current_image: bool = False, job_id: str | None = None) -> OwnProgress:
+    return robot().surface.progress(handler.tenant, job_id=job_id, preview=not skip_current_image)
