@@ -28,7 +28,10 @@ _LARGE = 1024
 """Text from this length on is stored apart when it is a picture."""
 
 _PICTURE_FIELDS = frozenset(
-    {"init_images", "mask", "latent_mask", "firstpass_image", "image", "mask_image", "input_image"}
+    {
+        *("init_images", "mask", "latent_mask", "firstpass_image"),
+        *("image", "mask_image", "input_image", "effective_region_mask"),
+    }
 )
 """Fields that hold pictures, in requests and in ControlNet units."""
 
@@ -77,6 +80,10 @@ def store_images(
     sizes: dict[str, int] = {}
 
     def store(text: str, field: str) -> str:
+        if field in _PICTURE_FIELDS and text.startswith(("https://", "http://")):
+            from robotchat.fetch import check_url
+
+            return check_url(text, allow_http_loopback=settings.local, param=field)
         if not _is_picture(text, field):
             return text
         if text.startswith(_REFERENCE):
