@@ -126,6 +126,13 @@ def cost(work: float) -> float:
     return round(work / COST_UNIT, 3)
 
 
+def cost_of(job: Job) -> float | None:
+    """The cost units of a job: estimated while it is open, nothing if it came to nothing."""
+    if job.charge is None:
+        return None
+    return job.charge.cost if not job.status.final or job.status == "succeeded" else 0.0
+
+
 def usage_of(job: Job | None) -> Counter[str]:
     """What a job, as it stands, adds to its tenant's counters."""
     counters: Counter[str] = Counter()

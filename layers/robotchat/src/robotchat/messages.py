@@ -101,11 +101,12 @@ def schema() -> dict[str, Any]:
     }
 
 
-def accept(robot: Robot, message: object, *, message_id: str) -> Job:
+def accept(robot: Robot, message: object, *, message_id: str, last: bool = False) -> Job:
     """Take a producer's message in. Gives the job, which is queued, or failed if it was invalid.
 
     ``message_id`` is the queue's id of the message: a message that names no key of its own is
-    accepted once however often it is delivered. Raises Unreadable.
+    accepted once however often it is delivered. Raises Unreadable, and what may pass (the
+    tenant's limits, SD hosts that are away), unless this is the ``last`` time that it is tried.
     """
     if not isinstance(message, Mapping):
         raise Unreadable("not an object")
@@ -117,7 +118,7 @@ def accept(robot: Robot, message: object, *, message_id: str) -> Job:
         parsed = _parse(message)
         return _submit(robot, parsed, message_id)
     except RobotchatError as error:
-        if error.retryable:
+        if error.retryable and not last:
             raise
         return robot.reject(
             _kind(message),

@@ -11,6 +11,7 @@ from robotchat.conversation import Conversation
 from robotchat.errors import NotFound
 from robotchat.images import Images
 from robotchat.jobs import Job, JobError, JobImage, JobKind, JobStatus, Reason, Timings
+from robotchat.limits import cost_of
 
 
 class _View(BaseModel):
@@ -71,6 +72,12 @@ class JobView(_View):
     )
     unverified: list[str] = Field(
         default=[], description="What the host does not tell, so that it could not be checked."
+    )
+    cost: float | None = Field(
+        default=None,
+        description="In units: 1 is one picture of 512x512 pixels in 20 steps. An estimate until "
+        "it is drawn; 0 for a job that came to nothing.",
+        examples=[1.0],
     )
     attempt: int = Field(description="How often it has been tried.")
     max_attempts: int
@@ -214,6 +221,7 @@ class Viewer:
             extra_images=self.pictures(job.extra_images),
             request=request,
             unverified=job.unverified,
+            cost=cost_of(job),
             attempt=job.attempt,
             max_attempts=job.max_attempts,
             error=job.error if job.status.final else None,

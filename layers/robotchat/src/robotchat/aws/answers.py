@@ -79,7 +79,10 @@ def shift(context: Any) -> Shift:
 
 
 def new_upload(request: UploadRequest, tenant: str) -> Upload:
-    """A fresh place for one file of the announced type and size."""
+    """A fresh place for one file of the announced type and size. Raises LimitExceeded."""
+    from robotchat.aws.accounts import ledger
+
+    ledger().uploading(tenant, request.size, until=SystemClock().now() + settings().retention)
     upload_id = new_id("upload")
     lifetime = settings().link_ttl
     url = images().upload_url(

@@ -85,7 +85,10 @@ MAX_BODY_BYTES = 10 * 1024 * 1024
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:=-]{0,127}")
 _LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-_EXPOSED = "etag, location, preference-applied, retry-after, x-request-id"
+_EXPOSED = (
+    "etag, location, preference-applied, retry-after, x-ratelimit-limit, x-ratelimit-remaining, "
+    "x-ratelimit-reset, x-request-id"
+)
 
 
 @dataclass(frozen=True)

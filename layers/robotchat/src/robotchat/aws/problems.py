@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from robotchat.errors import (
     InvalidRequest,
+    LimitExceeded,
     RobotchatError,
     UnsupportedMediaType,
     UpstreamRejected,
@@ -97,6 +98,11 @@ def problem(error: RobotchatError, family: Family, request_id: str) -> Problem:
     if error.retry_after is not None:
         # A header of whole seconds; rounding down would invite the caller too early.
         headers["Retry-After"] = str(max(0, math.ceil(error.retry_after)))
+    if isinstance(error, LimitExceeded) and "maximum" in error.details:
+        maximum = error.details["maximum"]
+        headers["x-ratelimit-limit"] = str(maximum)
+        headers["x-ratelimit-remaining"] = str(max(maximum - error.details.get("used", maximum), 0))
+        headers["x-ratelimit-reset"] = headers.get("Retry-After", "0")
     if error.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="robotchat"'
     if family == "a1111":

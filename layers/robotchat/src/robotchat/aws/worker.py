@@ -12,12 +12,15 @@ from typing import Any
 
 from robotchat.aws.log import logger
 from robotchat.aws.wiring import client, robot, settings
-from robotchat.errors import NotFound
+from robotchat.errors import NotFound, RobotchatError
 from robotchat.jobs import RUN_TIMEOUT, NotYet, StillRunning
 from robotchat.messages import Unreadable, accept
 from robotchat.robot import Shift
 
 _LONGEST_VISIBILITY = 43200
+_MOST_RECEIVES = 9
+"""One less than the queue allows before it takes a message for dead (``template.yaml``)."""
+_LONGEST_PAUSE = 900.0
 
 
 class Worker:
@@ -37,15 +40,29 @@ class Worker:
             message = json.loads(record["body"])
             if isinstance(message, dict) and set(message) == {"job_id"}:
                 return self._run(str(message["job_id"]), record, context)
-            self._accept(message, record)
+            return self._accept(message, record)
         except (ValueError, Unreadable, NotFound) as error:
             self._bury(record, reason=type(error).__name__)
         return True
 
-    def _accept(self, message: object, record: Mapping[str, Any]) -> None:
-        """Take in a producer's message. The job gets a message of its own, like any other."""
-        job = accept(robot(), message, message_id=record["messageId"])
+    def _accept(self, message: object, record: Mapping[str, Any]) -> bool:
+        """Take in a producer's message. The job gets a message of its own, like any other.
+
+        While the tenant is at its limits, the message waits in the queue; not for ever, so that
+        the producer can read in the end what has become of it.
+        """
+        times = int(record["attributes"]["ApproximateReceiveCount"])
+        last = times >= _MOST_RECEIVES
+        try:
+            job = accept(robot(), message, message_id=record["messageId"], last=last)
+        except RobotchatError as error:
+            if not error.retryable:
+                raise
+            logger().info("not accepted yet", message_id=record["messageId"], code=error.code)
+            self._hide(record, min(max(error.retry_after or 0, 5 * 2**times), _LONGEST_PAUSE))
+            return False
         logger().info("accepted", job_id=job.id, kind=job.kind, status=job.status)
+        return True
 
     def _run(self, job_id: str, record: Mapping[str, Any], context: Any) -> bool:
         log = logger()

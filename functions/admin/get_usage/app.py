@@ -1,0 +1,16 @@
+"""GET /v1/usage: what the caller's tenant may use, and what it uses now and today.
+
+Costs are in units: 1 is one picture of 512x512 pixels in 20 steps, and cost grows with pixels,
+steps and pictures. A job's own cost is in the job.
+"""
+
+from robotchat.aws.accounts import ledger
+from robotchat.aws.api import Endpoint
+from robotchat.limits import Usage
+
+handler = Endpoint(scope="jobs:read")
+
+
+@handler.get("/v1/usage")
+def get_usage() -> Usage:
+    return ledger().usage(handler.tenant)
