@@ -54,7 +54,7 @@ class DynamoRecords:
         return record_of(item) if item else None
 
     def commit(self, *operations: Operation) -> None:
-        requests = [self._request(operation) for operation in operations]
+        requests: list[Any] = [self._request(operation) for operation in operations]
         errors = self._client.exceptions
         for attempt in range(12):
             try:
@@ -66,7 +66,8 @@ class DynamoRecords:
             except errors.ConditionalCheckFailedException as error:
                 raise self._refusal(operations, [True]) from error
             except errors.TransactionCanceledException as error:
-                reasons = [r.get("Code") for r in error.response["CancellationReasons"]]  # type: ignore[typeddict-item]
+                response: Any = error.response
+                reasons = [reason.get("Code") for reason in response["CancellationReasons"]]
                 failed = [code == "ConditionalCheckFailed" for code in reasons]
                 if any(failed):
                     raise self._refusal(operations, failed) from error
