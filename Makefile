@@ -2,13 +2,16 @@
 PYTHON ?= $(shell sh dev/find_python.sh)
 export PORT ?= 8080
 
-.PHONY: help run reset sd-host llm test check
+.PHONY: help run demo reset sd-host llm test check eval bench docs
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
 
 run: .venv/.ready ## the whole service on http://127.0.0.1:$PORT, until Ctrl-C
 	@.venv/bin/python -m dev.run
+
+demo: .venv/.ready ## a conversation that draws, and an edit, against `make run` (started if need be)
+	@.venv/bin/python -m dev.demo
 
 reset: .venv/.ready ## forget what `make run` has stored (for the same PORT)
 	@.venv/bin/python -m dev.run --reset
@@ -24,7 +27,16 @@ test: .venv/.ready ## all tests, with the coverage of the package
 	@.venv/bin/python -m pytest --cov --cov-report=term
 
 check: .venv/.ready ## format, lint, types, template
-	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy layers/robotchat/src functions dev && .venv/bin/cfn-lint template.yaml
+	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy layers/robotchat/src functions dev && .venv/bin/cfn-lint template.yaml && .venv/bin/python -m dev.generated --check
+
+eval: .venv/.ready ## score what writes prompts: make eval ARGS="--backend llm --base-url ... --model ..."
+	@.venv/bin/python -m tests.evaluation.score $(ARGS)
+
+bench: .venv/.ready ## what the service costs, as ratios; written to benchmarks/results.json
+	@.venv/bin/python -m benchmarks $(ARGS)
+
+docs: .venv/.ready ## write what is generated: OpenAPI, message schema, endpoint tables
+	@.venv/bin/python -m dev.generated --write
 
 .venv/.ready: dev/requirements.txt layers/robotchat/pyproject.toml
 	@sh dev/set_up.sh "$(PYTHON)"
