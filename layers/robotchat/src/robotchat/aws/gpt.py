@@ -10,7 +10,7 @@ from robotchat.aws.api import EventStream
 from robotchat.chat import Body
 from robotchat.chat import EventStream as Events
 
-HEARTBEAT = 10.0
+HEARTBEAT = 5.0
 """Seconds of silence after which a stream shows that it is still there."""
 
 DONE = b"data: [DONE]\n\n"
