@@ -11,7 +11,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from robotchat.clock import rfc3339
@@ -52,7 +52,7 @@ def create_key(
 
     Raises `InvalidRequest` for a tenant or scope of the wrong form.
     """
-    secret = f"rk_{secrets.token_urlsafe(32)}"
+    secret = _new_secret()
     key = _new(tenant, scopes, name, expires_at)
     records.commit(Put(_record(_digest(secret), key)))
     return secret, key
@@ -104,15 +104,56 @@ def revoke_key(records: Records, tenant: str, key_id: str) -> ApiKey:
 
     Raises `NotFound` if the tenant has no such key. Revoking twice changes nothing.
     """
+    while True:
+        record, key = _find(records, tenant, key_id)
+        if key.revoked_at is not None:
+            return key
+        key = replace(key, revoked_at=datetime.now(UTC))
+        try:
+            records.commit(Put(replace(record, data=_dump(key))))
+        except Stale:
+            continue
+        return key
+
+
+def rotate_key(
+    records: Records, tenant: str, key_id: str, *, grace: timedelta
+) -> tuple[str, ApiKey, ApiKey]:
+    """Make a key like another, which goes on working for the time of ``grace`` only.
+
+    Gives the secret of the new key, the new key, and the old one as it is then. The new key
+    lives as long as the old one was made for, if that was limited. Raises `NotFound` if the
+    tenant has no such key, and `Conflict` for one that is not valid any more.
+    """
+    while True:
+        record, old = _find(records, tenant, key_id)
+        now = datetime.now(UTC)
+        if not old.valid(now):
+            raise Conflict("This key is not valid any more; make a new one.", param="key_id")
+        lifetime = old.expires_at - old.created_at if old.expires_at else None
+        secret = _new_secret()
+        new = _new(tenant, old.scopes, old.name, now + lifetime if lifetime else None)
+        ends = min(old.expires_at or now + grace, now + grace)
+        old = replace(old, expires_at=ends)
+        try:
+            records.commit(
+                Put(_record(_digest(secret), new)), Put(replace(record, data=_dump(old)))
+            )
+        except Stale:
+            continue
+        return secret, new, old
+
+
+def _find(records: Records, tenant: str, key_id: str) -> tuple[Record, ApiKey]:
     for record in every(records, "owner", f"{tenant}#keys"):
         key = _load(record.data)
-        if key.key_id != key_id:
-            continue
-        if key.revoked_at is None:
-            key = replace(key, revoked_at=datetime.now(UTC))
-            records.commit(Put(replace(record, data=_dump(key))))
-        return key
+        if key.key_id == key_id:
+            return record, key
     raise NotFound("There is no such key.", param="key_id")
+
+
+def _new_secret() -> str:
+    return f"rk_{secrets.token_urlsafe(32)}"
 
 
 def _new(tenant: str, scopes: Iterable[str], name: str, expires_at: datetime | None) -> ApiKey:
