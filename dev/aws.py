@@ -55,10 +55,18 @@ class Emulator:
     The port is kept too where possible, because queue URLs and presigned links contain it.
     """
 
-    def __init__(self, state: Path, log: Path, address: Address = LOOPBACK) -> None:
+    def __init__(
+        self,
+        state: Path,
+        log: Path,
+        address: Address = LOOPBACK,
+        *,
+        credentials: tuple[str, str] = ("test", "test"),
+    ) -> None:
         self._state = state
         self._log = log
         self._address = address
+        self._credentials = credentials
         self.port = 0
 
     @property
@@ -81,6 +89,9 @@ class Emulator:
                 "HOME": str(scratch),
                 "TMPDIR": str(scratch),
                 "GATEWAY_PORT": str(self.port),
+                # What links to objects must be signed with.
+                "AWS_ACCESS_KEY_ID": self._credentials[0],
+                "AWS_SECRET_ACCESS_KEY": self._credentials[1],
                 "BIND_HOST": self._address.listen,
                 "MINISTACK_HOST": self._address.name,
                 "SFTP_ENABLED": "0",
@@ -103,7 +114,7 @@ class Emulator:
         import boto3
         from botocore.config import Config
 
-        return boto3.Session("test", "test", region_name=REGION).client(
+        return boto3.Session(*self._credentials, region_name=REGION).client(
             service, endpoint_url=self.url, config=Config(retries={"total_max_attempts": 1})
         )
 

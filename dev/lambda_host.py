@@ -24,7 +24,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from dev.processes import Child, Children
 from dev.runtime_api import RESPONSE_LIMIT, Body, FunctionError, RuntimeApi, Work
@@ -318,6 +318,22 @@ class Sandbox:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class Answer(Protocol):
+    """What comes of an invocation."""
+
+    async def payload_or_error(self) -> bytes:
+        """The whole answer. Raises FunctionError."""
+        ...
+
+
+class Functions(Protocol):
+    """Whatever runs the functions: this module's host, or another."""
+
+    def invoke(self, name: str, payload: bytes) -> Answer:
+        """Start an invocation of a function, by its logical ID. Raises FunctionError."""
+        ...
 
 
 class LambdaHost:

@@ -18,7 +18,7 @@ from typing import Any
 
 import aiohttp
 
-from dev.lambda_host import ACCOUNT, LambdaHost
+from dev.lambda_host import ACCOUNT, Functions
 from dev.runtime_api import FunctionError
 from dev.sqs import Sqs, SqsError
 from dev.template import QueueSource, Schedule, TemplateError
@@ -33,9 +33,9 @@ logger = logging.getLogger("dev.poller")
 
 
 class Poller:
-    """Feeds queues and schedules to the Lambda host until it is closed."""
+    """Feeds queues and schedules to the functions until it is closed."""
 
-    def __init__(self, host: LambdaHost, *, endpoint: str, region: str) -> None:
+    def __init__(self, host: Functions, *, endpoint: str, region: str) -> None:
         self._host = host
         self._endpoint = endpoint
         self._region = region
@@ -96,7 +96,7 @@ class _QueuePoller:
     """One event source mapping."""
 
     def __init__(
-        self, host: LambdaHost, sqs: Sqs, source: QueueSource, queue_url: str, region: str
+        self, host: Functions, sqs: Sqs, source: QueueSource, queue_url: str, region: str
     ) -> None:
         self._host = host
         self._sqs = sqs

@@ -33,7 +33,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -45,6 +45,7 @@ from dev.aws import REGION, Deployment, Emulator, EmulatorError, deploy, store_o
 from dev.gateway import Gateway
 from dev.lambda_host import LambdaHost, Layer
 from dev.poller import Poller
+from dev.ports import LOOPBACK, Address
 from dev.processes import ChildError, Children
 from dev.streams import Streams
 from dev.template import Template, TemplateError
@@ -76,7 +77,7 @@ class Options:
     openai_model: str
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str]) -> Options:
+    def from_env(cls, env: Mapping[str, str], default_state: Path | None = None) -> Options:
         """Read the environment. Raises StartError."""
         text = env.get("PORT") or "8080"
         if not text.isdigit() or not 0 < int(text) < 65536:
@@ -84,7 +85,7 @@ class Options:
         default = ROOT / ".robotchat" if text == "8080" else ROOT / ".robotchat" / text
         return cls(
             port=int(text),
-            state=Path(env.get("ROBOTCHAT_STATE") or default).resolve(),
+            state=Path(env.get("ROBOTCHAT_STATE") or default_state or default).resolve(),
             template=Path(env.get("ROBOTCHAT_TEMPLATE") or ROOT / "template.yaml").resolve(),
             sd_hosts=env.get("SD_HOSTS", "").strip(),
             sd_args=tuple(shlex.split(env.get("ROBOTCHAT_SD_ARGS", ""))),
@@ -131,9 +132,9 @@ class State:
             ) from None
 
     def reset(self) -> None:
-        """Forget everything but the stacks on other ports, which have folders named by port."""
+        """Forget everything but other stacks, which have folders in this one."""
         for path in self.folder.iterdir():
-            if path.is_dir() and not path.name.isdigit():
+            if path.is_dir() and not (path / "lock").exists():
                 shutil.rmtree(path)
             elif path.is_file():
                 path.unlink()
@@ -173,11 +174,11 @@ async def serving(options: Options, state: State) -> AsyncIterator[list[asyncio.
 
         emulator = Emulator(state.folder / "aws", state.logs / "aws.log")
         sd_hosts, child = await asyncio.gather(
-            _start_sd_host(options, state, children, watch), emulator.start(children)
+            start_sd_host(options, state, children, watch), emulator.start(children)
         )
         watch(child.name, child.wait())
         deployment, template, webhook_secret = await asyncio.to_thread(
-            _deploy, options, state, emulator, sd_hosts
+            deploy_template, options, state, emulator, sd_hosts
         )
 
         host = LambdaHost(
@@ -218,7 +219,7 @@ async def serving(options: Options, state: State) -> AsyncIterator[list[asyncio.
             "webhook_secret": webhook_secret,
             "aws_endpoint_url": emulator.url,
             "region": REGION,
-            **_resources(template, deployment.physical),
+            **data_services(template, deployment.physical),
             "sd_hosts": sd_hosts.replace(",", " ").split(),
         }
         state.publish(document)
@@ -249,28 +250,35 @@ def _port_taken(port: int) -> str:
     )
 
 
-async def _start_sd_host(
-    options: Options, state: State, children: Children, watch: Callable[[str, Any], None]
+async def start_sd_host(
+    options: Options,
+    state: State,
+    children: Children,
+    watch: Callable[[str, Any], None],
+    address: Address = LOOPBACK,
 ) -> str:
     """The SD hosts: those that are set, or else a stand-in, which is started."""
     if options.sd_hosts:
         return options.sd_hosts
-    port = ports.remembered_port(state.folder / "sd_host.port")
+    port = ports.remembered_port(state.folder / "sd_host.port", address.listen)
     environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     child = await children.start(
         "the stand-in SD host",
-        [sys.executable, "-m", "dev.sd_host", "--port", str(port), *options.sd_args],
+        [
+            *(sys.executable, "-m", "dev.sd_host", "--host", address.listen, "--port", str(port)),
+            *options.sd_args,
+        ],
         env=environment,
         cwd=ROOT,
         log=state.logs / "sd_host.log",
         grace=SD_GRACE,
     )
-    await child.wait_until_listening(port)
+    await child.wait_until_listening(port, address.listen)
     watch(child.name, child.wait())
-    return f"http://127.0.0.1:{port}"
+    return f"http://{address.name}:{port}"
 
 
-def _deploy(
+def deploy_template(
     options: Options, state: State, emulator: Emulator, sd_hosts: str
 ) -> tuple[Deployment, Template, str | None]:
     """Deploy the template with the parameters of this run, and see to the tenant's secrets."""
@@ -307,7 +315,7 @@ def _seed(state: State, emulator: Emulator, deployment: Deployment) -> str | Non
     return Webhooks(records, SystemClock(), queue, local=True).secret(TENANT).secret
 
 
-def _resources(template: Template, physical: Mapping[str, str]) -> dict[str, str | None]:
+def data_services(template: Template, physical: Mapping[str, str]) -> dict[str, str | None]:
     """The names by which tools reach the data services; the account's own bus if there is none."""
     buses = [name for name, _ in template.resources("AWS::Events::EventBus")]
     return {
@@ -326,12 +334,16 @@ async def _check_health(api_url: str, state: State) -> None:
             logger.error("GET /health answers %d; see %s", response.status, state.logs)
 
 
-async def run(options: Options, state: State) -> int:
+Serving = Callable[[Options, State], AbstractAsyncContextManager[list[asyncio.Task[Any]]]]
+"""A running stack; gives tasks, of which none ends as long as all is well."""
+
+
+async def run(serving: Serving, options: Options, state: State) -> int:
     """Serve until a signal or until a part dies; returns the exit status."""
     stop = asyncio.get_running_loop().create_future()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, _set, stop)
-    serve = asyncio.create_task(_serve(options, state))
+    serve = asyncio.create_task(_serve(serving, options, state))
     await asyncio.wait({serve, stop}, return_when=asyncio.FIRST_COMPLETED)
     serve.cancel()
     try:
@@ -347,7 +359,7 @@ def _set(stop: asyncio.Future[None]) -> None:
         stop.set_result(None)
 
 
-async def _serve(options: Options, state: State) -> str:
+async def _serve(serving: Serving, options: Options, state: State) -> str:
     """Serve until a part dies; says which."""
     async with serving(options, state) as watched:
         done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
@@ -373,14 +385,16 @@ def _set_up_logging(state: State) -> None:
             logging.getLogger(name).addHandler(handler)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m dev.run", description="Run the whole service on this machine."
-    )
+def main(serving: Serving, description: str, default_state: Path | None = None) -> int:
+    """The command: read the environment, serve until the end, say in one sentence what failed.
+
+    ``default_state`` is where state is kept unless ROBOTCHAT_STATE says where.
+    """
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--reset", action="store_true", help="clear the state and end")
     given = parser.parse_args()
     try:
-        options = Options.from_env(os.environ)
+        options = Options.from_env(os.environ, default_state)
         state = State(options.state)
         state.lock()
         if given.reset:
@@ -388,11 +402,11 @@ def main() -> int:
             return 0
         state.stack.unlink(missing_ok=True)
         _set_up_logging(state)
-        return asyncio.run(run(options, state))
+        return asyncio.run(run(serving, options, state))
     except (StartError, ChildError, EmulatorError, TemplateError) as error:
         print(f"robotchat: {error}", file=sys.stderr)
         return 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(serving, "Run the whole service on this machine."))

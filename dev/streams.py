@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 
 from dev.aws_json import JsonService
-from dev.lambda_host import LambdaHost
+from dev.lambda_host import Functions
 from dev.runtime_api import FunctionError
 from dev.template import StreamSource, TemplateError
 
@@ -39,9 +39,9 @@ class StreamError(Exception):
 
 
 class Streams:
-    """Feeds the table's stream to the Lambda host until it is stopped."""
+    """Feeds the table's stream to the functions until it is stopped."""
 
-    def __init__(self, host: LambdaHost, *, endpoint: str, region: str, saved: Path) -> None:
+    def __init__(self, host: Functions, *, endpoint: str, region: str, saved: Path) -> None:
         self._host = host
         self._endpoint = endpoint
         self._region = region
@@ -111,7 +111,7 @@ class _StreamPoller:
 
     def __init__(
         self,
-        host: LambdaHost,
+        host: Functions,
         service: JsonService,
         source: StreamSource,
         table: str,

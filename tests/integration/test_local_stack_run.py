@@ -162,6 +162,7 @@ def test_reset_forgets_the_state_but_not_while_a_stack_runs(tmp_path: Path) -> N
     state = tmp_path / "state"
     (state / "aws").mkdir(parents=True)
     (state / "8099").mkdir()
+    (state / "8099" / "lock").touch()
     (state / "key").write_text("rk_x")
     with (state / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
