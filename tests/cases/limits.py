@@ -26,6 +26,9 @@ class HeldQueue:
     def __init__(self) -> None:
         self.sent: list[str] = []
 
+    def backlog(self) -> int:
+        return 0
+
     def send(self, job: Job, *, delay: float = 0.0) -> None:
         self.sent.append(job.id)
 

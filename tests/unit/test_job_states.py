@@ -65,8 +65,8 @@ def test_the_attempt_that_lost_its_job_can_write_nothing_more() -> None:
     for write in (
         lambda: jobs.update(again, 1, NOW),
         lambda: jobs.succeed(again, 1, NOW),
-        lambda: jobs.fail(again, 1, NOW, UpstreamUnavailable("x"), backoff=SECOND),
-        lambda: jobs.give_back(again, 1, NOW, "waiting_for_host"),
+        lambda: jobs.fail(again, 1, NOW, error=UpstreamUnavailable("x"), backoff=SECOND),
+        lambda: jobs.give_back(again, 1, NOW, reason="waiting_for_host", pause=SECOND),
         lambda: jobs.canceled(again, 1, NOW),
     ):
         with pytest.raises(Superseded):
@@ -83,7 +83,7 @@ def test_a_job_all_of_whose_workers_died_fails_in_the_end() -> None:
 
 
 def test_a_transient_failure_queues_the_job_again_after_a_pause() -> None:
-    job = jobs.fail(running(), 1, NOW, UpstreamUnavailable("away"), backoff=4 * SECOND)
+    job = jobs.fail(running(), 1, NOW, error=UpstreamUnavailable("away"), backoff=4 * SECOND)
     assert (job.status, job.reason, job.not_before) == (
         JobStatus.QUEUED,
         "backing_off",
@@ -97,11 +97,11 @@ def test_a_transient_failure_queues_the_job_again_after_a_pause() -> None:
 
 def test_the_pause_is_no_shorter_than_the_upstream_asks_for() -> None:
     error = UpstreamUnavailable("away", retry_after=30)
-    assert jobs.fail(running(), 1, NOW, error, backoff=SECOND).not_before == NOW + 30 * SECOND
+    assert jobs.fail(running(), 1, NOW, error=error, backoff=SECOND).not_before == NOW + 30 * SECOND
 
 
 def test_a_permanent_failure_is_final_at_once() -> None:
-    job = jobs.fail(running(), 1, NOW, UpstreamRejected("no such thing"), backoff=SECOND)
+    job = jobs.fail(running(), 1, NOW, error=UpstreamRejected("no such thing"), backoff=SECOND)
     assert job.status is JobStatus.FAILED
     assert job.error
     assert job.error.code == "upstream_rejected"
@@ -109,12 +109,12 @@ def test_a_permanent_failure_is_final_at_once() -> None:
 
 def test_the_last_attempt_that_fails_is_final() -> None:
     job = running().model_copy(update={"attempt": 3})
-    job = jobs.fail(job, 3, NOW, UpstreamUnavailable("away"), backoff=SECOND)
+    job = jobs.fail(job, 3, NOW, error=UpstreamUnavailable("away"), backoff=SECOND)
     assert job.status is JobStatus.FAILED
 
 
 def test_giving_a_job_back_does_not_cost_an_attempt() -> None:
-    job = jobs.give_back(running(), 1, NOW, "waiting_for_host")
+    job = jobs.give_back(running(), 1, NOW, reason="waiting_for_host", pause=SECOND)
     assert (job.status, job.attempt, job.reason) == (JobStatus.QUEUED, 0, "waiting_for_host")
 
 
@@ -137,7 +137,7 @@ def test_a_cancel_that_comes_too_late_does_not_take_the_pictures_away() -> None:
 
 def test_a_failure_after_a_cancel_is_a_cancel() -> None:
     asked = jobs.cancel(running(), NOW)
-    failed = jobs.fail(asked, 1, NOW, UpstreamUnavailable("x"), backoff=SECOND)
+    failed = jobs.fail(asked, 1, NOW, error=UpstreamUnavailable("x"), backoff=SECOND)
     assert failed.status is JobStatus.CANCELED
 
 
@@ -164,13 +164,12 @@ def test_a_final_state_never_changes(status: JobStatus) -> None:
 
 
 def test_only_failed_and_expired_jobs_can_be_retried() -> None:
-    week = timedelta(days=7)
-    failed = jobs.fail(running(), 1, NOW, UpstreamRejected("x"), backoff=SECOND)
-    again = jobs.retry(failed, NOW, retention=week)
+    failed = jobs.fail(running(), 1, NOW, error=UpstreamRejected("x"), backoff=SECOND)
+    again = jobs.retry(failed, NOW)
     assert (again.status, again.attempt, again.error) == (JobStatus.QUEUED, 0, None)
     for job in (new_job(), running(), new_job(status=JobStatus.SUCCEEDED)):
         with pytest.raises(JobNotRetryable):
-            jobs.retry(job, NOW, retention=week)
+            jobs.retry(job, NOW)
 
 
 def test_the_same_key_gives_the_same_job() -> None:

@@ -57,6 +57,9 @@ class HeldQueue:
     def send(self, job: Job, *, delay: float = 0.0) -> None:
         self.sent.append((job.id, delay))
 
+    def backlog(self) -> int:
+        return 0
+
     def take(self) -> str:
         return self.sent.pop(0)[0]
 
@@ -354,16 +357,30 @@ def test_attempts_end_with_a_clear_code() -> None:
     assert (job.error.code, job.error.retryable) == ("upstream_unavailable", True)
 
 
-def test_a_bug_ends_the_job_where_its_caller_can_read_it(held: Bench) -> None:
+def test_a_bug_ends_the_job_where_its_caller_can_read_it() -> None:
+    held = Bench(run_at_once=False, max_attempts=2)
     held.words.error = ZeroDivisionError("a secret detail")
     job = held.submit("a beach")
-    with pytest.raises(ZeroDivisionError):
-        held.robot.run(job.id)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            held.robot.run(held.queue.take())
+        held.clock.advance(10)
     failed = held.robot.jobs.get(job.id, "local")
     assert failed.status is JobStatus.FAILED
     assert failed.error
     assert failed.error.code == "internal_error"
     assert "secret" not in failed.error.message
+
+
+def test_what_a_store_that_is_away_for_a_moment_has_spoiled_is_tried_again(held: Bench) -> None:
+    held.words.error = OSError("the image store is away")
+    job = held.submit("a beach")
+    with pytest.raises(OSError, match="away"):
+        held.robot.run(held.queue.take())
+    held.words.error = None
+    held.clock.advance(10)
+    assert held.robot.run(held.queue.take()).status is JobStatus.SUCCEEDED
+    assert held.robot.jobs.get(job.id, "local").error is None
 
 
 def test_a_wrong_picture_is_drawn_again(bench: Bench) -> None:
@@ -384,7 +401,9 @@ def test_an_attempt_that_was_superseded_writes_nothing(held: Bench) -> None:
         return held.art.draw(body)
 
     held.art.enqueue([the_worker_hangs_meanwhile])
-    after = held.robot.run(job.id)
+    with pytest.raises(jobs.StillRunning):
+        held.robot.run(job.id)
+    after = held.robot.jobs.get(job.id, "local")
     assert (after.status, after.attempt, after.images) == (JobStatus.RUNNING, 2, [])
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +17,17 @@ from robotchat.clock import Clock, rfc3339
 from robotchat.errors import NotFound
 from robotchat.jobs import Job, Jobs, WebhookTarget, new_id
 from robotchat.records import Put, Record, Records, Remove, Stale, every
+
+
+ExpiresIn = Annotated[
+    int | None,
+    Field(
+        ge=60,
+        description="For how many seconds the pictures are kept after the job has ended; it can "
+        "only shorten what is usual here. A job that is not done within that time expires.",
+        examples=[86400],
+    ),
+]
 
 
 class ChatImageRequest(BaseModel):
@@ -52,6 +63,7 @@ class ChatImageRequest(BaseModel):
         "there; the tenant's own webhook when left out.",
         examples=["https://example.com/hooks/robotchat"],
     )
+    expires_in: ExpiresIn = None
 
 
 class ChatEditRequest(ChatImageRequest):
@@ -83,6 +95,8 @@ class Conversation(BaseModel):
     created_at: datetime
     updated_at: datetime
     metadata: dict[str, Any] = Field(default_factory=dict)
+    closed: bool = False
+    """It is being deleted: nobody but who deletes it finds it."""
     version: int = 0
 
 
@@ -115,6 +129,26 @@ class Conversations:
 
     def get(self, conversation_id: str, tenant: str) -> Conversation:
         """The tenant's conversation. Raises NotFound, also for another tenant's id."""
+        conversation = self._find(conversation_id, tenant)
+        if conversation.closed:
+            raise NotFound("There is no such conversation.", param="conversation_id")
+        return conversation
+
+    def close(self, conversation_id: str, tenant: str) -> Conversation:
+        """Begin to delete a conversation: nobody finds it, or adds to it, from now on. It can be
+        closed again, to go on with a deletion that ended halfway. Raises NotFound."""
+        while True:
+            conversation = self._find(conversation_id, tenant)
+            if conversation.closed:
+                return conversation
+            closed = conversation.model_copy(update={"closed": True})
+            try:
+                self._records.commit(self.put(closed))
+            except Stale:
+                continue
+            return closed.model_copy(update={"version": conversation.version + 1})
+
+    def _find(self, conversation_id: str, tenant: str) -> Conversation:
         record = self._records.get(f"conversation#{conversation_id}", "conversation")
         if record is None or record.data["tenant"] != tenant:
             raise NotFound("There is no such conversation.", param="conversation_id")
@@ -167,7 +201,9 @@ def _record(conversation: Conversation) -> Record:
         sk="conversation",
         data=conversation.model_dump(mode="json", exclude={"version"}),
         version=conversation.version,
-        owner=(
+        owner=None
+        if conversation.closed
+        else (
             f"{conversation.tenant}#conversations",
             f"{rfc3339(conversation.updated_at)}#{conversation.id}",
         ),

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ from robotchat.art import ArtBot, Progress
 from robotchat.errors import InvalidRequest, JobCanceled, UpstreamError
 from robotchat.hosts import Lease, LeaseLost
 from robotchat.images import Images, decode_base64, inspect
-from robotchat.jobs import Job, Jobs, Superseded, update
+from robotchat.jobs import ALIVE, Job, Jobs, Superseded, update
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,8 @@ PREVIEW_INTERVAL = 3.0
 """Seconds between two previews, while somebody looks at them; each costs the host a decoding."""
 
 RENEW_AFTER = 10.0
-"""Seconds between two signs of life, to the job, the lease and whoever delivered the job."""
+"""Longest time, in seconds, between two signs of life, to the job, the lease and whoever delivered
+the job; a third of what any of them allows, where that is less."""
 
 
 class Heartbeat:
@@ -34,10 +36,23 @@ class Heartbeat:
     ``note`` collects facts for the job's record. They are written with the next sign of life, so
     that a quick job needs no write for them; ``facts`` has them for its last one. A cancel, or an
     attempt that was superseded, is raised by ``raise_if_canceled`` in the thread that does the
-    work; a host that is held is interrupted. Previews are put into ``images``.
+    work; a host that is held is interrupted. Previews are put into ``images``. ``alive`` and
+    ``lease_ttl`` (seconds) tell how long a silence makes the job and the host be taken for lost.
     """
 
-    def __init__(self, jobs: Jobs, images: Images, job: Job, beat: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        images: Images,
+        job: Job,
+        beat: Callable[[], None],
+        *,
+        alive: timedelta = ALIVE,
+        lease_ttl: float = 30.0,
+    ) -> None:
+        self._alive = alive
+        self._renew_after = min(RENEW_AFTER, alive.total_seconds() / 3, lease_ttl / 3)
+        self._interval = min(INTERVAL, self._renew_after)
         self._jobs = jobs
         self._images = images
         self._job = job
@@ -106,7 +121,7 @@ class Heartbeat:
             raise JobCanceled("The job was canceled.")
 
     def _run(self) -> None:
-        while not self._stop.wait(INTERVAL):
+        while not self._stop.wait(self._interval):
             try:
                 self.tick()
             except Superseded:
@@ -121,12 +136,11 @@ class Heartbeat:
     def tick(self) -> None:
         """One look at the host and the job. Raises Superseded."""
         self._read_progress()
-        due = time.monotonic() - self._renewed >= RENEW_AFTER
+        due = time.monotonic() - self._renewed >= self._renew_after
         with self._lock:
             notes, self._notes = self._notes, {}
         if notes or due:
-            attempt = self._job.attempt
-            job = self._jobs.change(self._job.id, lambda j, now: update(j, attempt, now, **notes))
+            job = self._write(notes)
         else:
             job = self._jobs.find(self._job.id) or self._job
         if job.attempt != self._job.attempt or job.status.final:
@@ -146,6 +160,17 @@ class Heartbeat:
             self._renewed = time.monotonic()
             self._beat()
             self._renew()
+
+    def _write(self, notes: dict[str, Any]) -> Job:
+        attempt, alive = self._job.attempt, self._alive
+        try:
+            return self._jobs.change(
+                self._job.id, lambda j, now: update(j, attempt, now, alive=alive, **notes)
+            )
+        except Exception:
+            with self._lock:
+                self._notes = {**notes, **self._notes}  # with the next sign of life, then
+            raise
 
     def _read_progress(self) -> None:
         with self._lock:
@@ -222,7 +247,12 @@ class Heartbeat:
             if self._lease is None:
                 return False
             try:
+                # Certain it is only right after a sign of life that was taken.
+                self._lease.renew(remaining=self._left)
                 what(self._lease.host.bot)
+            except LeaseLost:
+                self._lease = None
+                return False
             except UpstreamError as error:
                 logger.info("the host could not be stopped: %s", error.code)
                 return False

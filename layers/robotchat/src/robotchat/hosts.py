@@ -128,19 +128,20 @@ class Lease:
     """The right to draw on a host. Made by ``HostPool.lease``; not to be kept beyond it."""
 
     def __init__(
-        self, pool: HostPool, host: Host, state: HostState, wanted: str | None = None
+        self, pool: HostPool, host: Host, state: HostState, *, before: str | None = None
     ) -> None:
         self.host = host
-        self.wanted = wanted
-        """The checkpoint that the lease was taken for, by the host's name of it."""
+        self._before = before
         self._pool = pool
         self._state = state
         self._lock = threading.Lock()
         self._failed = False
+        self.lost = False
+        """Whether it turned out that the lease had run out and another has the host."""
 
     @property
     def checkpoint(self) -> str | None:
-        """The checkpoint that the host has loaded, as far as is known."""
+        """The checkpoint that the host has loaded, or is to load for this lease."""
         return self._state.checkpoint
 
     def renew(self, *, remaining: float | None = None) -> None:
@@ -158,10 +159,9 @@ class Lease:
         (None: the host does not tell, so it is the one that was asked for), and how fast the host
         did ``work`` pixel-steps."""
         measured = work / seconds if seconds > 0 else None
-        checkpoint = checkpoint or self.wanted
         with self._lock:
-            before = self._state.checkpoint
-            switched = checkpoint != before and not _same(checkpoint, before)
+            checkpoint = checkpoint or self._state.checkpoint
+            switched = checkpoint != self._before and not _same(checkpoint, self._before)
             known = self._state.speed
             if measured and not switched:
                 known = measured if known is None else 0.7 * known + 0.3 * measured
@@ -223,6 +223,7 @@ class Lease:
         try:
             self._state = self._pool.write(state)
         except Stale as error:
+            self.lost = True
             raise LeaseLost(self.host.name) from error
 
 
@@ -328,14 +329,19 @@ class HostPool:
                 return error
         models = [model for host in self.hosts for model in self._models(host) or ()]
         try:
-            find_checkpoint(models, request.checkpoint or "")
+            find_checkpoint(models, self._wanted(self.hosts[0], request) or "")
         except UnknownCheckpoint as error:
             return error
         return refusals[0]
 
+    @staticmethod
+    def _wanted(host: Host, request: DrawRequest) -> str | None:
+        """The checkpoint that the host would draw with, by the name that was given for it."""
+        return request.checkpoint or host.bot.get_config().checkpoint
+
     def _may_have(self, host: Host, request: DrawRequest) -> bool:
         """Whether a host that does not answer may have the checkpoint."""
-        wanted = request.checkpoint or host.bot.get_config().checkpoint
+        wanted = self._wanted(host, request)
         models = self._models(host)
         if wanted is None or models is None:
             return True
@@ -448,11 +454,13 @@ class HostPool:
                     holder_until=now + self.ttl,
                     ends_at=now + expected if expected is not None else None,
                     cool_down_until=None,
+                    # Already now, so that others see where it is going to be.
+                    checkpoint=wanted or state.checkpoint,
                 )
             )
         except Stale:
             return None
-        lease = Lease(self, host, taken, wanted)
+        lease = Lease(self, host, taken, before=state.checkpoint)
         if orphaned:
             try:
                 self._clear(lease)

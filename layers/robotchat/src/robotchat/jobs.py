@@ -36,8 +36,11 @@ from robotchat.errors import (
 from robotchat.limits import Charge, Ledger
 from robotchat.records import LimitReached, Operation, Put, Record, Records, Stale
 
-RUN_TIMEOUT = timedelta(seconds=60)
+ALIVE = timedelta(seconds=60)
 """A running job that shows no sign of life for this long has lost its worker."""
+
+LONGEST_BACKOFF = timedelta(minutes=15)
+"""No job waits longer than this for its next attempt, whatever an SD host asks for."""
 
 WATCHED = timedelta(seconds=20)
 """For how long one look at a running job has previews made for the next ones."""
@@ -221,6 +224,13 @@ class Job(_Model):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     expires_at: datetime
+    """While open: when it is too late to do it. When final: when its pictures are deleted."""
+    retention: float = 7 * 86400.0
+    """For how many seconds its pictures are kept after its end."""
+    short_lived: bool = False
+    """The caller asked for less than is usual, so that the sweeper deletes the pictures."""
+    deleted: bool = False
+    """Its caller wants nothing of it kept; what a worker still makes of it is thrown away."""
     metadata: dict[str, Any] = Field(default_factory=dict)
     webhook: WebhookTarget | None = None
     """Whom to tell when the job has ended; the tenant's own webhook when there is none."""
@@ -279,8 +289,10 @@ class NotYet(Exception):
         self.seconds = seconds
 
 
-def claim(job: Job, now: datetime) -> Job:
+def claim(job: Job, now: datetime, *, alive: timedelta = ALIVE) -> Job:
     """Take the job up: a queued one, or a running one whose worker is dead.
+
+    ``alive`` is for how long this attempt may then be silent.
 
     Raises JobIsFinal, StillRunning or NotYet when there is nothing to take. A job whose every
     attempt died is failed here, since nobody was left to do it.
@@ -303,9 +315,10 @@ def claim(job: Job, now: datetime) -> Job:
             "status": JobStatus.RUNNING,
             "attempt": job.attempt + 1,
             "started_at": job.started_at or now,
-            "alive_until": now + RUN_TIMEOUT,
+            "alive_until": now + alive,
             "not_before": None,
             "reason": None,
+            "predecessor": None,
             "progress": 0.0,
             "eta": None,
             "stop": None,
@@ -315,10 +328,25 @@ def claim(job: Job, now: datetime) -> Job:
     )
 
 
-def update(job: Job, attempt: int, now: datetime, **changes: Any) -> Job:
+def within_bounds(job: Job, now: datetime, *, alive: timedelta = ALIVE) -> Job:
+    """The job without moments that nobody can have meant, because a clock was turned back since.
+
+    Whoever works on it shows life within ``alive``, so that nothing is taken from the living.
+    """
+    changes: dict[str, Any] = {}
+    if job.alive_until is not None and job.alive_until > now + 2 * alive:
+        changes["alive_until"] = now + alive
+    if job.not_before is not None and job.not_before > now + 2 * LONGEST_BACKOFF:
+        changes["not_before"] = now
+    return job.model_copy(update=changes)
+
+
+def update(
+    job: Job, attempt: int, now: datetime, *, alive: timedelta = ALIVE, **changes: Any
+) -> Job:
     """Note something about the running attempt, and that its worker is alive."""
     _own(job, attempt)
-    return job.model_copy(update={**changes, "alive_until": now + RUN_TIMEOUT})
+    return job.model_copy(update={**changes, "alive_until": now + alive})
 
 
 def succeed(job: Job, attempt: int, now: datetime, **changes: Any) -> Job:
@@ -331,23 +359,27 @@ def fail(
     job: Job,
     attempt: int,
     now: datetime,
-    error: RobotchatError,
     *,
+    error: RobotchatError,
     backoff: timedelta,
+    again: bool | None = None,
     **changes: Any,
 ) -> Job:
-    """The attempt failed: queued again when that may help and attempts are left, else failed."""
+    """The attempt failed: queued again when that may help and attempts are left, else failed.
+
+    ``again`` says whether it may help; the error says it otherwise.
+    """
     _own(job, attempt)
     job = job.model_copy(update=changes)
     if job.cancel_requested:
         return _finish(job, JobStatus.CANCELED, now)
-    if error.retryable and job.attempt < job.max_attempts:
+    if (error.retryable if again is None else again) and job.attempt < job.max_attempts:
         wait = max(backoff, timedelta(seconds=error.retry_after or 0))
         return job.model_copy(
             update={
                 "status": JobStatus.QUEUED,
                 "reason": "backing_off",
-                "not_before": now + wait,
+                "not_before": now + min(wait, LONGEST_BACKOFF),
                 "alive_until": None,
                 "progress": 0.0,
                 "eta": None,
@@ -358,16 +390,22 @@ def fail(
     return _finish(job, JobStatus.FAILED, now, error=JobError.of(error))
 
 
-def give_back(job: Job, attempt: int, now: datetime, reason: Reason) -> Job:
-    """The worker must stop before the job could start: queued again, the attempt not counted."""
+def give_back(
+    job: Job, attempt: int, now: datetime, *, reason: Reason, pause: timedelta, **changes: Any
+) -> Job:
+    """The job could not start for want of a host: queued again, the attempt not counted."""
     _own(job, attempt)
+    job = job.model_copy(update={**changes, "reason": reason})
+    if job.cancel_requested:
+        return _finish(job, JobStatus.CANCELED, now)
     return job.model_copy(
         update={
             "status": JobStatus.QUEUED,
-            "reason": reason,
             "attempt": job.attempt - 1,
-            "not_before": None,
+            "not_before": now + pause,
             "alive_until": None,
+            "progress": 0.0,
+            "eta": None,
         }
     )
 
@@ -416,17 +454,30 @@ def expire(job: Job, now: datetime) -> Job:
     return _finish(job, JobStatus.EXPIRED, now, error=error)
 
 
-def retry(job: Job, now: datetime, *, retention: timedelta) -> Job:
+def lapse(job: Job, now: datetime) -> Job:
+    """Expire a job that is past its lifetime, unless somebody is working on it."""
+    if job.status.final or now < job.expires_at:
+        return job
+    if job.alive_until is not None and now < job.alive_until:
+        return job
+    return expire(job, now)
+
+
+def retry(job: Job, now: datetime) -> Job:
     """Run a failed or expired job again, under the same id and with fresh attempts."""
     if job.status not in (JobStatus.FAILED, JobStatus.EXPIRED):
         raise JobNotRetryable(
             f"Only a failed or expired job can be retried; this one is {job.status}.",
             details={"status": job.status},
         )
+    if job.deleted:
+        raise JobNotRetryable("The job was deleted: there is nothing left to run.")
     return job.model_copy(
         update={
             "status": JobStatus.QUEUED,
-            "reason": None,
+            # A turn that expired before its turn came may have to wait for it still.
+            "reason": "waiting_for_turn" if job.predecessor else None,
+            "inline": False,  # whoever waited for it does so no more: it goes by the queue
             "attempt": 0,
             "error": None,
             "started_at": None,
@@ -434,32 +485,30 @@ def retry(job: Job, now: datetime, *, retention: timedelta) -> Job:
             "progress": 0.0,
             "eta": None,
             "not_before": None,
+            "due_at": now,
             "cancel_requested": False,
+            "interrupted": False,
             "avoid_hosts": [],
             "timings": Timings(),
             "charge": job.charge and job.charge.on(now),
-            "expires_at": max(job.expires_at, now + retention),
+            "expires_at": now + timedelta(seconds=job.retention),
         }
     )
 
 
 def released(job: Job, now: datetime) -> Job:
     """The turn before is final: this one may go."""
-    if job.reason != "waiting_for_turn":
+    if job.status is not JobStatus.QUEUED or job.predecessor is None:
         return job
-    return job.model_copy(update={"reason": None, "predecessor": None})
+    return job.model_copy(update={"reason": None, "predecessor": None, "due_at": now})
 
 
 def give_up(job: Job, now: datetime) -> Job:
     """The caller's time is up: the last error stands."""
-    if job.status.final:
+    if job.status is not JobStatus.QUEUED:
         return job
-    error = job.error
-    if error is None:
-        error = JobError.of(UpstreamBusy("No SD host became free in time."))
-    return job.model_copy(
-        update={"status": JobStatus.FAILED, "error": error, "finished_at": now, "not_before": None}
-    )
+    busy = JobError.of(UpstreamBusy("No SD host became free in time."))
+    return _finish(job, JobStatus.FAILED, now, error=job.error or busy)
 
 
 def look_later(job: Job, now: datetime) -> Job:
@@ -473,11 +522,24 @@ def lose(job: Job, now: datetime) -> Job:
     """A job whose caller waited for it, and whose process died."""
     if job.status.final or (job.alive_until is not None and now < job.alive_until):
         return job
-    return _finish(job, JobStatus.FAILED, now, error=_WORKER_LOST)
+    return _finish(job, JobStatus.FAILED, now, error=job.error or _WORKER_LOST)
 
 
-def emptied(job: Job, now: datetime) -> Job:
-    """What remains of a deleted job: that it was."""
+def discard(job: Job, now: datetime) -> Job:
+    """Keep of the job only that it was, and how it ended. An open one is canceled."""
+    job = job.model_copy(update={"deleted": True})
+    if not job.status.final:
+        job = cancel(job, now)
+    return _emptied(job)
+
+
+def files_gone(job: Job, now: datetime) -> Job:
+    """The job's pictures were deleted, as its caller had asked for."""
+    return job.model_copy(update={"short_lived": False}) if job.status.final else job
+
+
+def _emptied(job: Job) -> Job:
+    """The job without anything that its caller said or got. Whom to tell of its end is kept."""
     return job.model_copy(
         update={
             "message": None,
@@ -487,13 +549,13 @@ def emptied(job: Job, now: datetime) -> Job:
             "negative_prompt": None,
             "reply": None,
             "picture": None,
+            "preview": None,
             "info": None,
             "images": [],
             "extra_images": [],
             "input_bytes": 0,
             "foreseen": {},
             "metadata": {},
-            "webhook": None if job.status.final else job.webhook,
         }
     )
 
@@ -506,11 +568,10 @@ def _own(job: Job, attempt: int) -> None:
 def _finish(job: Job, status: JobStatus, now: datetime, **changes: Any) -> Job:
     # The clock of retention starts with the end of the work: a job that waited for long must
     # not lose its pictures sooner than one that did not.
-    lifetime = job.expires_at - job.created_at
     final = {
         "status": status,
         "finished_at": now,
-        "expires_at": now + lifetime,
+        "expires_at": now + timedelta(seconds=job.retention),
         "reason": None,
         "eta": None,
         "alive_until": None,
@@ -519,7 +580,8 @@ def _finish(job: Job, status: JobStatus, now: datetime, **changes: Any) -> Job:
         "preview": None,
         "watched_until": None,
     }
-    return job.model_copy(update={**final, **changes})
+    job = job.model_copy(update={**final, **changes})
+    return _emptied(job) if job.deleted else job
 
 
 # --- the store ------------------------------------------------------------------------------------
@@ -671,13 +733,22 @@ def _record(job: Job) -> Record:
         version=job.version,
         owner=(f"{job.tenant}#jobs", f"{rfc3339(job.created_at)}#{job.id}"),
         group=group,
-        due=None if job.status.final else ("job", rfc3339(_due(job))),
+        due=_in_due(job),
         labels=labels,
         expires_at=(job.expires_at + TOMBSTONE).timestamp(),
     )
 
 
-def _due(job: Job) -> datetime:
+def _in_due(job: Job) -> tuple[str, str] | None:
+    """Where the sweeper looks for the job: open ones by their time, pictures by theirs."""
+    if not job.status.final:
+        return "job", rfc3339(due(job))
+    if job.short_lived and not job.deleted:
+        return "files", rfc3339(job.expires_at)
+    return None
+
+
+def due(job: Job) -> datetime:
     """The moment by which an open job should have gone on."""
     known = (job.alive_until, job.not_before, job.due_at, job.created_at)
     return max(moment for moment in known if moment is not None)

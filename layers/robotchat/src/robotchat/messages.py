@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from robotchat.art import Image2ImageRequest, Text2ImageRequest
-from robotchat.conversation import ChatEditRequest, ChatImageRequest
-from robotchat.errors import ForbiddenUrl, InvalidRequest, RobotchatError
+from robotchat.conversation import ChatEditRequest, ChatImageRequest, ExpiresIn
+from robotchat.errors import ForbiddenUrl, IdempotencyKeyReused, InvalidRequest, RobotchatError
 from robotchat.events import accept_target
 from robotchat.jobs import Job, JobKind, WebhookTarget, id_for_key
 from robotchat.robot import Robot
@@ -61,6 +61,7 @@ class _ImageMessage(_Message):
         description="An https URL to tell when the job has ended, or a URL and the events to tell "
         "there; the tenant's own webhook when left out.",
     )
+    expires_in: ExpiresIn = None
 
 
 class Text2ImageMessage(_ImageMessage):
@@ -89,7 +90,8 @@ _TARGET: TypeAdapter[WebhookTarget | str | None] = TypeAdapter(WebhookTarget | s
 
 
 class Unreadable(Exception):
-    """The message does not even tell whose it is: there is nobody to answer."""
+    """There is nobody who could be answered: the message does not even tell whose it is, or its
+    id is that of another job."""
 
 
 def schema() -> dict[str, Any]:
@@ -117,6 +119,9 @@ def accept(robot: Robot, message: object, *, message_id: str, last: bool = False
     try:
         parsed = _parse(message)
         return _submit(robot, parsed, message_id)
+    except IdempotencyKeyReused as error:
+        # Under this id the producer reads another job, which is not to be touched.
+        raise Unreadable("its id or key stands for another request") from error
     except RobotchatError as error:
         if error.retryable and not last:
             raise
@@ -144,7 +149,11 @@ def _submit(robot: Robot, message: Message, message_id: str) -> Job:
         identity["idempotency_key"] = message.idempotency_key or _own_key(message_id)
     if isinstance(message, Text2ImageMessage | Image2ImageMessage):
         return robot.submit_image(
-            message.request, metadata=message.metadata, webhook=message.webhook, **identity
+            message.request,
+            metadata=message.metadata,
+            webhook=message.webhook,
+            expires_in=message.expires_in,
+            **identity,
         )
     return robot.submit_chat_image(message, **identity)
 

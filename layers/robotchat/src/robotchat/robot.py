@@ -12,9 +12,9 @@ import hashlib
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from robotchat import inputs
@@ -42,7 +42,9 @@ from robotchat.errors import (
     JobIsFinal,
     JobNotFinal,
     RobotchatError,
+    UnknownCheckpoint,
     UpstreamBusy,
+    UpstreamUnavailable,
 )
 from robotchat.events import accept_target
 from robotchat.heartbeat import Heartbeat
@@ -62,18 +64,21 @@ from robotchat.jobs import (
     WebhookTarget,
     canceled,
     claim,
-    emptied,
-    expire,
+    discard,
+    due,
     fail,
+    files_gone,
     fingerprint,
     give_back,
     give_up,
     id_for_key,
+    lapse,
     look_later,
     lose,
     new_id,
     released,
     succeed,
+    within_bounds,
 )
 from robotchat.jobs import cancel as cancel_job
 from robotchat.jobs import retry as retry_job
@@ -86,8 +91,16 @@ from robotchat.surface import Surface
 
 logger = logging.getLogger(__name__)
 
-GRACE = timedelta(minutes=5)
+GRACE = timedelta(minutes=2)
 """How long after its time an open job is taken for forgotten."""
+
+LOST_FOR_CERTAIN = timedelta(hours=1)
+"""The same for a job whose message may just be waiting in a long queue."""
+
+DRAWING_RESERVE = 240.0
+"""Seconds of a runner's time that are kept for drawing, however long a host has to be waited for."""
+
+Transition = Callable[[Job, datetime], Job]
 
 LOCAL_TENANT = "local"
 """The tenant of a program that uses the library in process."""
@@ -98,6 +111,10 @@ class JobQueue(Protocol):
 
     def send(self, job: Job, *, delay: float = 0.0) -> None:
         """Have the job run, not before ``delay`` seconds from now."""
+        ...
+
+    def backlog(self) -> int:
+        """About how many jobs wait in the queue although their time has come."""
         ...
 
 
@@ -216,19 +233,23 @@ class Robot:
         editing = isinstance(request, ChatEditRequest)
         kind = JobKind.CHAT_IMAGE2IMAGE if editing else JobKind.CHAT_TEXT2IMAGE
         settings = inputs.check_settings(request.settings, editing=editing)
-        self.hosts.able(Text2ImageRequest.model_validate({**settings, "prompt": ""}))
         job = self._new_job(
             kind,
             tenant,
             idempotency_key=idempotency_key,
             job_id=job_id,
+            expires_in=request.expires_in,
             fingerprint=fingerprint({"kind": kind, **_said(request)}),
             message=request.message,
             metadata=request.metadata,
             webhook=accept_target(request.webhook, local=self.settings.local),
         )
-        if (earlier := self.jobs.find(job.id)) is not None:
-            return self._send(self.jobs.same(earlier, job))
+        if idempotency_key is not None or job_id is not None:
+            # Before anything that may be refused today and was not when the job was accepted.
+            earlier = self.jobs.find(job.id)
+            if earlier is not None:
+                return self._send(self.jobs.same(earlier, job))
+        self.hosts.able(Text2ImageRequest.model_validate({**settings, "prompt": ""}))
         if isinstance(request, ChatEditRequest) and request.image is not None:
             settings["init_images"] = [request.image]
         body, size = inputs.store_images(settings, job, self.images, self.settings)
@@ -330,12 +351,24 @@ class Robot:
         job_id: str | None = None,
         metadata: dict[str, Any] | None = None,
         webhook: WebhookTarget | str | None = None,
+        expires_in: float | None = None,
     ) -> Job:
-        """Accept a Text2Image or Image2Image and queue it; its caller does not wait."""
-        target = accept_target(webhook, local=self.settings.local)
-        job = self._image_job(request, tenant, idempotency_key, job_id, metadata, target)
-        stored, _ = self.jobs.add(job)
-        return self._send(stored)
+        """Accept a Text2Image or Image2Image and queue it; its caller does not wait.
+
+        ``expires_in`` (seconds) shortens the time for which its pictures are kept.
+        """
+        job = self._image_job(
+            request,
+            tenant,
+            idempotency_key,
+            job_id=job_id,
+            metadata=metadata,
+            webhook=accept_target(webhook, local=self.settings.local),
+            expires_in=expires_in,
+        )
+        if not job.version:
+            job, _ = self.jobs.add(job)
+        return self._send(job)
 
     def reject(
         self,
@@ -371,13 +404,18 @@ class Robot:
         shift: Shift,
     ) -> Job:
         job = self._image_job(request, tenant, idempotency_key)
-        job = job.model_copy(update={"inline": True})
-        # Stored as claimed already: one write less, and if this process dies the sweeper sees it
-        # as it sees a dead worker's job.
-        job, is_new = self.jobs.add(claim(job, self.clock.now()))
-        if is_new:
-            job = self._attempt(job, shift)
-        job = self._persist_until_final(job, shift)
+        is_new = False
+        if not job.version:
+            # Stored as claimed already: one write less, and if this process dies the sweeper sees
+            # it as it sees a dead worker's job.
+            job = claim(
+                job.model_copy(update={"inline": True}), self.clock.now(), alive=self.settings.alive
+            )
+            job, is_new = self.jobs.add(job)
+        elif job.inline and job.error is not None and job.error.retryable and not job.deleted:
+            # The caller was told to try again, and does.
+            job = self.jobs.change(job.id, _again)
+        job = self._persist_until_final(job, shift, claimed=is_new)
         if job.error is not None and job.status is not JobStatus.SUCCEEDED:
             raise RobotchatError.of_code(
                 job.error.code, job.error.message, details={"job_id": job.id}
@@ -391,15 +429,15 @@ class Robot:
         request: Text2ImageRequest | Image2ImageRequest,
         tenant: str,
         idempotency_key: str | None,
+        *,
         job_id: str | None = None,
         metadata: dict[str, Any] | None = None,
         webhook: WebhookTarget | None = None,
+        expires_in: float | None = None,
     ) -> Job:
-        """The job for a request whose every part can be drawn, with its pictures stored."""
+        """The job of an earlier, same request; else a new one, which is not stored yet (version
+        0), for a request whose every part can be drawn, with its pictures stored."""
         asked = request.body()
-        request = with_defaults(request, self.options.get(tenant))
-        request = self.ledger.permit(request, tenant)
-        self.hosts.able(request)
         editing = isinstance(request, Image2ImageRequest)
         kind = JobKind.IMAGE2IMAGE if editing else JobKind.TEXT2IMAGE
         job = self._new_job(
@@ -407,24 +445,37 @@ class Robot:
             tenant,
             idempotency_key=idempotency_key,
             job_id=job_id,
+            expires_in=expires_in,
             fingerprint=fingerprint({"kind": kind, "request": asked, "metadata": metadata}),
             metadata=metadata or {},
             webhook=webhook,
-            charge=self.ledger.charge(images=request.count, work=request.work),
         )
+        if idempotency_key is not None or job_id is not None:
+            earlier = self.jobs.find(job.id)
+            if earlier is not None:
+                return self.jobs.same(earlier, job)
+        request = with_defaults(request, self.options.get(tenant))
+        request = self.ledger.permit(request, tenant)
+        self.hosts.able(request)
         fields, size = inputs.store_images(request.body(), job, self.images, self.settings)
-        return job.model_copy(update={"request": fields, "input_bytes": size})
+        charge = self.ledger.charge(images=request.count, work=request.work)
+        return job.model_copy(update={"request": fields, "input_bytes": size, "charge": charge})
 
-    def _persist_until_final(self, job: Job, shift: Shift) -> Job:
+    def _persist_until_final(self, job: Job, shift: Shift, *, claimed: bool) -> Job:
         """Bring a job whose caller waits to its end, as long as there is time.
 
         It may be an earlier caller's job (the same idempotency key): then that caller's process
-        is left to finish it, and only if it has died, its job is taken over.
+        is left to finish it, and only if it has died, its job is taken over. ``claimed`` says
+        that the first attempt is ours already.
         """
         while not job.status.final:
             pause = 0.0
             try:
-                job = self.run(job.id, shift) if job.inline else self.wait(job, seconds=1.0)
+                if claimed:
+                    claimed = False
+                    job = self._attempt(job, shift)
+                else:
+                    job = self.run(job.id, shift) if job.inline else self.wait(job, seconds=1.0)
             except StillRunning:
                 pause = 0.25
             except NotYet as early:
@@ -437,13 +488,15 @@ class Robot:
         return job
 
     def _out_of_time(self, job: Job) -> Job:
-        if job.status is JobStatus.RUNNING or not job.inline:
+        if job.inline:
+            job = self.jobs.change(job.id, give_up)
+        if not job.status.final:
             raise UpstreamBusy(
                 "The job goes on; ask again with the same idempotency key.",
                 retry_after=5,
                 details={"job_id": job.id},
             )
-        return self.jobs.change(job.id, give_up)
+        return job
 
     def _new_job(
         self,
@@ -452,18 +505,23 @@ class Robot:
         *,
         idempotency_key: str | None = None,
         job_id: str | None = None,
+        expires_in: float | None = None,
         **fields: Any,
     ) -> Job:
         if job_id is None:
             job_id = id_for_key("job", tenant, idempotency_key) if idempotency_key else None
         now = self.clock.now()
+        usual = self.settings.retention.total_seconds()
+        retention = usual if expires_in is None else min(expires_in, usual)
         return Job(
             id=job_id or new_id("job"),
             kind=kind,
             tenant=tenant,
             max_attempts=self.settings.max_attempts,
             created_at=now,
-            expires_at=now + self.settings.retention,
+            retention=retention,
+            short_lived=retention < usual,
+            expires_at=now + timedelta(seconds=retention),
             **fields,
         )
 
@@ -479,18 +537,21 @@ class Robot:
     def run(self, job_id: str, shift: Shift | None = None) -> Job:
         """Take a queued job up and bring it as far as it goes in one attempt.
 
-        Gives the job as it is then: final, or queued again (backing off, or for want of a host).
-        A job that is final already is given back as it is, after its successor was released, so
-        that a repeated delivery repairs what a crash left undone. Raises StillRunning and NotYet
-        when it is not to be run now.
+        Gives the job as it is then: final, or queued again (backing off, or for want of a host),
+        or still waiting for the turn before it, whose end will have it run. A job that is final
+        already is given back as it is, after its successor was released, so that a repeated
+        delivery repairs what a crash left undone. Raises StillRunning and NotYet when it is not
+        to be run now.
         """
+        alive = self.settings.alive
         job = self.jobs.find(job_id)
-        if job is not None and job.predecessor is not None and not job.status.final:
-            before = self.jobs.find(job.predecessor)
-            if before is not None and not before.status.final:
+        if job is not None and not job.status.final:
+            if self._must_wait(job):
                 return job
+            if within_bounds(job, self.clock.now(), alive=alive) != job:
+                self.jobs.change(job_id, lambda j, now: within_bounds(j, now, alive=alive))
         try:
-            job = self.jobs.change(job_id, claim)
+            job = self.jobs.change(job_id, lambda j, now: claim(j, now, alive=alive))
         except JobIsFinal:
             final = self.jobs.find(job_id)
             if final is None:
@@ -500,43 +561,95 @@ class Robot:
             return self.settle(job)
         return self._attempt(job, shift or Shift())
 
+    def _must_wait(self, job: Job) -> bool:
+        """Whether a turn before this one is still open.
+
+        A turn that ended before its turn came (canceled, expired) still knows whom it waited for,
+        and whoever waits for it waits for that one too.
+        """
+        while job.predecessor is not None:
+            before = self.jobs.find(job.predecessor)
+            if before is None:
+                return False
+            if not before.status.final:
+                return True
+            job = before
+        return False
+
     def _attempt(self, job: Job, shift: Shift) -> Job:
-        """One attempt at a claimed job: prepare, draw, store, finish."""
+        """One attempt at a claimed job: prepare, draw, store, finish.
+
+        Raises StillRunning when another has taken the job over meanwhile.
+        """
         attempt = job.attempt
-        heart = Heartbeat(self.jobs, self.images, job, shift.beat)
+        heart = Heartbeat(
+            self.jobs,
+            self.images,
+            job,
+            shift.beat,
+            alive=self.settings.alive,
+            lease_ttl=self.settings.lease_ttl,
+        )
+        bug: Exception | None = None
         try:
             with heart:
                 result = self._work(job, shift, heart)
-            job = self.jobs.change(job.id, lambda j, now: succeed(j, attempt, now, **result))
+            end = _at(attempt, succeed, **result)
         except Superseded:
-            logger.info("attempt superseded", extra={"job_id": job.id, "attempt": attempt})
-            return self.jobs.get(job.id, job.tenant)
+            return self._superseded(job)
         except JobCanceled:
-            job = self.jobs.change(job.id, lambda j, now: canceled(j, attempt, now))
+            end = _at(attempt, canceled)
         except RobotchatError as error:
-            job = self._failed(job, error, heart.facts)
-        except Exception:
-            # A bug: the job must still end where its caller can read it, and the message is
-            # left to the queue, so that it is seen.
-            bug = RobotchatError("An internal error occurred.")
-            self.settle(self._failed(job, bug, heart.facts))
-            raise
+            end = self._failure(job, error, heart.facts)
+        except Exception as error:  # noqa: BLE001 - raised again, below
+            # A bug, or a store that is away: another attempt may still go well, and if none does,
+            # the job must end where its caller can read it.
+            bug = error
+            internal = RobotchatError("An internal error occurred.")
+            end = self._failure(job, internal, heart.facts, again=not job.inline)
+        try:
+            job = self.jobs.change(job.id, end)
+        except Superseded:
+            return self._superseded(job)
+        self.settle(job)
+        if bug is not None:
+            raise bug
+        return job
+
+    def _superseded(self, job: Job) -> Job:
+        """This attempt is over, by somebody else's hand, and nothing of it counts."""
+        logger.info("attempt superseded", extra={"job_id": job.id, "attempt": job.attempt})
+        job = self.jobs.get(job.id, job.tenant)
+        if job.status is JobStatus.RUNNING:
+            until = job.alive_until or self.clock.now()
+            raise StillRunning(max((until - self.clock.now()).total_seconds(), 0.0))
         return self.settle(job)
 
-    def _failed(self, job: Job, error: RobotchatError, facts: Mapping[str, Any]) -> Job:
+    def _failure(
+        self,
+        job: Job,
+        error: RobotchatError,
+        facts: Mapping[str, Any],
+        *,
+        again: bool | None = None,
+    ) -> Transition:
+        """What a failed attempt makes of the job."""
         attempt = job.attempt
         logger.warning(
             "attempt failed", extra={"job_id": job.id, "attempt": attempt, "code": error.code}
         )
         if isinstance(error, UpstreamBusy):
-            return self.jobs.change(
-                job.id, lambda j, now: give_back(j, attempt, now, "waiting_for_host")
-            )
+            pause = timedelta(seconds=1)
+            return _at(attempt, give_back, reason="waiting_for_host", pause=pause, **facts)
+        if isinstance(error, UnknownCheckpoint) and not job.inline:
+            # A host had it when the job was accepted: it may come back, or another may get it.
+            tried = self.clock.now() - (job.started_at or self.clock.now())
+            if tried < timedelta(seconds=self.settings.host_patience):
+                pause = timedelta(seconds=5 * self.settings.retry_base)
+                return _at(attempt, give_back, reason="no_host_has_model", pause=pause, **facts)
         backoff = self.settings.retry_base * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)  # noqa: S311
         pause = timedelta(seconds=min(backoff, 300.0))
-        return self.jobs.change(
-            job.id, lambda j, now: fail(j, attempt, now, error, backoff=pause, **facts)
-        )
+        return _at(attempt, fail, error=error, backoff=pause, again=again, **facts)
 
     def settle(self, job: Job) -> Job:
         """What follows from a job's state: the next turn goes, or the next attempt is queued.
@@ -544,17 +657,27 @@ class Robot:
         Idempotent: it is done again whenever nobody can know whether it was done.
         """
         if not job.status.final:
-            if not job.inline:
-                wait = (
-                    (job.not_before - self.clock.now()).total_seconds() if job.not_before else 0.0
-                )
+            if job.status is JobStatus.QUEUED and job.predecessor is None and not job.inline:
+                now = self.clock.now()
+                wait = (job.not_before - now).total_seconds() if job.not_before else 0.0
                 self.queue.send(job, delay=max(wait, 0.0))
             return job
-        if job.successor is not None:
-            successor = self.jobs.change(job.successor, released)
-            if successor.status is JobStatus.QUEUED:
-                self.queue.send(successor)
+        if job.deleted:
+            self.images.delete(job.images_prefix)  # what was stored after the deletion
+        if not self._must_wait(job):
+            self._release_next(job)
         return job
+
+    def _release_next(self, job: Job) -> None:
+        """Let the turn after a final one go; turns that have ended before their turn are passed
+        over, since nobody else can do this for the turns that wait for them."""
+        after = job
+        while after.successor is not None:
+            after = self.jobs.change(after.successor, released)
+            if after.status is JobStatus.QUEUED:
+                self.queue.send(after)
+            if not after.status.final or after.predecessor is None:
+                return
 
     def _work(self, job: Job, shift: Shift, heart: Heartbeat) -> dict[str, Any]:
         """What the job is about. Gives the fields of the finished job."""
@@ -571,7 +694,8 @@ class Robot:
         heart.raise_if_canceled()
 
         waiting = time.monotonic()
-        patience = min(self.settings.host_patience, max(shift.time_left() - 60.0, 0.0))
+        reserve = min(DRAWING_RESERVE, shift.time_left() / 2)
+        patience = min(self.settings.host_patience, shift.time_left() - reserve)
         with self.hosts.lease(
             among=self.hosts.able(plan.request),
             avoid=job.avoid_hosts,
@@ -591,6 +715,9 @@ class Robot:
             # What was stopped early tells nothing of the host's speed.
             work = 0.0 if heart.interrupted else plan.request.work
             lease.drew(checkpoint=drawing.checkpoint, work=work, seconds=run)
+        if lease.lost:
+            # Whoever took the host over has interrupted what it found there: this picture.
+            raise UpstreamUnavailable("The SD host was given to another job while it drew.")
 
         storing = time.monotonic()
         images = self._store(job, drawing.pictures, "")
@@ -699,7 +826,7 @@ class Robot:
         before = self.jobs.find(job.parent) if job.parent else None
         nearest = before
         while before is not None and before.prompt is None:
-            if before.status is not JobStatus.CANCELED:
+            if before.status is not JobStatus.CANCELED and before.message is not None:
                 unfolded.insert(0, before)
             before = self.jobs.find(before.parent) if before.parent else None
         state = (
@@ -741,11 +868,15 @@ class Robot:
         )
 
     def _store(self, job: Job, pictures: Sequence[Picture], prefix: str) -> list[JobImage]:
-        """Store pictures under names that a repeated attempt would use again."""
+        """Store pictures, under names that follow from what is in them.
+
+        So no other attempt can put another picture under the name that the finished job holds.
+        """
         stored: list[JobImage] = []
         for number, picture in enumerate(pictures):
             suffix = picture.content_type.removeprefix("image/").replace("jpeg", "jpg")
-            key = f"{job.images_prefix}{prefix}{number}.{suffix}"
+            digest = hashlib.sha256(picture.data).hexdigest()
+            key = f"{job.images_prefix}{prefix}{number}-{digest[:16]}.{suffix}"
             self.images.put(key, picture.data, picture.content_type)
             stored.append(
                 JobImage(
@@ -754,7 +885,7 @@ class Robot:
                     height=picture.height,
                     content_type=picture.content_type,
                     size=len(picture.data),
-                    sha256=hashlib.sha256(picture.data).hexdigest(),
+                    sha256=digest,
                     seed=picture.seed,
                     infotext=picture.infotext,
                 )
@@ -771,66 +902,109 @@ class Robot:
     def retry(self, job_id: str, *, tenant: str = LOCAL_TENANT) -> Job:
         """Run a failed or expired job again, under the same id."""
         self.jobs.get(job_id, tenant)
-        retention = self.settings.retention
-        job = self.jobs.change(job_id, lambda j, now: retry_job(j, now, retention=retention))
-        self.queue.send(job)
-        return job
+        job = self.jobs.change(job_id, retry_job)
+        if job.predecessor is not None and not self._must_wait(job):
+            job = self.jobs.change(job_id, released)
+        return self.settle(job)
 
     def delete_job(self, job_id: str, *, tenant: str = LOCAL_TENANT) -> None:
         """Delete a final job's pictures and words; that it was, and how it ended, is kept for a
         while. Raises JobNotFinal."""
-        job = self.jobs.get(job_id, tenant)
-        if not job.status.final:
-            raise JobNotFinal(f"The job is {job.status}; cancel it first.")
-        self._empty(job)
 
-    def _empty(self, job: Job) -> None:
+        def delete(job: Job, now: datetime) -> Job:
+            if not job.status.final:
+                raise JobNotFinal(f"The job is {job.status}; cancel it first.")
+            return discard(job, now)
+
+        self.jobs.get(job_id, tenant)
+        job = self.jobs.change(job_id, delete)
         self.images.delete(job.images_prefix)
-        self.jobs.change(job.id, emptied)
 
     def delete_conversation(self, conversation_id: str, *, tenant: str = LOCAL_TENANT) -> None:
-        """Delete a conversation with its turns and their pictures; what still runs is canceled."""
-        conversation = self.conversations.get(conversation_id, tenant)
-        for job in self.conversations.turns(conversation.id):
-            if not job.status.final:
-                self.jobs.change(job.id, lambda j, now: j if j.status.final else cancel_job(j, now))
-            self._empty(job)
+        """Delete a conversation with its turns and their pictures; what still runs is canceled.
+
+        From the beginning on nobody finds the conversation or adds to it. If this ends halfway,
+        it can be done again.
+        """
+        conversation = self.conversations.close(conversation_id, tenant)
+        turns = {job.id for job in self.conversations.turns(conversation.id)}
+        if conversation.tail is not None:
+            turns.add(conversation.tail)  # which the index may not have yet
+        for job_id in turns:
+            job = self.jobs.change(job_id, discard)
+            self.images.delete(job.images_prefix)
         self.conversations.forget(conversation)
 
     # --- what all else has missed -----------------------------------------------------------------
 
     def sweep(self, *, limit: int = 100) -> list[Job]:
-        """Find open jobs that should have gone on by now, and make them. Gives those jobs.
+        """Find open jobs that should have gone on by now, and make them. Gives those jobs, up to
+        ``limit``.
 
         A queued job whose message was lost gets a new one; a job that waits for a turn which has
         ended is let go; a running job whose worker died gets a new attempt, or is failed when
-        its caller, who waited for it, has gone; what is past its lifetime expires.
+        its caller, who waited for it, has gone; what is past its lifetime expires. One that
+        cannot be repaired does not keep others from it.
         """
-        now = self.clock.now()
-        overdue = self.records.query("due", "job", up_to=rfc3339(now - GRACE), limit=limit)
-        repaired = []
-        for record in overdue.records:
-            job = self.jobs.find(record.data["id"])
-            if job is not None and not job.status.final and self._repair(job):
+        backlog = self.queue.backlog()
+        repaired: list[Job] = []
+        for job_id in self._due("job", self.clock.now() - GRACE):
+            try:
+                job = self._repair(job_id, backlog)
+            except Exception:
+                logger.exception("a job cannot be repaired", extra={"job_id": job_id})
+                continue
+            if job is not None:
                 repaired.append(job)
+            if len(repaired) >= limit:
+                break
         return repaired
 
-    def _repair(self, job: Job) -> bool:
-        """Whether the job needed it."""
-        if self.clock.now() >= job.expires_at:
-            self.settle(self.jobs.change(job.id, expire))
-            return True
-        if job.reason == "waiting_for_turn":
-            before = self.jobs.find(job.predecessor) if job.predecessor else None
-            if before is not None and not before.status.final:
-                return False
-            job = self.jobs.change(job.id, released)
+    def delete_expired(self, *, limit: int = 1000) -> int:
+        """Delete the pictures of jobs whose callers asked for a short retention. Tells of how
+        many jobs."""
+        done = 0
+        for job_id in self._due("files", self.clock.now()):
+            job = self.jobs.find(job_id)
+            if job is not None and job.status.final:
+                self.images.delete(job.images_prefix)
+                self.jobs.change(job_id, files_gone)
+                done += 1
+            if done >= limit:
+                break
+        return done
+
+    def _due(self, what: str, moment: datetime) -> Iterator[str]:
+        """Ids of jobs that are in the index of what is due, up to a moment."""
+        cursor: str | None = None
+        while True:
+            page = self.records.query("due", what, up_to=rfc3339(moment), cursor=cursor)
+            for record in page.records:
+                yield record.pk.removeprefix("job#")
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    def _repair(self, job_id: str, backlog: int) -> Job | None:
+        """The job, if it needed a repair."""
+        now = self.clock.now()
+        job = self.jobs.find(job_id)
+        if job is None or job.status.final or now < due(job) + GRACE:
+            return None
+        if now >= job.expires_at:
+            return self.settle(self.jobs.change(job_id, lapse))
+        if job.predecessor is not None:
+            if self._must_wait(job):
+                return None
+            job = self.jobs.change(job_id, released)
         elif job.inline:
-            self.settle(self.jobs.change(job.id, lose))
-            return True
-        job = self.jobs.change(job.id, look_later)
-        self.queue.send(job)
-        return True
+            return self.settle(self.jobs.change(job_id, lose))
+        elif job.status is JobStatus.QUEUED and backlog and now < due(job) + LOST_FOR_CERTAIN:
+            return None  # its message is most likely one of those that wait
+        job = self.jobs.change(job_id, look_later)
+        if not job.status.final:
+            self.queue.send(job)
+        return job
 
 
 @dataclass(frozen=True)
@@ -855,12 +1029,29 @@ class _RunAtOnce:
             self._robot.run(job.id)
         except NotYet as wait:
             self.send(job, delay=wait.seconds)
+        except StillRunning:
+            logger.info("another thread is on it", extra={"job_id": job.id})
+
+    def backlog(self) -> int:
+        return 0
 
 
 def _said(request: ChatImageRequest) -> dict[str, Any]:
     """What makes two requests the same, whichever way they came in."""
     kind = ChatEditRequest if isinstance(request, ChatEditRequest) else ChatImageRequest
     return request.model_dump(mode="json", include=set(kind.model_fields))
+
+
+def _at(attempt: int, transition: Callable[..., Job], **facts: Any) -> Transition:
+    """A transition of one attempt at a job."""
+    return lambda job, now: transition(job, attempt, now, **facts)
+
+
+def _again(job: Job, now: datetime) -> Job:
+    """A job whose caller waits again, after it failed."""
+    if job.status is not JobStatus.FAILED:
+        return job
+    return retry_job(job, now).model_copy(update={"inline": True})
 
 
 def _foreseen(parent: Job | None) -> dict[str, Any]:

@@ -63,6 +63,8 @@ class Settings:
     """Longest a single drawing may take on a host; below the worker's Lambda timeout."""
     host_patience: float = 840.0
     """Longest that a request waits for a free host before it is given back or refused."""
+    alive: timedelta = timedelta(seconds=60)
+    """A job whose worker shows no sign of life for this long is taken up by another."""
     lease_ttl: float = 30.0
     """A host whose holder shows no sign of life for this long is free again."""
     max_image_bytes: int = 20 * 1024 * 1024
@@ -139,6 +141,7 @@ class Settings:
             retry_base=number("RETRY_BASE_SECONDS", cls.retry_base),
             run_timeout=number("RUN_TIMEOUT_SECONDS", cls.run_timeout),
             host_patience=number("HOST_PATIENCE_SECONDS", cls.host_patience),
+            alive=timedelta(seconds=number("ALIVE_SECONDS", cls.alive.total_seconds())),
             lease_ttl=number("LEASE_TTL_SECONDS", cls.lease_ttl),
             max_image_bytes=int(number("MAX_IMAGE_BYTES", cls.max_image_bytes)),
             max_image_pixels=int(number("MAX_IMAGE_PIXELS", cls.max_image_pixels)),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import random
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -38,7 +40,7 @@ class DynamoRecords:
     """Records in one DynamoDB table (``template.yaml`` has its keys and indexes).
 
     An item holds the document as JSON text in ``data``, the ``version``, the keys of the indexes
-    it is in, ``labels`` as a map, and ``ttl``. Counters (see ``Add``) are numbers of their own,
+    it is in, ``labels`` as a map, ``ttl``, and the ``mark`` of the commit that wrote it. Counters (see ``Add``) are numbers of their own,
     so that DynamoDB can add to them and compare them in one step.
     """
 
@@ -54,16 +56,22 @@ class DynamoRecords:
         return record_of(item) if item else None
 
     def commit(self, *operations: Operation) -> None:
-        requests: list[Any] = [self._request(operation) for operation in operations]
+        # The client repeats a call whose answer was lost. A transaction has a token by which
+        # DynamoDB knows it again; a single write is known by the mark that it left.
+        mark = secrets.token_hex(8)
+        requests: list[Any] = [self._request(operation, mark) for operation in operations]
         errors = self._client.exceptions
         for attempt in range(12):
             try:
-                if len(requests) == 1:
-                    self._single(requests[0])
-                else:
+                if len(requests) > 1 or isinstance(operations[0], Add):
                     self._client.transact_write_items(TransactItems=requests)
+                else:
+                    self._single(requests[0])
                 return
             except errors.ConditionalCheckFailedException as error:
+                there: Any = error.response.get("Item", {})
+                if there.get("mark", {}).get("S") == mark:
+                    return
                 raise self._refusal(operations, [True]) from error
             except errors.TransactionCanceledException as error:
                 response: Any = error.response
@@ -81,13 +89,11 @@ class DynamoRecords:
     def _single(self, request: dict[str, Any]) -> None:
         ((kind, parameters),) = request.items()
         if kind == "Put":
-            self._client.put_item(**parameters)
-        elif kind == "Delete":
-            self._client.delete_item(**parameters)
+            self._client.put_item(**parameters, ReturnValuesOnConditionCheckFailure="ALL_OLD")
         else:
-            self._client.update_item(**parameters)
+            self._client.delete_item(**parameters)
 
-    def _request(self, operation: Operation) -> dict[str, Any]:
+    def _request(self, operation: Operation, mark: str) -> dict[str, Any]:
         if isinstance(operation, Add):
             return {"Update": self._addition(operation)}
         record = operation.record
@@ -109,7 +115,8 @@ class DynamoRecords:
                 }
             )
             return {"Delete": {"TableName": self._table, "Key": key, **condition}}
-        return {"Put": {"TableName": self._table, "Item": _item(record), **condition}}
+        item = {**_item(record), "mark": {"S": mark}}
+        return {"Put": {"TableName": self._table, "Item": item, **condition}}
 
     def _addition(self, operation: Add) -> dict[str, Any]:
         names: dict[str, str] = {"#version": "version"}
@@ -384,11 +391,23 @@ class SqsQueue:
         self._url = queue_url
 
     def send(self, job: Job, *, delay: float = 0.0) -> None:
-        parameters: dict[str, Any] = {
-            "QueueUrl": self._url,
-            "MessageBody": json.dumps({"job_id": job.id}),
-        }
+        self.send_again(json.dumps({"job_id": job.id}), group=job.tenant, delay=delay)
+
+    def send_again(self, body: str, *, group: str | None, delay: float = 0.0) -> None:
+        """Queue the body of a message, for a message group, not before ``delay`` seconds from now.
+
+        What comes too early, because SQS delays no longer than it does, is sent again when it is
+        received.
+        """
+        parameters: dict[str, Any] = {"QueueUrl": self._url, "MessageBody": body}
         if delay > 0:
-            # A message that comes too early is put back by the worker until it is time.
-            parameters["DelaySeconds"] = min(int(delay) + 1, _MAX_DELAY)
-        self._client.send_message(**parameters, MessageGroupId=job.tenant)
+            parameters["DelaySeconds"] = min(math.ceil(delay), _MAX_DELAY)
+        if group is not None:
+            parameters["MessageGroupId"] = group
+        self._client.send_message(**parameters)
+
+    def backlog(self) -> int:
+        answer = self._client.get_queue_attributes(
+            QueueUrl=self._url, AttributeNames=["ApproximateNumberOfMessages"]
+        )
+        return int(answer["Attributes"]["ApproximateNumberOfMessages"])

@@ -14,8 +14,9 @@ class Sweeper:
     """Run by a schedule. A repair is counted: it means that something else did not do its part."""
 
     def __call__(self, event: Any, context: Any) -> dict[str, int]:
-        """Repair what is overdue. Gives how many jobs and webhook deliveries were."""
+        """Repair what is overdue, and delete pictures whose time is up. Tells of how many."""
         repaired = robot().sweep()
+        expired = robot().delete_expired()
         requeued = webhooks().requeue_overdue()
         metrics = Metrics()
         metrics.add_metric(name="SweeperRepairs", unit=MetricUnit.Count, value=len(repaired))
@@ -25,4 +26,8 @@ class Sweeper:
             logger().warning(
                 "repaired", job_id=job.id, kind=job.kind, status=job.status, attempt=job.attempt
             )
-        return {"repaired": len(repaired), "requeued_deliveries": requeued}
+        return {
+            "repaired": len(repaired),
+            "requeued_deliveries": requeued,
+            "expired": expired,
+        }

@@ -153,9 +153,16 @@ def robot() -> Robot:
         writer=_writer(settings()),
         records=records(),
         images=images(),
-        queue=SqsQueue(client("sqs"), _set(settings().jobs_queue_url, "JOBS_QUEUE_URL")),
+        queue=job_queue(),
         settings=settings(),
     )
+
+
+@cache
+def job_queue() -> SqsQueue:
+    """The queue of jobs."""
+    url = settings().jobs_queue_url
+    return SqsQueue(client("sqs"), _set(url, "JOBS_QUEUE_URL"))
 
 
 @_configured

@@ -7,13 +7,14 @@ the message comes back and the job is taken up where it stands.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from robotchat.aws.log import logger
-from robotchat.aws.wiring import client, robot, settings
+from robotchat.aws.wiring import client, job_queue, robot, settings
 from robotchat.errors import NotFound, RobotchatError
-from robotchat.jobs import RUN_TIMEOUT, NotYet, StillRunning
+from robotchat.jobs import NotYet, StillRunning
 from robotchat.messages import Unreadable, accept
 from robotchat.robot import Shift
 
@@ -36,14 +37,19 @@ class Worker:
 
     def _handle(self, record: Mapping[str, Any], context: Any) -> bool:
         """Whether the message is done with."""
+        # The queue hides a message for as long as this function may run. If this process dies,
+        # its job must not wait for that long: so the time is shortened now, and renewed.
+        self._hide(record, self._alive())
         try:
             message = json.loads(record["body"])
-            if isinstance(message, dict) and set(message) == {"job_id"}:
-                return self._run(str(message["job_id"]), record, context)
+        except ValueError:
+            return self._bury(record, reason="not JSON")
+        if isinstance(message, dict) and set(message) == {"job_id"}:
+            return self._run(str(message["job_id"]), record, context)
+        try:
             return self._accept(message, record)
-        except (ValueError, Unreadable, NotFound) as error:
-            self._bury(record, reason=type(error).__name__)
-        return True
+        except Unreadable as error:
+            return self._bury(record, reason=str(error))
 
     def _accept(self, message: object, record: Mapping[str, Any]) -> bool:
         """Take in a producer's message. The job gets a message of its own, like any other.
@@ -67,18 +73,23 @@ class Worker:
     def _run(self, job_id: str, record: Mapping[str, Any], context: Any) -> bool:
         log = logger()
         log.set_correlation_id(job_id)
-        # The queue hides a message for as long as this function may run. If this process dies,
-        # its job must not wait for that long: so the time is shortened now, and renewed.
-        self._hide(record, RUN_TIMEOUT.total_seconds())
         shift = Shift(
             time_left=lambda: context.get_remaining_time_in_millis() / 1000,
-            beat=lambda: self._hide(record, RUN_TIMEOUT.total_seconds()),
+            beat=lambda: self._hide(record, self._alive()),
         )
         try:
             job = robot().run(job_id, shift)
         except (StillRunning, NotYet) as wait:
-            self._hide(record, wait.seconds + 1)
-            return False
+            # A message of its own for later, since this one can be received only so often. Until
+            # its job is final, there must always be one: whoever is on the job may die.
+            job_queue().send_again(
+                record["body"],
+                group=record.get("attributes", {}).get("MessageGroupId"),
+                delay=max(wait.seconds, 1.0),
+            )
+            return True
+        except NotFound:
+            return self._bury(record, reason="no such job")
         log.info(
             "ran",
             job_id=job.id,
@@ -89,17 +100,24 @@ class Worker:
         )
         return True
 
-    def _bury(self, record: Mapping[str, Any], *, reason: str) -> None:
+    def _bury(self, record: Mapping[str, Any], *, reason: str) -> bool:
         """Put a message that nobody can read or answer where an operator sees it."""
         logger().error("unreadable message", message_id=record["messageId"], reason=reason)
         client("sqs").send_message(
-            QueueUrl=settings().dead_letter_queue_url, MessageBody=record["body"]
+            QueueUrl=settings().dead_letter_queue_url,
+            MessageBody=record["body"],
+            MessageAttributes={"reason": {"DataType": "String", "StringValue": reason}},
         )
+        return True
 
     def _hide(self, record: Mapping[str, Any], seconds: float) -> None:
         """Keep the message out of other workers' sight for so long from now."""
         client("sqs").change_message_visibility(
             QueueUrl=settings().jobs_queue_url,
             ReceiptHandle=record["receiptHandle"],
-            VisibilityTimeout=min(int(seconds), _LONGEST_VISIBILITY),
+            VisibilityTimeout=min(math.ceil(seconds), _LONGEST_VISIBILITY),
         )
+
+    def _alive(self) -> float:
+        """For how many seconds a worker may be silent."""
+        return settings().alive.total_seconds()

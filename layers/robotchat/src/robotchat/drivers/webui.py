@@ -48,6 +48,8 @@ class Timeouts:
     connect: float = 5.0
     answer: float = 30.0
     """For questions that the host answers from memory."""
+    progress: float = 5.0
+    """For its progress: who asks must show life meanwhile."""
     draw: float = 840.0
     """For drawing, when the caller does not say."""
 
@@ -137,7 +139,8 @@ class WebUI:
         if not self.capabilities().progress:
             return None
         flag = "true" if skip_current_image else "false"
-        return read(Progress, self.get("sdapi/v1/progress", skip_current_image=flag))
+        path = f"sdapi/v1/progress?skip_current_image={flag}"
+        return read(Progress, self._request("GET", path, None, self._timeouts.progress))
 
     def interrupt(self) -> None:
         self.post("sdapi/v1/interrupt")
