@@ -44,7 +44,7 @@ eval: .venv/.ready ## score what writes prompts: make eval ARGS="--backend llm -
 bench: .venv/.ready ## what the service costs, as ratios; written to benchmarks/results.json
 	@.venv/bin/python -m benchmarks $(ARGS)
 
-docs: .venv/.ready ## write what is generated: OpenAPI, message schema, endpoint tables
+docs: .venv/.ready ## write what is generated: OpenAPI, errors, message schema, endpoint tables
 	@.venv/bin/python -m dev.generated --write
 
 .venv/.ready: dev/requirements.txt layers/robotchat/pyproject.toml

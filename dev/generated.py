@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dev import openapi
+from dev import errors, openapi
 from robotchat import messages
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,6 +39,7 @@ def generated(root: Path = ROOT) -> dict[Path, str]:
     table = endpoint_table(json.loads(text))
     files = {
         root / openapi.COMMITTED: text,
+        root / errors.DOCUMENT: errors.document(),
         root / "docs/job-message.schema.json": json.dumps(messages.schema(), indent=2) + "\n",
     }
     for name in READMES:

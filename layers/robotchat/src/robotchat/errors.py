@@ -29,6 +29,7 @@ RobotchatError
 ├── LimitExceeded               429  limit_exceeded          (retryable)
 ├── JobCanceled                 409  job_canceled
 ├── JobExpired                  410  job_expired
+├── WorkerLost                  503  worker_lost             (retryable)
 ├── Misconfigured               503  not_configured
 └── UpstreamError               502  upstream_error
     ├── UpstreamUnavailable     503  upstream_unavailable    (retryable)
@@ -269,6 +270,14 @@ class JobExpired(RobotchatError):
 
     status = 410
     code = "job_expired"
+
+
+class WorkerLost(RobotchatError):
+    """What ran the job ended without a trace."""
+
+    status = 503
+    code = "worker_lost"
+    retryable = True
 
 
 class Misconfigured(RobotchatError):
