@@ -258,7 +258,12 @@ EXTENSIONS = [
     }
 ]
 ALWAYS_ON_SCRIPTS = ("extra options", "hypertile", "refiner", "sampler", "seed", "controlnet")
-SELECTABLE_SCRIPTS = ("prompt matrix", "prompts from file or textbox", "x/y/z plot")
+SELECTABLE_SCRIPTS = (
+    "prompt matrix",
+    "prompts from file or textbox",
+    "x/y/z plot",
+    "controlnet m2m",
+)
 IMG2IMG_SCRIPTS = ("img2img alternative test", "loopback", "outpainting mk2", "sd upscale")
 CONTROLNET_UNITS = 3
 SETTINGS: dict[str, Any] = {

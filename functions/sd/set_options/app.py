@@ -16,4 +16,4 @@ handler = Endpoint(scope="images")
 @handler.post("/sdapi/v1/options")
 def set_options(options: dict[str, Any]) -> Response[None]:
     robot().surface.set_options(options, handler.tenant)
-    return Response(200, body=None, headers={"X-Options-Scope": "tenant"})
+    return Response(200, "application/json", "null", {"X-Options-Scope": "tenant"})

@@ -123,7 +123,7 @@ def check_options(
             )
         if value is not None and not isinstance(value, str | int | float | bool):
             raise InvalidRequest(f"The option {name!r} takes a plain value.", param=param)
-        if name == "samples_format" and value not in _SAMPLES_FORMATS:
+        if name == "samples_format" and value not in (*_SAMPLES_FORMATS, None):
             raise InvalidRequest(
                 f"samples_format must be one of {', '.join(_SAMPLES_FORMATS)}.", param=param
             )

@@ -58,7 +58,10 @@ def find_checkpoint(
         titles = sorted(model.title for model in found)
         problem = f"{wanted!r} could be any of several checkpoints: {', '.join(titles)}."
     else:
-        titles = near(plain, {model.title for model in models})
+        # The hash in a title would make every short name unlike it.
+        titles_of = {_stem(model.alias): model.title for model in reversed(models)}
+        titles_of |= {model.title: model.title for model in models}
+        titles = list(dict.fromkeys(titles_of[name] for name in near(plain, titles_of)))
         problem = f"No SD host has the checkpoint {wanted!r}." + _perhaps(titles)
     raise UnknownCheckpoint(problem, param=param, details={"near_matches": titles})
 

@@ -1,0 +1,72 @@
+"""GET and PUT /v1/config, and that running functions follow."""
+
+from __future__ import annotations
+
+import pytest
+
+from robotchat.aws import wiring
+from robotchat.drivers.fake import FakeArt
+from tests.cases.service import Service
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Service:
+    """The functions over a host with two checkpoints."""
+    return Service.over(monkeypatch, [FakeArt(checkpoints=("one.ckpt", "two.ckpt"))])
+
+
+def test_the_version_is_the_etag_and_can_be_demanded(service: Service) -> None:
+    read = service.call("admin/get_config")
+    assert (read.status, read.headers["etag"]) == (200, '"0"')
+    written = service.call("admin/set_config", {"checkpoint": "two"}, headers={"If-Match": '"0"'})
+    assert (written.status, written.headers["etag"]) == (200, '"1"')
+    stale = service.call("admin/set_config", {}, headers={"If-Match": '"0"'})
+    assert (stale.status, stale.body["code"]) == (412, "stale_version")
+    assert service.call("admin/set_config", {}, headers={"If-Match": '"x"'}).status == 412
+    assert service.call("admin/set_config", {}, headers={"If-Match": "*"}).headers["etag"] == '"2"'
+
+
+def test_only_operators_may(service: Service) -> None:
+    for function in ("admin/get_config", "admin/set_config"):
+        assert service.call(function, scopes="images chat jobs").status == 403
+
+
+def test_a_wrong_configuration_is_refused_without_an_echo_of_secrets(service: Service) -> None:
+    body = {"sd_hosts": [{"url": "http://me:hunter2@gpu"}]}
+    answer = service.call("admin/set_config", body, headers={"If-Match": "*"})
+    assert answer.status == 422
+    assert answer.body["errors"][0]["pointer"] == "/sd_hosts/0/url"
+    assert "hunter2" not in str(answer.body)
+
+
+def test_a_running_function_follows_the_configuration(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(wiring.time, "monotonic", lambda: now[0])
+    request = {"prompt": "a", "width": 64, "height": 64}
+    host = service.hosts["sd-0"]
+
+    service.call("sd/text2image", request)
+    assert "override_settings" not in host.requests[-1]
+    before = wiring.robot()
+    service.call("admin/set_config", {"checkpoint": "two"}, headers={"If-Match": "*"})
+    now[0] += wiring.CONFIG_AGE - 1
+    assert wiring.robot() is before
+    now[0] += 2
+    assert wiring.robot() is not before
+    service.call("sd/text2image", request)
+    assert host.requests[-1]["override_settings"] == {"sd_model_checkpoint": "two.ckpt"}
+    now[0] += wiring.CONFIG_AGE + 1
+    present = wiring.robot()
+    now[0] += wiring.CONFIG_AGE + 1
+    assert wiring.robot() is present, "the same version builds nothing anew"
+
+
+def test_limits_of_the_configuration_hold(service: Service) -> None:
+    limits = {"limits": {"work_per_request": 1000}}
+    service.call("admin/set_config", limits, headers={"If-Match": "*"})
+    wiring._present._looked = -1e9
+    answer = service.call("sd/text2image", {"prompt": "a"})
+    assert 400 <= answer.status < 500
+    assert answer.body["details"]["limit"] == "work_per_request"

@@ -1,0 +1,327 @@
+"""Each function of the SD surface, called with its event: A1111's paths, bodies and shapes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from robotchat.drivers.fake import FakeArt, plain_png
+from robotchat.errors import UpstreamUnavailable
+from robotchat.images import encode_base64
+from tests.cases.service import Service
+
+AWAY = UpstreamUnavailable("away")
+OPTIONS = {
+    "sd_model_checkpoint": "one.safetensors",
+    "CLIP_stop_at_last_layers": 1,
+    "samples_format": "png",
+    "sd_vae": "Automatic",
+    "outdir_samples": "outputs",
+    "font": "/usr/share/fonts/a.ttf",
+}
+
+
+def host(**answers: Any) -> FakeArt:
+    """An SD host that has everything."""
+    made = FakeArt(checkpoints=("one.safetensors", "two.safetensors"))
+    made.answers |= {
+        "sdapi/v1/options": OPTIONS,
+        "sdapi/v1/latent-upscale-modes": [{"name": "Latent"}],
+        "sdapi/v1/hypernetworks": [],
+        "sdapi/v1/face-restorers": [{"name": "GFPGAN", "cmd_dir": None}],
+        "sdapi/v1/realesrgan-models": [{"name": "R-ESRGAN 4x+", "path": "x.pth", "scale": 4}],
+        "sdapi/v1/sd-vae": [{"model_name": "vae.pt", "filename": "/models/vae.pt"}],
+        "sdapi/v1/embeddings": {"loaded": {}, "skipped": {}},
+        "sdapi/v1/prompt-styles": [{"name": "Night", "prompt": "at night", "negative_prompt": ""}],
+        "sdapi/v1/cmd-flags": {"xformers": True, "api_auth": "me:secret"},
+        "sdapi/v1/memory": {"ram": {"free": 1, "used": 2, "total": 3}},
+        "sdapi/v1/scripts": {"txt2img": ["controlnet", "adetailer"], "img2img": ["controlnet"]},
+        "sdapi/v1/script-info": [{"name": "controlnet", "is_alwayson": True, "args": []}],
+        "sdapi/v1/refresh-checkpoints": None,
+        "sdapi/v1/extra-single-image": {"html_info": "", "image": "aGk="},
+        "sdapi/v1/extra-batch-images": {"html_info": "", "images": ["aGk="]},
+        "sdapi/v1/interrogate": {"caption": "a grey square"},
+        "controlnet/control_types": {"control_types": {"All": {"module_list": ["none"]}}},
+        "controlnet/settings": {"control_net_unit_count": 3},
+        "controlnet/detect": {"info": "Success", "images": ["aGk="]},
+        **answers,
+    }
+    return made
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Service:
+    """The functions over one host."""
+    return Service.over(monkeypatch, [host()])
+
+
+LISTS = {
+    "sd/get_models": "one.safetensors",
+    "sd/get_samplers": "DPM++ 2M",
+    "sd/get_schedulers": "automatic",
+    "sd/get_upscalers": "None",
+    "sd/get_latent_upscale_modes": "Latent",
+    "sd/get_face_restorers": "GFPGAN",
+    "sd/get_realesrgan_models": "R-ESRGAN 4x+",
+    "sd/get_vaes": "vae.pt",
+    "sd/get_prompt_styles": "Night",
+}
+
+
+@pytest.mark.parametrize(("function", "first"), LISTS.items())
+def test_a_list_is_a_list_of_objects_as_the_web_ui_gives_it(
+    service: Service, function: str, first: str
+) -> None:
+    answer = service.call(function)
+    assert answer.status == 200
+    name = next(n for n in ("title", "name", "model_name") if n in answer.body[0])
+    assert answer.body[0][name] == first
+
+
+def test_nulls_and_further_fields_of_a_host_are_kept(service: Service) -> None:
+    service.hosts["sd-0"].answers["sdapi/v1/upscalers"] = [{"name": "None", "mine": 1}]
+    (upscaler,) = service.call("sd/get_upscalers").body
+    assert upscaler["model_url"] is None
+    assert upscaler["mine"] == 1
+    assert service.call("sd/get_models").body[0]["config"] is None
+
+
+OBJECTS = {
+    "sd/get_hypernetworks": [],
+    "sd/get_loras": [],
+    "sd/get_embeddings": {"loaded": {}, "skipped": {}},
+    "sd/get_cmd_flags": {"xformers": True},
+    "sd/get_memory": {"ram": {"free": 1, "used": 2, "total": 3}},
+    "sd/get_scripts": {"txt2img": ["controlnet"], "img2img": ["controlnet"]},
+    "sd/refresh_loras": None,
+    "sd/refresh_checkpoints": None,
+    "sd/interrupt": {},
+    "sd/skip": None,
+    "sd/extra_single_image": {"html_info": "", "image": "aGk="},
+    "sd/extra_batch_images": {"html_info": "", "images": ["aGk="]},
+    "sd/interrogate": {"caption": "a grey square"},
+    "controlnet/get_controlnet_model_list": {"model_list": ["canny [d14c016b]"]},
+    "controlnet/get_controlnet_module_list": {
+        "module_list": ["none", "canny"],
+        "module_detail": {},
+    },
+    "controlnet/get_controlnet_version": {"version": 3},
+    "controlnet/get_controlnet_settings": {"control_net_unit_count": 3},
+    "controlnet/get_controlnet_control_types": {
+        "control_types": {
+            "All": {
+                "module_list": ["none"],
+                "model_list": [],
+                "default_option": "none",
+                "default_model": "None",
+            }
+        }
+    },
+}
+
+
+@pytest.mark.parametrize(("function", "body"), OBJECTS.items())
+def test_an_answer_is_the_web_uis(service: Service, function: str, body: Any) -> None:
+    answer = service.call(function)
+    assert (answer.status, answer.body) == (200, body)
+
+
+def test_detect_answers_as_controlnet_does(service: Service) -> None:
+    answer = service.call("controlnet/detect_controlnet")
+    assert answer.status == 200
+    assert (answer.body["info"], answer.body["images"]) == ("Success", ["aGk="])
+
+
+def test_a_picture_can_be_named_in_the_way_of_older_clients(service: Service) -> None:
+    image = encode_base64(plain_png(64, 64))
+    body = {"controlnet_module": "canny", "controlnet_images": [f"data:image/png;base64,{image}"]}
+    assert service.call("controlnet/detect_controlnet", body).status == 200
+    assert (
+        service.call("controlnet/detect_controlnet", {"controlnet_module": "canny"}).status == 422
+    )
+
+
+def test_script_info_is_only_of_what_may_be_run(service: Service) -> None:
+    (script,) = service.call("sd/get_script_info").body
+    assert script["name"] == "controlnet"
+
+
+def test_a_host_that_is_away_is_a_503_in_the_web_uis_shape(service: Service) -> None:
+    service.hosts["sd-0"].answers["sdapi/v1/loras"] = AWAY
+    answer = service.call("sd/get_loras")
+    assert answer.status == 503
+    assert answer.body["error"] == "upstream_unavailable"
+    assert {"detail", "body", "errors"} <= set(answer.body)
+
+
+def test_what_no_host_has_is_a_404_as_without_the_extension(service: Service) -> None:
+    del service.hosts["sd-0"].answers["controlnet/version"]
+    assert service.call("controlnet/get_controlnet_version").status == 404
+
+
+def test_every_function_wants_the_scope(service: Service) -> None:
+    for function in [*LISTS, *OBJECTS, "sd/progress", "sd/get_options", "sd/set_options"]:
+        assert service.call(function, scopes="jobs:read").status == 403
+
+
+# --- options --------------------------------------------------------------------------------------
+
+
+def test_options_do_not_tell_of_the_machine(service: Service) -> None:
+    options = service.call("sd/get_options").body
+    assert options["samples_format"] == "png"
+    assert not {"outdir_samples", "font"} & set(options)
+
+
+def test_options_are_set_for_the_tenant_and_go_along_with_its_requests(service: Service) -> None:
+    wanted = {"sd_model_checkpoint": "TWO", "CLIP_stop_at_last_layers": 2}
+    answer = service.call("sd/set_options", wanted)
+    assert (answer.status, answer.body) == (200, None)
+    assert answer.headers["x-options-scope"] == "tenant"
+    assert service.hosts["sd-0"].calls.count("sdapi/v1/options") == 1, "the host's are read only"
+
+    shown = service.call("sd/get_options").body
+    assert (shown["sd_model_checkpoint"], shown["CLIP_stop_at_last_layers"]) == (
+        "two.safetensors",
+        2,
+    )
+    body = service.call("sd/text2image", {"prompt": "a", "width": 64, "height": 64}).body
+    assert json.loads(body["info"])["sd_model_name"] == "two"
+    sent = service.hosts["sd-0"].requests[-1]
+    assert sent["override_settings"] == {
+        "sd_model_checkpoint": "two.safetensors",
+        "CLIP_stop_at_last_layers": 2,
+    }
+
+
+def test_another_tenant_keeps_its_own_options(service: Service) -> None:
+    service.call("sd/set_options", {"CLIP_stop_at_last_layers": 2})
+    other = service.call("sd/get_options", tenant="other").body
+    assert other["CLIP_stop_at_last_layers"] == 1
+    service.call("sd/text2image", {"prompt": "a", "width": 64, "height": 64}, tenant="other")
+    assert "override_settings" not in service.hosts["sd-0"].requests[-1]
+
+
+def test_a_request_sets_an_option_over_the_tenants_and_null_takes_one_back(
+    service: Service,
+) -> None:
+    service.call("sd/set_options", {"CLIP_stop_at_last_layers": 2, "samples_format": "jpg"})
+    request = {
+        "prompt": "a",
+        "width": 64,
+        "height": 64,
+        "override_settings": {"CLIP_stop_at_last_layers": 3},
+    }
+    service.call("sd/text2image", request)
+    assert service.hosts["sd-0"].requests[-1]["override_settings"] == {
+        "CLIP_stop_at_last_layers": 3,
+        "samples_format": "jpg",
+    }
+    service.call("sd/set_options", {"samples_format": None})
+    assert service.call("sd/get_options").body["samples_format"] == "png"
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"outdir_samples": "/etc"}, "forbidden_option"),
+        ({"sd_model_checkpoint": "nine"}, "unknown_checkpoint"),
+        ({"CLIP_stop_at_last_layers": "many"}, "invalid_request"),
+        ({"samples_format": "exe"}, "invalid_request"),
+        ({"sd_vae": "unknown.pt"}, "invalid_request"),
+        ({"CLIP_stop_at_last_layers": {"a": 1}}, "invalid_request"),
+    ],
+)
+def test_options_that_may_not_be_set_are_refused_and_nothing_is_set(
+    service: Service, options: dict[str, Any], code: str
+) -> None:
+    answer = service.call("sd/set_options", {"eta_noise_seed_delta": 31337, **options})
+    assert (answer.status, answer.body["error"]) == (422, code)
+    assert "eta_noise_seed_delta" not in service.call("sd/get_options").body
+
+
+def test_a_client_may_send_back_all_options_that_it_has_read(service: Service) -> None:
+    shown = service.call("sd/get_options").body
+    service.hosts["sd-0"].answers["sdapi/v1/options"] = {**OPTIONS, "quicksettings": "a"}
+    shown = service.call("sd/get_options").body
+    assert service.call("sd/set_options", {**shown, "CLIP_stop_at_last_layers": 2}).status == 200
+    assert service.call("sd/set_options", {"quicksettings": "b"}).status == 422
+
+
+# --- png-info -------------------------------------------------------------------------------------
+
+
+def test_the_text_in_a_png_is_read_without_a_host(service: Service) -> None:
+    service.hosts.clear()
+    answer = service.call("sd/png_info")
+    assert answer.status == 200
+    assert answer.body["info"].startswith("a grey square\nSteps: 20")
+    assert answer.body["parameters"]["Prompt"] == "a grey square"
+    assert answer.body["parameters"]["Size-1"] == "64"
+
+
+def test_a_picture_without_the_text_is_left_to_a_host(service: Service) -> None:
+    image = {"image": encode_base64(plain_png(64, 64))}
+    assert service.call("sd/png_info", image).status == 404
+    service.hosts["sd-0"].answers["sdapi/v1/png-info"] = {"info": "from the host"}
+    assert service.call("sd/png_info", image).body["info"] == "from the host"
+    assert service.call("sd/png_info", {"image": "rubbish"}).status == 422
+
+
+# --- tools ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("function", "body"),
+    [
+        ("sd/extra_single_image", {"image": "-", "upscaler_1": "Lanczoz"}),
+        (
+            "controlnet/detect_controlnet",
+            {"controlnet_input_images": ["-"], "controlnet_module": "caney"},
+        ),
+    ],
+)
+def test_an_unknown_tool_is_refused_with_what_was_perhaps_meant(
+    service: Service, function: str, body: dict[str, Any]
+) -> None:
+    image = encode_base64(plain_png(64, 64))
+    filled = json.loads(json.dumps(body).replace('"-"', f'"{image}"'))
+    answer = service.call(function, filled)
+    assert answer.status == 422
+    assert answer.body["details"]["near_matches"]
+
+
+def test_work_goes_to_another_host_when_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = "sdapi/v1/interrogate"
+    service = Service.over(monkeypatch, [host(**{path: AWAY}), host()])
+    for _ in range(3):
+        assert service.call("sd/interrogate").body == {"caption": "a grey square"}
+
+
+def test_work_that_no_host_can_do_is_not_found(service: Service) -> None:
+    del service.hosts["sd-0"].answers["sdapi/v1/interrogate"]
+    assert service.call("sd/interrogate").status == 404
+    service.hosts["sd-0"].answers["sdapi/v1/interrogate"] = AWAY
+    assert service.call("sd/interrogate").status == 503
+
+
+# --- progress -------------------------------------------------------------------------------------
+
+
+def test_progress_is_that_of_an_idle_host_when_nothing_is_drawn(service: Service) -> None:
+    body = service.call("sd/progress").body
+    assert body["progress"] == 0
+    assert body["state"]["job_count"] == 0
+    assert body["current_image"] is None
+    assert body["job_id"] is None
+
+
+def test_progress_of_another_tenants_job_is_not_found(service: Service) -> None:
+    drawn = service.call("sd/text2image", {"prompt": "a", "width": 64, "height": 64}).body
+    mine = service.call("sd/progress", query={"job_id": drawn["job_id"]})
+    assert (mine.status, mine.body["status"]) == (200, "succeeded")
+    for function in ("sd/progress", "sd/interrupt", "sd/skip"):
+        answer = service.call(function, query={"job_id": drawn["job_id"]}, tenant="other")
+        assert answer.status == 404
