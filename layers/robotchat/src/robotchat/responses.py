@@ -99,6 +99,8 @@ class _Turn:
     request: Request
     stored: StoredResponse
     claim: Claim | None
+    previous: StoredResponse | None = None
+    """What it continues, if that has been read already."""
     begun: bool = False
     """Whether its record is in the store."""
 
@@ -447,15 +449,16 @@ class Responses:
             thread = f"conversation#{claim.conversation_id}"
             stored = replace(stored, previous=claim.head, thread=thread, position=claim.turn)
             return _Turn(request, stored, claim)
-        if request.previous_response_id is not None:
-            previous = self._previous(request.previous_response_id, tenant)
-            stored = replace(
-                stored,
-                previous=previous.id,
-                thread=previous.thread,
-                position=previous.position + 1,
-            )
-        return _Turn(request, stored, None)
+        if request.previous_response_id is None:
+            return _Turn(request, stored, None)
+        previous = self._previous(request.previous_response_id, tenant)
+        if previous.conversation_id is None:
+            thread, position = previous.thread, previous.position + 1
+        else:
+            # The thread there is the conversation's own; a branch of it must not appear in it.
+            thread, position = f"thread#{previous.id}", 1
+        stored = replace(stored, previous=previous.id, thread=thread, position=position)
+        return _Turn(request, stored, None, previous)
 
     def _previous(self, response_id: str, tenant: str) -> StoredResponse:
         try:
@@ -476,9 +479,6 @@ class Responses:
                 f"The previous response is {previous.status}: there is nothing to continue.",
                 param="previous_response_id",
             )
-        if previous.conversation_id is not None:
-            # Its thread is the conversation's own; a branch of it must not appear there.
-            return replace(previous, thread=f"thread#{previous.id}", position=0)
         return previous
 
     def _answer(self, turn: _Turn) -> Answer:
@@ -547,7 +547,7 @@ class Responses:
         body = {name: value for name, value in asked.items() if name not in ours}
         if turn.request.model is None and self._model is not None:
             body["model"] = self._model
-        previous = self._store.find(turn.stored.previous) if turn.stored.previous else None
+        previous = self._last(turn)
         if previous is not None and previous.upstream_id and turn.claim is None:
             body["previous_response_id"] = previous.upstream_id
         elif previous is not None or turn.claim is not None:
@@ -556,11 +556,16 @@ class Responses:
         return body
 
     def _history(self, turn: _Turn) -> list[Sequence[Body]]:
-        last = self._store.find(turn.stored.previous) if turn.stored.previous else None
+        last = self._last(turn)
         history = self._store.history(last) if last else []
         if turn.claim is None:
             return [stored.items for stored in history]
         return self._with_pictures(turn.claim.conversation_id, turn.stored.tenant, history)
+
+    def _last(self, turn: _Turn) -> StoredResponse | None:
+        if turn.previous is None and turn.stored.previous is not None:
+            turn.previous = self._store.find(turn.stored.previous)
+        return turn.previous
 
     def _with_pictures(
         self, conversation_id: str, tenant: str, history: Sequence[StoredResponse]
@@ -571,8 +576,8 @@ class Responses:
         return [items for _, items in sorted(turns, key=lambda turn: turn[0])]
 
     def _note_beginning(self, turn: _Turn, answer: Answer) -> None:
-        """Store that a response is being made, once, so that its id means something."""
-        if turn.recorded and not turn.begun:
+        """Store that a response is being made, once something was said, so that it can be seen."""
+        if turn.recorded and not turn.begun and answer.response["output"]:
             self._store.add(turn.as_of(answer))
             turn.begun = True
 

@@ -17,7 +17,7 @@ from email.utils import parsedate_to_datetime
 from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from robotchat.chat import Body, EventStream
 from robotchat.clock import Clock, SystemClock
@@ -160,8 +160,8 @@ class OpenAIChat:
         return self._get("/models")
 
     def model(self, model_id: str) -> Body:
-        """``GET /models/{id}``."""
-        return self._get(f"/models/{quote(model_id, safe='')}")
+        """``GET /models/{id}``. An id that comes from a URL may still be percent-encoded."""
+        return self._get(f"/models/{quote(unquote(model_id), safe='')}")
 
     def close(self) -> None:
         """Close the connections to the upstreams."""
