@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from functions.workers.respond.app import handler as respond
+from robotchat.aws import gpt as gpt_module
 from robotchat.aws import respond as respond_module
+from robotchat.aws import wiring
 from robotchat.chat import ChatBot
 from robotchat.drivers.fake import FakeChat
 from robotchat.errors import (
@@ -279,3 +281,29 @@ def test_the_worker_answers_its_event_and_leaves_to_others_what_is_theirs(gpt: G
     for unreadable in ("no json", "[]", "{}", '{"response_id": 7}'):
         event["Records"][0]["body"] = unreadable
         assert respond(event, CONTEXT) == failed
+
+
+def test_a_client_that_leaves_before_the_upstream_answers_ends_it_when_it_does() -> None:
+    chat = FakeChat(["Hello."])
+    opened = gpt_module._Opened(
+        lambda: chat.stream_chat_completion({"messages": []}), lambda event: (None, event), b"end"
+    )
+    opened.cancel()
+    assert list(opened.events()) == []
+    assert chat.streams[0].closed
+
+
+def test_fallbacks_never_get_the_key_of_another_upstream() -> None:
+    given = (
+        "small",
+        "https://b.example/v1",
+        "large@https://c.example/v1",
+        "tiny@https://a.example/v1",
+    )
+    found = wiring._fallbacks(given, "https://a.example/v1", ["main", None, "key-b"])
+    assert [(one.model, one.base_url, one.api_key) for one in found] == [
+        ("small", "https://a.example/v1", None),
+        (None, "https://b.example/v1", "key-b"),
+        ("large", "https://c.example/v1", None),
+        ("tiny", "https://a.example/v1", "main"),
+    ]

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from openai.types.conversations import ConversationItem
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
@@ -25,8 +26,9 @@ from robotchat.errors import (
     UpstreamUnavailable,
 )
 from robotchat.images import MemoryImages
-from robotchat.jobs import Jobs, StillRunning
+from robotchat.jobs import Job, Jobs, StillRunning
 from robotchat.records import MemoryRecords
+from robotchat.response_items import chat_messages, picture_turns
 from robotchat.response_store import ResponseStore
 from robotchat.responses import Options, Responses
 from tests.cases.clock import FakeClock
@@ -211,6 +213,10 @@ def test_the_prompt_cache_is_asked_for_only_when_configured() -> None:
         ),
         ({"input": [{"type": "function_call", "name": "f"}]}, "input[0].call_id"),
         ({"input": [{"type": "function_call_output", "output": "x"}]}, "input[0].call_id"),
+        ({"input": [{"role": "user", "content": 7}]}, "input[0].content"),
+        ({"input": [{"role": "user", "content": ["x"]}]}, "input[0].content[0]"),
+        ({"input": [{"role": "user", "content": "x", "id": 7}]}, "input[0].id"),
+        ({"input": "x", "tools": ["weather"]}, "tools[0]"),
         ({"input": "x", "temperature": "hot"}, "temperature"),
         ({"input": "x", "store": 1}, "store"),
         ({"input": "x", "max_output_tokens": True}, "max_output_tokens"),
@@ -893,20 +899,77 @@ def test_a_branch_can_leave_a_conversation() -> None:
 def test_items_can_be_put_into_a_conversation_and_all_of_it_forgotten() -> None:
     world = World("a1")
     conversation = world.conversation()
-    item = {
-        "id": "msg_x",
-        "type": "message",
-        "role": "user",
-        "status": "completed",
-        "content": [{"type": "input_text", "text": "My name is Bob."}],
-    }
-    world.store.add_items(conversation, "local", [item])
+    (item,) = world.responses.add_items(
+        conversation, [{"role": "user", "content": "My name is Bob."}]
+    )
+    assert item["id"].startswith("msg_")
     response = world.responses.create({"input": "Who am I?", "conversation": conversation})
     assert [message["content"] for message in world.sent()] == ["My name is Bob.", "Who am I?"]
     world.store.forget_conversation(conversation, "local")
     assert world.responses.conversation_items(conversation) == []
     with pytest.raises(NotFound):
         world.responses.get(response["id"])
+
+
+def test_a_single_item_can_be_forgotten() -> None:
+    world = World("a1", "a2")
+    conversation = world.conversation()
+    response = world.responses.create({"input": "q1", "conversation": conversation})
+    answer = response["output"][0]["id"]
+    world.responses.delete_item(conversation, answer)
+    with pytest.raises(NotFound):
+        world.responses.delete_item(conversation, answer)
+    world.responses.create({"input": "q2", "conversation": conversation})
+    assert [message["content"] for message in world.sent()] == ["q1", "q2"]
+
+
+@pytest.mark.parametrize("items", [None, [], ["x"], [{"role": "user", "content": "x"}] * 21])
+def test_items_that_cannot_be_added_are_refused(items: Any) -> None:
+    world = World()
+    with pytest.raises(InvalidRequest):
+        world.responses.add_items(world.conversation(), items)
+
+
+def test_picture_jobs_become_items() -> None:
+    made = {
+        "kind": "chat_text2image",
+        "tenant": "t",
+        "conversation_id": "conv_1",
+        "created_at": FakeClock().now(),
+        "expires_at": FakeClock().now(),
+        "message": "a beach",
+    }
+    jobs = [
+        Job.model_validate(
+            {**made, "id": "job_a", "turn": 1, "status": "succeeded", "prompt": "p"}
+        ),
+        Job.model_validate({**made, "id": "job_b", "turn": 2, "status": "running"}),
+        Job.model_validate({**made, "id": "job_c", "turn": 3, "status": "failed"}),
+        Job.model_validate(
+            {**made, "id": "job_d", "turn": 4, "status": "succeeded", "reply": "Hi"}
+        ),
+    ]
+    turns = picture_turns(jobs)
+    for _, items in turns:
+        for item in items:
+            TypeAdapter(ConversationItem).validate_python(item)
+    assert [turn for turn, _ in turns] == [1, 2, 3, 4]
+    assert turns[0][1][1]["revised_prompt"] == "p"
+    assert [items[1].get("status") for _, items in turns] == [
+        "completed",
+        "generating",
+        "failed",
+        "completed",
+    ]
+    spoken = chat_messages(item for _, items in turns for item in items)
+    assert [message["content"] for message in spoken] == [
+        "a beach",
+        "[I drew a picture: p]",
+        "a beach",
+        "a beach",
+        "a beach",
+        "Hi",
+    ]
 
 
 # --- in the background ----------------------------------------------------------------------------

@@ -43,6 +43,7 @@ from robotchat.response_items import (
     Request,
     chat_body,
     fit,
+    parse_items,
     parse_request,
     relayed_items,
     response_object,
@@ -73,6 +74,9 @@ TAIL_INTERVAL = 0.2
 
 MAX_HALVINGS = 3
 """How often the past is halved for an upstream that says that the context is too long."""
+
+MAX_ADDED_ITEMS = 20
+"""Most items that can be put into a conversation at a time, as OpenAI has it."""
 
 Pictures = Callable[[str, str], Iterable[tuple[int, Sequence[Body]]]]
 """The picture turns of a conversation (its id and tenant): turn numbers with their items."""
@@ -405,6 +409,35 @@ class Responses:
         history = self._store.conversation_history(conversation_id, tenant)
         turns = self._with_pictures(conversation_id, tenant, history)
         return [item for turn in turns for item in turn]
+
+    def add_items(self, conversation_id: str, items: object, tenant: str = "local") -> list[Body]:
+        """Put items into a conversation, and give them back as they are stored.
+
+        Raises InvalidRequest, NotFound, and ConversationBusy while a response is being made.
+        """
+        parsed = parse_items(items, "items")
+        if not 1 <= len(parsed) <= MAX_ADDED_ITEMS:
+            raise InvalidRequest(
+                f"Between 1 and {MAX_ADDED_ITEMS} items can be added at a time.", param="items"
+            )
+        self._store.add_items(conversation_id, tenant, parsed)
+        return parsed
+
+    def delete_item(self, conversation_id: str, item_id: str, tenant: str = "local") -> None:
+        """Forget one item of a conversation. Raises NotFound, also for a picture's items."""
+
+        def others(items: Sequence[Body]) -> list[Body]:
+            return [item for item in items if item["id"] != item_id]
+
+        def without(stored: StoredResponse) -> StoredResponse:
+            response = {**stored.response, "output": others(stored.response["output"])}
+            return replace(stored, response=response, input=others(stored.input))
+
+        for stored in self._store.conversation_history(conversation_id, tenant):
+            if any(item["id"] == item_id for item in stored.items):
+                self._store.change(stored.id, without)
+                return
+        raise NotFound(f"Item with id '{item_id}' not found.", param="item_id")
 
     def _present(self, response_id: str, tenant: str) -> StoredResponse:
         """The response; failed, if whoever was making it is gone without a trace."""
