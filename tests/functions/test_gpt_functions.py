@@ -302,7 +302,7 @@ def test_fallbacks_never_get_the_key_of_another_upstream() -> None:
     )
     found = wiring._fallbacks(given, "https://a.example/v1", ["main", None, "key-b"])
     assert [(one.model, one.base_url, one.api_key) for one in found] == [
-        ("small", "https://a.example/v1", None),
+        ("small", "https://a.example/v1", "main"),
         (None, "https://b.example/v1", "key-b"),
         ("large", "https://c.example/v1", None),
         ("tiny", "https://a.example/v1", "main"),

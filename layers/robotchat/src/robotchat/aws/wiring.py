@@ -360,8 +360,9 @@ def _fallbacks(given: Sequence[str], base_url: str, keys: Sequence[str | None]) 
         model, at, url = text.partition("@") if "@http" in text else (text, "", base_url)
         if not at and "://" in text:
             model, url = "", text
+        own = keys[number] if number < len(keys) else None
         # The main key is for the main upstream only: another one must not learn it.
-        key = keys[number] if number < len(keys) else keys[0] if url == base_url else None
+        key = own or (keys[0] if url == base_url else None)
         upstreams.append(Upstream(url, key, model or None))
     return upstreams
 
