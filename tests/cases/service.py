@@ -68,7 +68,7 @@ class Service:
         monkeypatch.setattr(wiring, "_Secrets", lambda: service.secrets)
         monkeypatch.setattr(wiring, "_hosts", lambda: dict(service.hosts))
         monkeypatch.setattr(wiring, "client", lambda name: None)
-        monkeypatch.setattr(wiring, "SqsQueue", lambda client, url: service)
+        monkeypatch.setattr(wiring, "job_queue", lambda: service)
         return service
 
     def backlog(self) -> int:

@@ -1,23 +1,24 @@
-"""POST /sdapi/v1/img2img: draw a picture from a picture and words; the caller waits."""
+"""POST /sdapi/v1/img2img: draw a picture from a picture and words; the caller waits.
+
+With `Prefer: wait=N`, for N seconds; with `Prefer: respond-async`, not at all. When that is not
+enough the answer is 202 with the job, whose `Location` tells the rest. An `Idempotency-Key` makes
+it safe to ask again.
+"""
 
 from typing import Annotated, Any
 
 from robotchat.art import Image2ImageRequest
-from robotchat.aws.answers import drawn, shift
-from robotchat.aws.api import Endpoint, Header
-from robotchat.aws.wiring import robot
+from robotchat.aws.answers import draw
+from robotchat.aws.api import Endpoint, Header, Response
+from robotchat.views import JobView
 
 handler = Endpoint(scope="images")
 
 
 @handler.post("/sdapi/v1/img2img")
 def image2image(
-    request: Image2ImageRequest, idempotency_key: Annotated[str | None, Header()] = None
-) -> dict[str, Any]:
-    job = robot().image2image(
-        request,
-        tenant=handler.tenant,
-        idempotency_key=idempotency_key,
-        shift=shift(handler.lambda_context),
-    )
-    return drawn(job, request)
+    request: Image2ImageRequest,
+    prefer: Annotated[str | None, Header()] = None,
+    idempotency_key: Annotated[str | None, Header()] = None,
+) -> Response[dict[str, Any] | JobView]:
+    return draw(request, handler, prefer=prefer, idempotency_key=idempotency_key)

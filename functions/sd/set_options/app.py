@@ -7,6 +7,7 @@ draw on them too. Options that concern a host's machine are refused.
 
 from typing import Any
 
+from robotchat.aws.answers import nothing
 from robotchat.aws.api import Endpoint, Response
 from robotchat.aws.wiring import robot
 
@@ -16,4 +17,4 @@ handler = Endpoint(scope="images")
 @handler.post("/sdapi/v1/options")
 def set_options(options: dict[str, Any]) -> Response[None]:
     robot().surface.set_options(options, handler.tenant)
-    return Response(200, "application/json", "null", {"X-Options-Scope": "tenant"})
+    return nothing({"X-Options-Scope": "tenant"})

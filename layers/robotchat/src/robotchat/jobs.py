@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from base64 import b32encode
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from robotchat.clock import Clock, rfc3339
 from robotchat.errors import (
     IdempotencyKeyReused,
+    InvalidRequest,
+    JobCanceled,
     JobIsFinal,
     JobNotRetryable,
     LimitExceeded,
@@ -254,6 +257,15 @@ def id_for_key(prefix: str, tenant: str, key: str) -> str:
     """The id that an idempotency key stands for: the same for the same tenant and key."""
     digest = hashlib.sha256(f"{tenant}\n{key}".encode()).digest()
     return f"{prefix}_{_base32(digest[:16])}"
+
+
+def checked_key(key: str) -> str:
+    """An idempotency key as a caller may choose it. Raises InvalidRequest for another one."""
+    if not re.fullmatch(r"[!-~]{1,255}", key):
+        raise InvalidRequest(
+            "An idempotency key is 1 to 255 visible ASCII characters.", param="Idempotency-Key"
+        )
+    return key
 
 
 def fingerprint(request: Mapping[str, Any]) -> str:
@@ -582,6 +594,16 @@ def _finish(job: Job, status: JobStatus, now: datetime, **changes: Any) -> Job:
     }
     job = job.model_copy(update={**final, **changes})
     return _emptied(job) if job.deleted else job
+
+
+def succeeded(job: Job) -> Job:
+    """A final job, if it succeeded. Raises what made it fail, or JobCanceled."""
+    facts = {"job_id": job.id}
+    if job.status is JobStatus.SUCCEEDED:
+        return job
+    if job.error is not None:
+        raise RobotchatError.of_code(job.error.code, job.error.message, details=facts)
+    raise JobCanceled("The job was canceled.", details=facts)
 
 
 # --- the store ------------------------------------------------------------------------------------

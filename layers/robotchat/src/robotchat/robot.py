@@ -63,6 +63,7 @@ from robotchat.jobs import (
     Timings,
     WebhookTarget,
     canceled,
+    checked_key,
     claim,
     discard,
     due,
@@ -78,6 +79,7 @@ from robotchat.jobs import (
     new_id,
     released,
     succeed,
+    succeeded,
     within_bounds,
 )
 from robotchat.jobs import cancel as cancel_job
@@ -98,7 +100,7 @@ LOST_FOR_CERTAIN = timedelta(hours=1)
 """The same for a job whose message may just be waiting in a long queue."""
 
 DRAWING_RESERVE = 240.0
-"""Seconds of a runner's time that are kept for drawing, however long a host has to be waited for."""
+"""Seconds of a runner's time that are kept for drawing, however long it has waited for a host."""
 
 Transition = Callable[[Job, datetime], Job]
 
@@ -416,13 +418,7 @@ class Robot:
             # The caller was told to try again, and does.
             job = self.jobs.change(job.id, _again)
         job = self._persist_until_final(job, shift, claimed=is_new)
-        if job.error is not None and job.status is not JobStatus.SUCCEEDED:
-            raise RobotchatError.of_code(
-                job.error.code, job.error.message, details={"job_id": job.id}
-            )
-        if job.status is JobStatus.CANCELED:
-            raise JobCanceled("The job was canceled.", details={"job_id": job.id})
-        return job
+        return succeeded(job)
 
     def _image_job(
         self,
@@ -509,7 +505,11 @@ class Robot:
         **fields: Any,
     ) -> Job:
         if job_id is None:
-            job_id = id_for_key("job", tenant, idempotency_key) if idempotency_key else None
+            job_id = (
+                id_for_key("job", tenant, checked_key(idempotency_key))
+                if idempotency_key is not None
+                else None
+            )
         now = self.clock.now()
         usual = self.settings.retention.total_seconds()
         retention = usual if expires_in is None else min(expires_in, usual)

@@ -79,6 +79,9 @@ class JobView(_View):
         "it is drawn; 0 for a job that came to nothing.",
         examples=[1.0],
     )
+    interrupted: bool = Field(
+        default=False, description="It was stopped early: the pictures are as far as they got."
+    )
     attempt: int = Field(description="How often it has been tried.")
     max_attempts: int
     error: JobError | None = None
@@ -221,6 +224,7 @@ class Viewer:
             extra_images=self.pictures(job.extra_images),
             request=request,
             unverified=job.unverified,
+            interrupted=job.interrupted,
             cost=cost_of(job),
             attempt=job.attempt,
             max_attempts=job.max_attempts,

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
-from robotchat.art import DrawRequest, to_a1111
-from robotchat.aws.api import Response
+from robotchat.art import DrawRequest, Image2ImageRequest, Text2ImageRequest, to_a1111
+from robotchat.aws.api import Endpoint, Response
 from robotchat.aws.wiring import images, robot, settings, viewer
 from robotchat.clock import SystemClock, rfc3339
 from robotchat.config import ConfigView
 from robotchat.errors import StaleVersion
 from robotchat.inputs import upload_key
-from robotchat.jobs import Job, new_id
+from robotchat.jobs import Job, new_id, succeeded
 from robotchat.robot import Shift
 from robotchat.views import JobView, Upload, UploadRequest
+
+STOPPED_BEFORE = 10.0
+"""Seconds before the end of this function's time in which its answer must be on its way."""
 
 POLL_AFTER = 1
 """Seconds after which a job that was just accepted is worth a look."""
@@ -46,6 +49,63 @@ def drawn(job: Job, request: DrawRequest) -> dict[str, Any]:
         "image_urls": [image.url for image in [*view.images, *view.extra_images]],
         "expires_at": rfc3339(job.expires_at),
     }
+
+
+def draw(
+    request: Text2ImageRequest | Image2ImageRequest,
+    endpoint: Endpoint,
+    *,
+    prefer: str | None,
+    idempotency_key: str | None,
+) -> Response[dict[str, Any] | JobView]:
+    """Draw while the caller waits, or, if it prefers so, by the queue and as long as it waits.
+
+    A caller that prefers to wait for some time only (``Prefer: wait=10``), or not at all
+    (``respond-async``), gets 202 and the job if that is not enough, and the work goes on.
+    """
+    wait = preferred_wait(prefer)
+    circumstances = shift(endpoint.lambda_context)
+    headers = {}
+    if wait is None:
+        make = (
+            robot().image2image if isinstance(request, Image2ImageRequest) else robot().text2image
+        )
+        job = cast(Any, make)(
+            request, tenant=endpoint.tenant, idempotency_key=idempotency_key, shift=circumstances
+        )
+    else:
+        seconds = max(min(wait, circumstances.time_left() - STOPPED_BEFORE), 0.0)
+        applied = f"wait={seconds:.0f}" if wait else "respond-async"
+        headers = {"Preference-Applied": applied, "Vary": "Prefer"}
+        job = robot().submit_image(request, tenant=endpoint.tenant, idempotency_key=idempotency_key)
+        job = robot().wait(job, seconds=seconds)
+        if not job.status.final:
+            answer = accepted(job)
+            answer.headers |= headers
+            return cast(Response[dict[str, Any] | JobView], answer)
+    return Response(200, "application/json", drawn(succeeded(job), request), headers)
+
+
+def preferred_wait(prefer: str | None) -> float | None:
+    """For how many seconds the caller prefers to wait (RFC 7240); None: as long as it takes.
+
+    Preferences that are not understood are none, as the RFC wants it.
+    """
+    wait: float | None = None
+    asynchronous = False
+    for preference in (prefer or "").split(","):
+        name, _, value = preference.partition(";")[0].partition("=")
+        name, value = name.strip().lower(), value.strip().strip('"')
+        if name == "respond-async":
+            asynchronous = True
+        elif name == "wait" and wait is None and re.fullmatch(r"\d{1,6}", value):
+            wait = float(value)
+    return 0.0 if asynchronous and wait is None else wait
+
+
+def nothing(headers: dict[str, str]) -> Response[None]:
+    """``null``: how the web UI says that something was done."""
+    return Response(200, "application/json", cast(None, "null"), headers)
 
 
 def configured(view: ConfigView) -> Response[ConfigView]:

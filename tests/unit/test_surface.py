@@ -1,0 +1,241 @@
+"""Watching and stopping one's own work on hosts that others draw on too."""
+
+from __future__ import annotations
+
+import json
+import queue
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from robotchat import heartbeat
+from robotchat.art import Capabilities, Progress, ProgressState, Text2ImageRequest
+from robotchat.drivers.fake import FakeArt, plain_png
+from robotchat.errors import NotFound
+from robotchat.images import decode_base64, encode_base64
+from robotchat.jobs import Job, JobKind, JobStatus
+from robotchat.robot import Robot
+
+PREVIEW = encode_base64(plain_png(64, 64, "preview"))
+RUNNING = Progress(
+    progress=0.5,
+    eta_relative=3.0,
+    state=ProgressState(job_count=4, sampling_step=10, sampling_steps=20),
+    current_image=PREVIEW,
+)
+
+
+class SlowHost(FakeArt):
+    """A host on which the test does something while it draws."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.now = RUNNING
+        self.looks: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self.skips = 0
+
+    def progress(self, *, skip_current_image: bool = True) -> Progress | None:
+        self.looks.put(skip_current_image)
+        return super().progress(skip_current_image=skip_current_image)
+
+    def skip(self) -> None:
+        self.skips += 1
+        super().skip()
+
+    def until(self, happened: Callable[[], bool]) -> None:
+        """Wait until something has happened; it is looked for after each of the job's looks."""
+        while not happened():
+            self.looks.get(timeout=10)
+
+    def meanwhile(self, act: Callable[[], None], pictures: int | None = None) -> None:
+        """Do this during the next drawing, which then gives only so many pictures."""
+
+        def script(body: dict[str, Any]) -> dict[str, Any]:
+            act()
+            answer = self.draw(body)
+            if pictures is not None:
+                info = json.loads(answer["info"])
+                info["infotexts"] = info["infotexts"][:pictures]
+                answer["images"] = answer["images"][:pictures]
+                answer["info"] = json.dumps(info)
+            return answer
+
+        self.enqueue([script])
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> SlowHost:
+    """A slow host, watched closely."""
+    monkeypatch.setattr(heartbeat, "INTERVAL", 0.01)
+    monkeypatch.setattr(heartbeat, "PREVIEW_INTERVAL", 0.0)
+    return SlowHost()
+
+
+@pytest.fixture
+def robot(host: SlowHost) -> Robot:
+    """A robot over the slow host."""
+    return Robot(art=host)
+
+
+def request(**fields: Any) -> Text2ImageRequest:
+    return Text2ImageRequest(prompt="a", width=64, height=64, steps=20, **fields)
+
+
+def test_progress_is_the_callers_own(robot: Robot, host: SlowHost) -> None:
+    seen: list[Any] = []
+
+    def look() -> None:
+        host.until(lambda: robot.surface.progress("me").state.job_count == 4)
+        seen.append(robot.surface.progress("me", preview=False))
+        seen.append(robot.surface.progress("other"))
+        with pytest.raises(NotFound):
+            robot.surface.progress("other", job_id=seen[0].job_id)
+
+    host.meanwhile(look)
+    job = robot.text2image(request(n_iter=4), tenant="me")
+    mine, others = seen
+    assert (mine.job_id, mine.status) == (job.id, JobStatus.RUNNING)
+    assert (mine.progress, mine.eta_relative) == (0.5, 3.0)
+    assert (mine.state.job, mine.state.sampling_steps) == ("scripts_txt2img", 20)
+    assert (mine.state.job_no, mine.state.sampling_step) == (2, 0)
+    assert mine.current_image is None
+    assert (others.job_id, others.progress, others.state.job_count) == (None, 0.0, 0)
+    after = robot.surface.progress("me", job_id=job.id)
+    assert (after.progress, after.state.job_count, after.status) == (0.0, 0, JobStatus.SUCCEEDED)
+
+
+def test_a_job_that_has_just_begun_shows_as_the_web_ui_shows_it(
+    robot: Robot, host: SlowHost
+) -> None:
+    host.now = None
+    seen: list[Any] = []
+    host.meanwhile(lambda: seen.append(robot.surface.progress("me")))
+    robot.text2image(request(), tenant="me")
+    assert (seen[0].progress, seen[0].state.job_count) == (0.01, -1)
+
+
+def test_previews_are_made_only_while_somebody_looks(robot: Robot, host: SlowHost) -> None:
+    def twice() -> None:
+        host.looks.get(timeout=10)
+        host.looks.get(timeout=10)
+
+    host.meanwhile(twice)
+    robot.text2image(request(), tenant="me")
+    while not host.looks.empty():
+        assert host.looks.get() is True, "no preview was asked of the host"
+
+    pictures: list[str | None] = []
+
+    def look() -> None:
+        host.until(lambda: robot.surface.progress("me").current_image is not None)
+        pictures.append(robot.surface.progress("me").current_image)
+
+    host.meanwhile(look)
+    job = robot.text2image(request(), tenant="me")
+    assert pictures == [PREVIEW]
+    assert robot.images.get(f"{job.images_prefix}preview") == decode_base64(PREVIEW)
+    assert robot.surface.progress("me", job_id=job.id).current_image is None
+
+
+def test_a_preview_that_is_no_picture_does_no_harm(robot: Robot, host: SlowHost) -> None:
+    host.now = RUNNING.model_copy(update={"current_image": "rubbish"})
+
+    def look() -> None:
+        robot.surface.progress("me")
+        host.until(lambda: not host.looks.get(timeout=10))
+        host.looks.get(timeout=10)
+
+    host.meanwhile(look)
+    assert robot.text2image(request(), tenant="me").status is JobStatus.SUCCEEDED
+
+
+def test_an_interrupt_gives_the_waiting_caller_what_there_is(robot: Robot, host: SlowHost) -> None:
+    def stop() -> None:
+        robot.surface.interrupt("other")
+        robot.surface.interrupt("me")
+        assert host.interrupted.wait(10)
+
+    host.meanwhile(stop, pictures=1)
+    job = robot.text2image(request(n_iter=4), tenant="me")
+    assert (job.status, job.interrupted, len(job.images)) == (JobStatus.SUCCEEDED, True, 1)
+
+
+def test_an_interrupt_of_another_tenant_stops_nothing(robot: Robot, host: SlowHost) -> None:
+    def stop() -> None:
+        robot.surface.interrupt("other")
+        (mine,) = robot.jobs.running("me")
+        with pytest.raises(NotFound):
+            robot.surface.interrupt("other", job_id=mine.id)
+        host.looks.get(timeout=10)
+        host.looks.get(timeout=10)
+
+    host.meanwhile(stop)
+    job = robot.text2image(request(), tenant="me")
+    assert not job.interrupted
+    assert not host.interrupted.is_set()
+
+
+def test_a_skip_ends_one_batch_once(robot: Robot, host: SlowHost) -> None:
+    def stop() -> None:
+        robot.surface.skip("me")
+        assert host.interrupted.wait(10)
+        (mine,) = robot.jobs.running("me")
+        host.until(lambda: robot.jobs.get(mine.id, "me").stop is None)
+
+    host.meanwhile(stop)
+    job = robot.text2image(request(n_iter=2), tenant="me")
+    assert (job.interrupted, len(job.images), host.skips) == (False, 2, 1)
+
+
+def test_a_host_that_cannot_be_interrupted_draws_on(
+    monkeypatch: pytest.MonkeyPatch, robot: Robot, host: SlowHost
+) -> None:
+    host._capabilities = Capabilities(interrupt=False)
+
+    def stop() -> None:
+        robot.surface.interrupt("me")
+        host.looks.get(timeout=10)
+        host.looks.get(timeout=10)
+
+    host.meanwhile(stop)
+    job = robot.text2image(request(), tenant="me")
+    assert (job.status, job.interrupted) == (JobStatus.SUCCEEDED, False)
+
+
+def test_what_waits_is_neither_shown_as_running_nor_interrupted(robot: Robot) -> None:
+    now = robot.clock.now()
+    queued = Job(
+        id="job_1",
+        kind=JobKind.TEXT2IMAGE,
+        tenant="me",
+        created_at=now,
+        expires_at=now + robot.settings.retention,
+    )
+    robot.jobs.add(queued)
+    shown = robot.surface.progress("me", job_id="job_1")
+    assert (shown.textinfo, shown.state.job_count, shown.status) == (
+        "In queue",
+        0,
+        JobStatus.QUEUED,
+    )
+    robot.surface.interrupt("me", job_id="job_1")
+    assert robot.jobs.get("job_1", "me").stop is None
+    assert robot.surface.progress("me").job_id is None
+
+
+def test_a_host_without_progress_is_estimated_by_its_speed(
+    robot: Robot, host: SlowHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.now = None
+    robot.text2image(request(), tenant="me")
+    monkeypatch.setattr("robotchat.hosts.Lease.estimate", lambda lease, work: 1000.0)
+    seen: list[Any] = []
+
+    def look() -> None:
+        host.until(lambda: robot.surface.progress("me").eta_estimated)
+        seen.append(robot.surface.progress("me"))
+
+    host.meanwhile(look)
+    robot.text2image(request(), tenant="me")
+    assert 990 < seen[0].eta_relative <= 1000
