@@ -35,6 +35,10 @@ _PICTURE_FIELDS = frozenset(
 )
 """Fields that hold pictures, in requests and in ControlNet units."""
 
+_WORDS = frozenset({"prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt", "styles"})
+"""Fields whose text is only ever drawn. Any other text that is a URL may be one that an SD host,
+or an extension of it, would fetch by itself."""
+
 _SET_BY_THE_CONVERSATION = ("prompt", "init_images")
 _NOT_INHERITED = frozenset(
     {"prompt", "negative_prompt", "denoising_strength", "alwayson_scripts", *_PICTURE_FIELDS}
@@ -75,19 +79,24 @@ def store_images(
     """The body with every picture in it checked, stored and replaced by a reference.
 
     Gives also how many bytes were stored. URLs and ids of uploads stay as they are; they are
-    resolved when the job runs. Raises InvalidImage and ImageTooLarge, naming the field.
+    resolved when the job runs. Raises InvalidImage, ImageTooLarge and ForbiddenUrl.
     """
     sizes: dict[str, int] = {}
 
     def store(text: str, field: str) -> str:
-        if field in _PICTURE_FIELDS and text.startswith(("https://", "http://")):
+        if field in _WORDS:
+            return text
+        if text.startswith(_REFERENCE):
+            # References are made here only: a caller's own could lead to anybody's picture.
+            raise InvalidImage(
+                "An image must be base64, a data URI, an https URL or an upload id.", param=field
+            )
+        if text.startswith(("https://", "http://")):
             from robotchat.fetch import check_url
 
             return check_url(text, allow_http_loopback=settings.local, param=field)
         if not _is_picture(text, field):
             return text
-        if text.startswith(_REFERENCE):
-            raise InvalidImage("An image must be base64, a data URI, an https URL or an upload id.")
         data = decode_base64(text, max_bytes=settings.max_image_bytes)
         info = inspect(
             data, max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels
@@ -111,15 +120,17 @@ def load_images(
     """
 
     def load(text: str, field: str) -> str:
+        if field in _WORDS:
+            return text
         if text.startswith(_REFERENCE):
             key = text.removeprefix(_REFERENCE)
+            if not key.startswith(f"tenants/{tenant}/"):
+                raise InvalidImage("That is not a picture of this tenant.", param=field)
             try:
                 return encode_base64(images.get(key))
             except NotFound as error:
                 raise JobExpired("An input picture of this job is no longer stored.") from error
-        if field not in _PICTURE_FIELDS:
-            return text
-        if text.startswith("upload_"):
+        if field in _PICTURE_FIELDS and text.startswith("upload_"):
             try:
                 data = images.get(upload_key(tenant, text))
             except NotFound as error:
@@ -153,10 +164,20 @@ def with_references(body: Mapping[str, Any], recorded: Mapping[str, Any]) -> dic
     """What was really sent, for the record: pictures stay the references that they were."""
     return {
         name: recorded[name]
-        if name in recorded and (name in _PICTURE_FIELDS or name == "alwayson_scripts")
+        if name in recorded and (name == "alwayson_scripts" or _refers(recorded[name], name))
         else value
         for name, value in body.items()
     }
+
+
+def _refers(value: Any, field: str) -> bool:
+    """Whether a part of a record stands for pictures that are loaded when they are needed."""
+    if isinstance(value, str):
+        marks = (_REFERENCE, "upload_", "https://", "http://")
+        return field in _PICTURE_FIELDS or (field not in _WORDS and value.startswith(marks))
+    if isinstance(value, Mapping):
+        return any(_refers(item, name) for name, item in value.items())
+    return isinstance(value, list) and any(_refers(item, field) for item in value)
 
 
 def _is_picture(text: str, field: str) -> bool:
