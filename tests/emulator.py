@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dev.aws import Emulator
+from dev.ports import LOOPBACK, Address
 from dev.processes import Children
 from dev.template import Template
 
@@ -18,9 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @contextmanager
-def running_emulator(folder: Path) -> Iterator[Emulator]:
+def running_emulator(folder: Path, address: Address = LOOPBACK) -> Iterator[Emulator]:
     """The embedded AWS as a process of its own, empty."""
-    emulator = Emulator(folder, folder / "aws.log")
+    emulator = Emulator(folder, folder / "aws.log", address)
     ready: Future[None] = Future()
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
