@@ -1,0 +1,177 @@
+"""Each function may do what it does and nothing else; what is stored is encrypted and private."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dev.contract import translated
+from dev.template import FUNCTION, Template
+
+ROOT = Path(__file__).parents[2]
+TEMPLATE = Template(ROOT / "template.yaml")
+
+READERS_THAT_WRITE = {
+    "Progress": "notes that somebody looks, so that previews are made",
+    "GetResponse": "ends a background response whose worker died",
+    "GetWebhook": "makes the tenant's secret when it is first asked for",
+    "GetWebhookSecret": "makes the tenant's secret when it is first asked for",
+}
+"""Functions behind GET that write nevertheless, and what."""
+
+WITHOUT_TABLE = {"Openapi": "serves a file"}
+"""Functions that need no table. All others read at least the configuration in it."""
+
+WHOLE_ACTIONS = {"sqs:SendMessage*": "SAM's policy for sending: one message, or a batch"}
+
+WRITES = re.compile(r"dynamodb:(Put|Update|Delete|BatchWrite)|s3:(Put|Delete)|sqs:Send|events:Put")
+
+
+@cache
+def resources() -> dict[str, Any]:
+    logging.getLogger("samtranslator").setLevel(logging.ERROR)
+    found: dict[str, Any] = translated(ROOT)["Resources"]
+    return found
+
+
+def functions() -> dict[str, dict[str, Any]]:
+    return dict(TEMPLATE.resources(FUNCTION))
+
+
+def statements(function: str) -> Iterator[dict[str, Any]]:
+    """What a function's role allows, conditional parts included."""
+    role = resources()[f"{function}Role"]["Properties"]
+    todo = list(role.get("Policies", ()))
+    while todo:
+        policy = todo.pop()
+        if "Fn::If" in policy:
+            todo += [one for one in policy["Fn::If"][1:] if isinstance(one, dict)]
+        elif "PolicyDocument" in policy:
+            listed = policy["PolicyDocument"]["Statement"]
+            yield from [listed] if isinstance(listed, dict) else listed
+
+
+def actions(function: str) -> set[str]:
+    found: set[str] = set()
+    for statement in statements(function):
+        listed = statement["Action"]
+        found |= {listed} if isinstance(listed, str) else set(listed)
+    return found
+
+
+METHODS = {route.function: route.method for route in TEMPLATE.api().routes}
+
+
+@pytest.mark.parametrize("function", functions())
+def test_no_function_may_do_everything_or_to_everything(function: str) -> None:
+    for statement in statements(function):
+        assert statement["Effect"] == "Allow"
+        where = statement["Resource"]
+        for one in where if isinstance(where, list) else [where]:
+            assert one != "*", f"{function}: {statement['Action']} on everything"
+            name = json.dumps(one)
+            assert "Ref" in name or "GetAtt" in name or "Sub" in name, f"{function}: {name}"
+    wide = {action for action in actions(function) if "*" in action}
+    assert wide <= set(WHOLE_ACTIONS)
+
+
+@pytest.mark.parametrize("function", [name for name, method in METHODS.items() if method == "GET"])
+def test_what_only_reads_may_not_write(function: str) -> None:
+    writes = {action for action in actions(function) if WRITES.match(action)}
+    assert bool(writes) == (function in READERS_THAT_WRITE), f"{function}: {sorted(writes)}"
+
+
+def test_the_authorizer_can_read_keys_and_nothing_more() -> None:
+    assert all(
+        re.match(r"dynamodb:(Get|Scan|Query|BatchGet|ConditionCheck|DescribeTable)", action)
+        for action in actions("Authorizer")
+    )
+
+
+@pytest.mark.parametrize("function", functions())
+def test_every_function_may_read_the_configuration_that_it_works_by(function: str) -> None:
+    assert ("dynamodb:GetItem" in actions(function)) != (function in WITHOUT_TABLE)
+
+
+@pytest.mark.parametrize("function", functions())
+def test_only_those_read_a_secret_that_ask_a_model_server(function: str) -> None:
+    """Hosts may have passwords and language models keys; everything else needs neither."""
+    reads = "secretsmanager:GetSecretValue" in actions(function)
+    family = TEMPLATE.folders()[function].parent.name
+    if reads:
+        assert family not in ("jobs",), function
+        assert function not in ("Authorizer", "Publish", "Deliver", "Openapi", "Health"), function
+    if family in ("sd", "controlnet") and function not in ("Progress",):
+        assert reads, function
+
+
+def test_only_setting_the_configuration_writes_secrets() -> None:
+    writers = {
+        function
+        for function in functions()
+        if any(re.match(r"secretsmanager:(Put|Update|Create)", one) for one in actions(function))
+    }
+    assert writers == {"SetConfig"}
+
+
+def test_roles_have_no_managed_policy_but_for_logs_and_traces() -> None:
+    allowed = re.compile(
+        r"AWSLambdaBasicExecutionRole|AWSXrayWriteOnlyAccess|AWSXRayDaemonWrite"
+        r"|AWSLambdaSQSQueueExecutionRole|AWSLambdaDynamoDBExecutionRole"
+    )
+    for name, resource in resources().items():
+        if resource["Type"] == "AWS::IAM::Role":
+            for arn in resource["Properties"].get("ManagedPolicyArns", ()):
+                assert allowed.search(json.dumps(arn)), f"{name}: {arn}"
+
+
+def of_type(kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, resource in resources().items():
+        if resource["Type"] == kind:
+            yield name, resource["Properties"]
+
+
+def test_everything_at_rest_is_encrypted() -> None:
+    for name, table in of_type("AWS::DynamoDB::Table"):
+        assert table["SSESpecification"]["SSEEnabled"], name
+        assert table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"], name
+    for name, queue in of_type("AWS::SQS::Queue"):
+        assert queue["SqsManagedSseEnabled"], name
+    for name, bucket in of_type("AWS::S3::Bucket"):
+        assert bucket["BucketEncryption"], name
+    assert list(of_type("AWS::DynamoDB::Table"))
+    assert list(of_type("AWS::SQS::Queue"))
+    assert list(of_type("AWS::S3::Bucket"))
+
+
+def test_buckets_are_private_and_answer_over_tls_only() -> None:
+    policies = {policy["Bucket"]["Ref"]: policy for _, policy in of_type("AWS::S3::BucketPolicy")}
+    for name, bucket in of_type("AWS::S3::Bucket"):
+        assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+        (deny,) = policies[name]["PolicyDocument"]["Statement"]
+        assert (deny["Effect"], deny["Principal"], deny["Action"]) == ("Deny", "*", "s3:*")
+        assert deny["Condition"] == {"Bool": {"aws:SecureTransport": False}}
+        assert len(deny["Resource"]) == 2, "the bucket, and what is in it"
+
+
+def test_no_secret_stands_in_the_template() -> None:
+    text = (ROOT / "template.yaml").read_text("utf-8")
+    assert not re.search(r"(?i)(sk-[a-z0-9]{8}|rk_[a-z0-9]{8}|AKIA[A-Z0-9]{8}|password: *\S)", text)
+    for name, properties in functions().items():
+        for variable in (properties.get("Environment") or {}).get("Variables") or {}:
+            hidden = re.search(r"(KEY|TOKEN|PASSWORD|SECRET)$", variable)
+            assert not hidden, f"{name}: {variable} would be readable in the console"
+
+
+def test_every_endpoint_but_those_for_everyone_needs_a_key() -> None:
+    public = {route.path for route in TEMPLATE.api().routes if route.authorizer is None}
+    assert public <= {"/", "/health", "/openapi.json", "/{proxy+}"} | {
+        path for path in public if path.startswith("/playground")
+    }
