@@ -20,8 +20,9 @@ _SECRETS = (
     # API keys, whoever put them into a message.
     (re.compile(r"\brk_[A-Za-z0-9_-]{8,}"), "rk_***"),
     (re.compile(r"(?i)\b(bearer|basic)(\s+)[A-Za-z0-9._~+/=-]{8,}"), r"\1\2***"),
-    # Pictures, and anything else that is long and looks like base64.
-    (re.compile(r"[A-Za-z0-9+/]{200,}={0,2}"), "<base64>"),
+    # Pictures, and anything else that is long and looks like base64. Python quotes at most 200
+    # characters of a value in its own messages.
+    (re.compile(r"[A-Za-z0-9+/]{100,}={0,2}"), "<base64>"),
     # What pydantic quotes of the caller's input.
     (re.compile(r"input_value=.*?, input_type=(\w+)\]"), r"input_value=***, input_type=\1]"),
 )
