@@ -159,7 +159,9 @@ def _openai(error: RobotchatError, request_id: str, headers: dict[str, str]) -> 
         # What the language model refused is told as if it had been asked directly.
         told = error.details
         status = told["status"] if told.get("status") in _REFUSALS else status
+        more = _without(told, "status", "code", "type")
         shared = {"code": told.get("code") or error.code, **_without(shared, "code", "details")}
+        shared |= {"details": more} if more else {}
     body = {"message": error.message, "type": _openai_type(status), "param": error.param} | shared
     # OpenAI's clients repeat 409, 429 and 5xx by themselves unless this header says otherwise.
     headers["x-should-retry"] = "true" if error.retryable else "false"
