@@ -64,6 +64,9 @@ class RunningStack:
     PATH and the like reaches it.
     """
 
+    module = "dev.run"
+    folder = ROOT
+
     def __init__(self, state: Path, env: Mapping[str, str] | None = None) -> None:
         self.state = state
         state.mkdir(parents=True, exist_ok=True)
@@ -103,7 +106,7 @@ class RunningStack:
         self.ready_line = self.process.stdout.readline().decode()
         if not self.ready_line:
             self.process.wait()
-            raise RuntimeError(f"dev.run ended ({self.process.returncode}): {self.errors}")
+            raise RuntimeError(f"{self.module} ended ({self.process.returncode}): {self.errors}")
         self.document = json.loads((self.state / "stack.json").read_text())
         return self
 
@@ -111,8 +114,8 @@ class RunningStack:
         """Start it without waiting."""
         with (self.state / "stderr.txt").open("ab") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "dev.run"],
-                cwd=ROOT,
+                [sys.executable, "-m", self.module],
+                cwd=self.folder,
                 env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
