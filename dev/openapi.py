@@ -120,8 +120,9 @@ def _complete(operation: Json, path: str, handler: Endpoint, app: Path) -> Json:
         "summary": summary,
         "operationId": app.parent.name,
     }
-    if handler.scope:
-        needs = f"Needs a key with the scope `{handler.scope}`."
+    if handler.scopes:
+        named = "` or `".join(handler.scopes)
+        needs = f"Needs a key with the scope `{named}`."
         description = f"{description}\n\n{needs}".strip()
     if description:
         complete["description"] = description

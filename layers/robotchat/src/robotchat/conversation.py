@@ -184,9 +184,17 @@ class Conversations:
 
     def turns(self, conversation_id: str) -> Iterator[Job]:
         """The picture turns, in order, each as it is now."""
+        last = 0
         for record in every(self._records, "group", f"conversation#{conversation_id}"):
-            if record.sk == "job" and (job := self._jobs.find(record.data["id"])) is not None:
+            if record.sk == "job":
+                job = self._jobs.read(record)
+                last = job.turn or 0
                 yield job
+        # The turn that was just accepted may not be in the index yet.
+        found = self._records.get(f"conversation#{conversation_id}", "conversation")
+        tail = self._jobs.find(found.data["tail"]) if found and found.data["tail"] else None
+        if tail is not None and (tail.turn or 0) > last:
+            yield tail
 
     def forget(self, conversation: Conversation) -> None:
         """Delete the record of a conversation; its turns are the caller's to delete."""

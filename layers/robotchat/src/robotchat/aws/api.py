@@ -20,7 +20,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -123,7 +123,8 @@ def caller() -> Caller:
 class Endpoint(APIGatewayRestResolver):
     """The handler of one Lambda function: a resolver with robotchat's conventions built in.
 
-    ``scope`` is what a caller's key must allow; ``public`` endpoints need no key. ``family``
+    ``scope`` is what a caller's key must allow, of several scopes any one; ``public`` endpoints
+    need no key. ``family``
     overrides the error shape that the request's path implies.
 
     A route returns a model or plain data (declare it, for the OpenAPI document); a
@@ -134,13 +135,13 @@ class Endpoint(APIGatewayRestResolver):
     def __init__(
         self,
         *,
-        scope: str | None = None,
+        scope: str | Sequence[str] = (),
         public: bool = False,
         family: Family | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         super().__init__(enable_validation=True)
-        self.scope = scope
+        self.scopes = (scope,) if isinstance(scope, str) else tuple(scope)
         self.public = public
         self.family = family
         self.max_body_bytes = max_body_bytes
@@ -257,8 +258,9 @@ class Endpoint(APIGatewayRestResolver):
         if self.public:
             return
         who = caller()
-        if self.scope is not None and not who.may(self.scope):
-            raise Forbidden(f"This key does not have the scope '{self.scope}'.")
+        if self.scopes and not any(map(who.may, self.scopes)):
+            named = "' or '".join(self.scopes)
+            raise Forbidden(f"This key does not have the scope '{named}'.")
 
     def _no_such_route(self, _error: NotFoundError) -> Response[Any]:
         path = self._remove_prefix(BaseRouter.current_event.path)
