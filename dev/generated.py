@@ -24,7 +24,7 @@ _METHODS = ("get", "post", "put", "delete", "patch")
 
 def endpoint_table(document: dict[str, Any]) -> str:
     """A Markdown table of every endpoint, in the order of the paths."""
-    rows = ["| | | |", "|---|---|---|"]
+    rows = ["| Method | Path | |", "|---|---|---|"]
     for path, item in document["paths"].items():
         for method in _METHODS:
             if method in item:
