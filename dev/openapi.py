@@ -22,7 +22,7 @@ from typing import Any
 from dev.template import Template
 from robotchat.aws.api import Endpoint
 from robotchat.aws.problems import Family, family_of, problem
-from robotchat.errors import RobotchatError
+from robotchat.errors import LimitExceeded, RobotchatError
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = Path("layers/robotchat/src/robotchat/aws/openapi.json")
@@ -161,9 +161,16 @@ def _answer(response: Json) -> Json:
             content[kind] = media
         elif models:
             content[kind] = {"schema": models[0] if len(models) == 1 else {"anyOf": models}}
-        content.update({stream: {"schema": {"type": "string"}} for stream in streams})
+        content.update({stream: {"schema": _STREAMED.get(stream, _TEXT)} for stream in streams})
     answer: Json = {"description": response["description"], "headers": REQUEST_ID}
     return answer | ({"content": content} if content else {})
+
+
+_TEXT: Json = {"type": "string"}
+_STREAMED: dict[str, Json] = {
+    # Of each event, whose `data` depends on its kind: no one schema for all.
+    "text/event-stream": {"description": "Server-sent events, until the stream ends."}
+}
 
 
 def _error_statuses(operation: Json, family: Family, public: bool) -> Iterator[str]:
@@ -204,15 +211,21 @@ def _error_response(family: Family, status: str) -> Json:
     headers = dict(REQUEST_ID)
     if any(kind.retryable for kind in kinds):
         headers["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
+    if LimitExceeded in kinds:
+        headers |= {name: {"$ref": f"#/components/headers/{ref}"} for name, ref in RATES.items()}
+    content = {
+        example.content_type: {
+            "schema": {"$ref": f"#/components/schemas/{ERROR_SCHEMAS[family]}"},
+            "example": example.body,
+        }
+    }
+    # What the gateway refuses by itself is a problem document everywhere.
+    problems = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    content.setdefault("application/problem+json", problems)
     return {
         "description": description + ", ".join(f"`{code}`" for code in codes) + ".",
         "headers": headers,
-        "content": {
-            example.content_type: {
-                "schema": {"$ref": f"#/components/schemas/{ERROR_SCHEMAS[family]}"},
-                "example": example.body,
-            }
-        },
+        "content": content,
     }
 
 
@@ -265,7 +278,25 @@ COMMON_HEADERS: Json = {
         "description": "Seconds after which the same request may succeed.",
         "schema": {"type": "integer", "minimum": 0},
     },
+    "RateLimit": {
+        "description": "The limit that was reached; `details.limit` names it.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "RateRemaining": {
+        "description": "What is left of it.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "RateReset": {
+        "description": "Seconds until there is more.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
 }
+RATES = {
+    "x-ratelimit-limit": "RateLimit",
+    "x-ratelimit-remaining": "RateRemaining",
+    "x-ratelimit-reset": "RateReset",
+}
+"""Headers that come with the refusal of a tenant's limit."""
 SECURITY: Json = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
@@ -297,18 +328,32 @@ COMMON_SCHEMAS: dict[str, Json] = {
             **_SHARED,
             "param": {"type": "string", "description": "The field that is wrong."},
             "errors": {
-                "type": "array",
-                "description": "Each field that is wrong.",
-                "items": {
-                    "type": "object",
-                    "required": ["detail", "location", "pointer", "code"],
-                    "properties": {
-                        "detail": {"type": "string"},
-                        "location": {"type": "string", "examples": ["body", "query"]},
-                        "pointer": {"type": "string", "description": "JSON pointer (RFC 6901)."},
-                        "code": {"type": "string"},
+                "description": "Each field that is wrong; a sentence where the gateway answers "
+                "by itself, for clients of the web UI.",
+                "anyOf": [
+                    {"type": "string"},
+                    {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "required": ["detail", "location", "pointer", "code"],
+                            "properties": {
+                                "detail": {"type": "string"},
+                                "location": {"type": "string", "examples": ["body", "query"]},
+                                "pointer": {
+                                    "type": "string",
+                                    "description": "JSON pointer (RFC 6901).",
+                                },
+                                "code": {"type": "string"},
+                            },
+                        },
                     },
-                },
+                ],
+            },
+            "error": {
+                "type": "object",
+                "description": "The same for OpenAI's clients, where the gateway answers by "
+                "itself.",
             },
         },
     },

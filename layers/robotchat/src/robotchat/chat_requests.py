@@ -6,7 +6,7 @@ kept and passed on, since upstreams know more of them than this package does.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,7 +17,8 @@ _STREAM = Field(default=None, description="Send the answer as server-sent events
 
 
 class _Request(BaseModel):
-    model_config = ConfigDict(extra="allow", frozen=True)
+    # Strict, as OpenAI's API is: a caller who writes 0 for false has made a mistake.
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
     def body(self) -> dict[str, Any]:
         """The request as it was sent: nothing added, nothing left out."""
@@ -27,7 +28,9 @@ class _Request(BaseModel):
 class CompletionRequest(_Request):
     """A prompt to continue. Every other field of OpenAI's API is passed on."""
 
-    prompt: str | list[Any] = Field(description="What to continue.", examples=["Once upon a time"])
+    prompt: str | Annotated[list[Any], Field(min_length=1)] = Field(
+        description="What to continue.", examples=["Once upon a time"]
+    )
     model: str | None = _MODEL
     stream: bool | None = _STREAM
     max_tokens: int | None = Field(default=None, description="Longest answer, in tokens.")
