@@ -75,6 +75,9 @@ class EventJob(_Told):
     started_at: datetime | None
     finished_at: datetime
     expires_at: datetime = Field(description="When the pictures are deleted.")
+    request_id: str | None = Field(
+        default=None, description="`x-request-id` of the request that asked for it."
+    )
     metadata: dict[str, Any] | None = Field(
         description="The caller's own data; null when it is larger than 16 KB."
     )
@@ -123,6 +126,7 @@ class Event(_Told):
                 started_at=job.started_at,
                 finished_at=job.finished_at,
                 expires_at=job.expires_at,
+                request_id=job.request_id,
                 metadata=metadata,
                 links=JobLinks(self=f"/v1/jobs/{job.id}", conversation=conversation),
             ),

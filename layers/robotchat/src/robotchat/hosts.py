@@ -138,6 +138,8 @@ class Lease:
         self._failed = False
         self.lost = False
         """Whether it turned out that the lease had run out and another has the host."""
+        self.switched = False
+        """Whether the host had to load another checkpoint for what was drawn."""
 
     @property
     def checkpoint(self) -> str | None:
@@ -161,9 +163,9 @@ class Lease:
         measured = work / seconds if seconds > 0 else None
         with self._lock:
             checkpoint = checkpoint or self._state.checkpoint
-            switched = checkpoint != self._before and not _same(checkpoint, self._before)
+            self.switched = checkpoint != self._before and not _same(checkpoint, self._before)
             known = self._state.speed
-            if measured and not switched:
+            if measured and not self.switched:
                 known = measured if known is None else 0.7 * known + 0.3 * measured
             self._state = self._state.but(checkpoint=checkpoint, speed=known)
 

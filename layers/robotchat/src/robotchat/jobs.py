@@ -211,6 +211,8 @@ class Job(_Model):
     """While running: where the latest preview is in the image store."""
     watched_until: datetime | None = None
     """Somebody looks at previews; until then they are worth the host's time."""
+    model_switch: bool = False
+    """The host had to load the checkpoint first."""
     avoid_hosts: list[str] = Field(default_factory=list)
     """Hosts on which an attempt failed; others are preferred."""
     error: JobError | None = None
@@ -235,6 +237,8 @@ class Job(_Model):
     deleted: bool = False
     """Its caller wants nothing of it kept; what a worker still makes of it is thrown away."""
     metadata: dict[str, Any] = Field(default_factory=dict)
+    request_id: str | None = None
+    """The request that asked for it, as its caller and our logs know it."""
     webhook: WebhookTarget | None = None
     """Whom to tell when the job has ended; the tenant's own webhook when there is none."""
     version: int = 0

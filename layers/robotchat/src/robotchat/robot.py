@@ -36,6 +36,7 @@ from robotchat.conversation import (
     Conversation,
     Conversations,
 )
+from robotchat.correlation import correlation_id
 from robotchat.errors import (
     InvalidRequest,
     JobCanceled,
@@ -151,7 +152,10 @@ class Robot:
         settings: Settings | None = None,
         art_config: ArtConfig | None = None,
         clock: Clock | None = None,
+        on_attempt: Callable[[Job], None] = lambda job: None,
     ) -> None:
+        self._on_attempt = on_attempt
+        """Told of every attempt that has ended, with the job as it left it."""
         self._fresh: tuple[str, Drawing] | None = None
         """What was drawn last, so that the caller who waited for it need not load it again."""
         self.settings = settings or Settings()
@@ -519,6 +523,7 @@ class Robot:
             tenant=tenant,
             max_attempts=self.settings.max_attempts,
             created_at=now,
+            request_id=correlation_id(),
             retention=retention,
             short_lived=retention < usual,
             expires_at=now + timedelta(seconds=retention),
@@ -612,6 +617,7 @@ class Robot:
         except Superseded:
             return self._superseded(job)
         self.settle(job)
+        self._on_attempt(job)
         if bug is not None:
             raise bug
         return job
@@ -728,6 +734,7 @@ class Robot:
             "effective": plan.reference,
             "host": lease.host.name,
             "checkpoint": drawing.checkpoint,
+            "model_switch": lease.switched,
             "images": images,
             "extra_images": extra,
             "charge": self._charge(job, images=len(images), work=plan.request.work),

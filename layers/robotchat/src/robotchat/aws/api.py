@@ -42,7 +42,7 @@ from aws_lambda_powertools.event_handler.openapi.params import File, Form, Heade
 from aws_lambda_powertools.shared.json_encoder import Encoder
 
 from robotchat.aws import streams
-from robotchat.aws.log import logger
+from robotchat.aws.log import correlate, logger
 from robotchat.aws.problems import (
     Family,
     FieldError,
@@ -207,7 +207,7 @@ class Endpoint(APIGatewayRestResolver):
         """The proxy response; its ``body`` may be an iterator of bytes, started already."""
         started = time.monotonic()
         log = logger()
-        log.set_correlation_id(_request_id(event))
+        correlate(_request_id(event))
         try:
             answer = super().resolve(event, context)
         except Exception:  # our bug, outside of any route: an answer that cannot be built

@@ -40,6 +40,7 @@ class Deliverer:
 
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         """Handle an SQS event. Answers with the partial failures."""
+        from robotchat.aws.metrics import record_delivery
         from robotchat.aws.wiring import webhooks
 
         failures = []
@@ -52,7 +53,9 @@ class Deliverer:
                 continue
             delivery_id, version = message
             handed_out = int(record["attributes"]["ApproximateReceiveCount"])
-            webhooks().deliver(delivery_id, version, again=handed_out > 1)
+            delivery = webhooks().deliver(delivery_id, version, again=handed_out > 1)
+            if delivery is not None and delivery.attempts and delivery.version != version:
+                record_delivery(delivery)
         return {"batchItemFailures": failures}
 
 

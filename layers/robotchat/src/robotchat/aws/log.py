@@ -16,6 +16,8 @@ from typing import IO, Any, cast
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 
+from robotchat import correlation
+
 _SECRETS = (
     # API keys, whoever put them into a message.
     (re.compile(r"\brk_[A-Za-z0-9_-]{8,}"), "rk_***"),
@@ -46,6 +48,12 @@ class _Stdout(io.TextIOBase):
 
     def flush(self) -> None:
         sys.stdout.flush()
+
+
+def correlate(request_id: str | None) -> None:
+    """Have all that follows, lines and jobs alike, carry the id of the request it is done for."""
+    correlation.correlate(request_id)
+    logger().set_correlation_id(request_id)
 
 
 @cache

@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
 from robotchat.aws.log import logger
+from robotchat.aws.metrics import record_end
 from robotchat.aws.stores import record_of
 from robotchat.aws.wiring import client, settings, webhooks
 from robotchat.errors import Misconfigured
@@ -117,8 +118,13 @@ def _put_events(some: Sequence[_Ended]) -> set[str]:
             logger().warning("event refused", event_id=one.event.id, code=result["ErrorCode"])
         else:
             logger().info(
-                "published", event_id=one.event.id, event_type=one.event.type, job_id=one.job.id
+                "published",
+                event_id=one.event.id,
+                event_type=one.event.type,
+                job_id=one.job.id,
+                request_id=one.job.request_id,
             )
+            record_end(one.job)
     return set(refused)
 
 

@@ -391,11 +391,19 @@ class SqsQueue:
         self._url = queue_url
 
     def send(self, job: Job, *, delay: float = 0.0) -> None:
-        self.send_again(json.dumps({"job_id": job.id}), group=job.tenant, delay=delay)
+        self.send_again(
+            json.dumps({"job_id": job.id}),
+            group=job.tenant,
+            request_id=job.request_id,
+            delay=delay,
+        )
 
-    def send_again(self, body: str, *, group: str | None, delay: float = 0.0) -> None:
+    def send_again(
+        self, body: str, *, group: str | None, request_id: str | None = None, delay: float = 0.0
+    ) -> None:
         """Queue the body of a message, for a message group, not before ``delay`` seconds from now.
 
+        ``request_id`` goes with it for the log of whoever receives it.
         What comes too early, because SQS delays no longer than it does, is sent again when it is
         received.
         """
@@ -404,6 +412,9 @@ class SqsQueue:
             parameters["DelaySeconds"] = min(math.ceil(delay), _MAX_DELAY)
         if group is not None:
             parameters["MessageGroupId"] = group
+        if request_id is not None:
+            value = {"DataType": "String", "StringValue": request_id}
+            parameters["MessageAttributes"] = {"request_id": value}
         self._client.send_message(**parameters)
 
     def backlog(self) -> int:

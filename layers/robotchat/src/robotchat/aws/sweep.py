@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_lambda_powertools.metrics import Metrics, MetricUnit
-
 from robotchat.aws.log import logger
+from robotchat.aws.metrics import record_sweep
 from robotchat.aws.wiring import robot, webhooks
 
 
@@ -18,10 +17,7 @@ class Sweeper:
         repaired = robot().sweep()
         expired = robot().delete_expired()
         requeued = webhooks().requeue_overdue()
-        metrics = Metrics()
-        metrics.add_metric(name="SweeperRepairs", unit=MetricUnit.Count, value=len(repaired))
-        metrics.add_metric(name="RequeuedDeliveries", unit=MetricUnit.Count, value=requeued)
-        metrics.flush_metrics()
+        record_sweep(repaired=len(repaired), requeued=requeued, hosts=robot().hosts.states())
         for job in repaired:
             logger().warning(
                 "repaired", job_id=job.id, kind=job.kind, status=job.status, attempt=job.attempt

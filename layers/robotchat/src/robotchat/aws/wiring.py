@@ -28,6 +28,7 @@ from robotchat.views import Viewer
 if TYPE_CHECKING:
     from robotchat.chat import ChatBot
     from robotchat.drivers.openai import OpenAIChat, Upstream
+    from robotchat.jobs import Job
     from robotchat.responses import Responses
     from robotchat.webhooks import Webhooks
 
@@ -155,7 +156,14 @@ def robot() -> Robot:
         images=images(),
         queue=job_queue(),
         settings=settings(),
+        on_attempt=_record_attempt,
     )
+
+
+def _record_attempt(job: Job) -> None:
+    from robotchat.aws.metrics import record_attempt
+
+    record_attempt(job)
 
 
 @cache

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from robotchat.aws.log import logger
+from robotchat.aws.log import correlate, logger
 from robotchat.aws.wiring import client, job_queue, robot, settings
 from robotchat.errors import NotFound, RobotchatError
 from robotchat.jobs import NotYet, StillRunning
@@ -37,6 +37,7 @@ class Worker:
 
     def _handle(self, record: Mapping[str, Any], context: Any) -> bool:
         """Whether the message is done with."""
+        correlate(_request_id(record))
         # The queue hides a message for as long as this function may run. If this process dies,
         # its job must not wait for that long: so the time is shortened now, and renewed.
         self._hide(record, self._alive())
@@ -72,7 +73,6 @@ class Worker:
 
     def _run(self, job_id: str, record: Mapping[str, Any], context: Any) -> bool:
         log = logger()
-        log.set_correlation_id(job_id)
         shift = Shift(
             time_left=lambda: context.get_remaining_time_in_millis() / 1000,
             beat=lambda: self._hide(record, self._alive()),
@@ -85,6 +85,7 @@ class Worker:
             job_queue().send_again(
                 record["body"],
                 group=record.get("attributes", {}).get("MessageGroupId"),
+                request_id=_request_id(record),
                 delay=max(wait.seconds, 1.0),
             )
             return True
@@ -121,3 +122,9 @@ class Worker:
     def _alive(self) -> float:
         """For how many seconds a worker may be silent."""
         return settings().alive.total_seconds()
+
+
+def _request_id(record: Mapping[str, Any]) -> str:
+    """The request that a message is for; a producer's message is a request of its own."""
+    attribute = (record.get("messageAttributes") or {}).get("request_id")
+    return str(attribute["stringValue"])[:128] if attribute else str(record["messageId"])
