@@ -95,10 +95,15 @@ class Heartbeat:
             self._notes.update(facts)
             self.facts.update(facts)
 
+    def _show(self, **state: Any) -> None:
+        """Have what is so at the moment written: it says nothing of the attempt once that ends."""
+        with self._lock:
+            self._notes.update(state)
+
     def waiting(self) -> None:
         """Called while no host is free. Raises JobCanceled and Superseded."""
         self.raise_if_canceled()
-        self.note(reason="waiting_for_host")
+        self._show(reason="waiting_for_host")
 
     def holds(self, lease: Lease, *, work: float) -> None:
         """The attempt draws on a host now, ``work`` pixel-steps."""
@@ -106,7 +111,8 @@ class Heartbeat:
             self._lease = lease
             self._drawing_since = time.monotonic()
             self._expected = lease.estimate(work)
-        self.note(reason=None, host=lease.host.name)
+        self.note(host=lease.host.name)
+        self._show(reason=None)
 
     def lets_go(self) -> None:
         """The host is not drawing for this attempt any more: it must not be interrupted now."""
@@ -122,16 +128,22 @@ class Heartbeat:
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval):
-            try:
-                self.tick()
-            except Superseded:
-                self._superseded = True
-                self._interrupt()
+            if not self.look():
                 return
-            except Exception:
-                # The store or the queue may be away for a moment; the next tick tries again, and
-                # if it stays away, the lease and the message run out as they should.
-                logger.exception("heartbeat failed", extra={"job_id": self._job.id})
+
+    def look(self) -> bool:
+        """One tick, whatever it brings. Whether there is anything left to look at."""
+        try:
+            self.tick()
+        except Superseded:
+            self._superseded = True
+            self._interrupt()
+            return False
+        except Exception:
+            # The store or the queue may be away for a moment; the next tick tries again, and
+            # if it stays away, the lease and the message run out as they should.
+            logger.exception("heartbeat failed", extra={"job_id": self._job.id})
+        return True
 
     def tick(self) -> None:
         """One look at the host and the job. Raises Superseded."""
@@ -139,10 +151,7 @@ class Heartbeat:
         due = time.monotonic() - self._renewed >= self._renew_after
         with self._lock:
             notes, self._notes = self._notes, {}
-        if notes or due:
-            job = self._write(notes)
-        else:
-            job = self._jobs.find(self._job.id) or self._job
+        job = self._write(notes) if notes or due else self._jobs.find(self._job.id) or self._job
         if job.attempt != self._job.attempt or job.status.final:
             raise Superseded(job.id)
         self._watched = job.watched_until is not None and self._jobs.now() < job.watched_until
@@ -155,7 +164,7 @@ class Heartbeat:
             self.interrupted = self._interrupt() or before
         elif job.stop == "skip":
             self._skip()
-            self.note(stop=None)
+            self._show(stop=None)
         if due:
             self._renewed = time.monotonic()
             self._beat()
@@ -221,7 +230,7 @@ class Heartbeat:
             key = f"{self._job.images_prefix}preview"
             self._images.put(key, data, kind)
             self._preview_hash = digest
-            self.note(preview=key)
+            self._show(preview=key)
 
     def _renew(self) -> None:
         with self._lock:

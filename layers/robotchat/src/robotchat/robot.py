@@ -276,14 +276,14 @@ class Robot:
             )
         else:
             conversation = self.conversations.get(request.conversation_id, job.tenant)
-        predecessor = self.jobs.find(conversation.tail) if conversation.tail else None
-        parent = predecessor
+        parent = self.jobs.find(conversation.tail) if conversation.tail else None
+        predecessor = self._still_open(parent)
         if request.after_turn is not None:
             parent = self._turn(conversation, request.after_turn)
         if job.kind is JobKind.CHAT_IMAGE2IMAGE and not job.request.get("init_images"):
             _check_has_picture(parent)
-        waits = predecessor is not None and not predecessor.status.final
-        if predecessor is not None and waits:
+        if predecessor is not None:
+            # Whoever followed it before has ended already, and is not waiting for it.
             link = predecessor.model_copy(update={"successor": job.id})
             also.append(self.jobs.put(link))
         request_fields = dict(job.request)
@@ -299,8 +299,8 @@ class Robot:
                 "conversation_id": conversation.id,
                 "turn": conversation.turns + 1,
                 "parent": parent.id if parent else None,
-                "predecessor": predecessor.id if predecessor and waits else None,
-                "reason": "waiting_for_turn" if waits else None,
+                "predecessor": predecessor.id if predecessor else None,
+                "reason": "waiting_for_turn" if predecessor else None,
             }
         )
         also.append(
@@ -567,19 +567,19 @@ class Robot:
         return self._attempt(job, shift or Shift())
 
     def _must_wait(self, job: Job) -> bool:
-        """Whether a turn before this one is still open.
+        """Whether a turn before this one is still open."""
+        before = self.jobs.find(job.predecessor) if job.predecessor is not None else None
+        return self._still_open(before) is not None
+
+    def _still_open(self, job: Job | None) -> Job | None:
+        """The turn that is waited for by whoever comes after this one, if there is any.
 
         A turn that ended before its turn came (canceled, expired) still knows whom it waited for,
-        and whoever waits for it waits for that one too.
+        and whoever comes after it waits for that one.
         """
-        while job.predecessor is not None:
-            before = self.jobs.find(job.predecessor)
-            if before is None:
-                return False
-            if not before.status.final:
-                return True
-            job = before
-        return False
+        while job is not None and job.status.final:
+            job = self.jobs.find(job.predecessor) if job.predecessor is not None else None
+        return job
 
     def _attempt(self, job: Job, shift: Shift) -> Job:
         """One attempt at a claimed job: prepare, draw, store, finish.

@@ -40,8 +40,9 @@ class DynamoRecords:
     """Records in one DynamoDB table (``template.yaml`` has its keys and indexes).
 
     An item holds the document as JSON text in ``data``, the ``version``, the keys of the indexes
-    it is in, ``labels`` as a map, ``ttl``, and the ``mark`` of the commit that wrote it. Counters (see ``Add``) are numbers of their own,
-    so that DynamoDB can add to them and compare them in one step.
+    it is in, ``labels`` as a map, ``ttl``, and the ``mark`` of the commit that wrote it. Counters
+    (see ``Add``) are numbers of their own, so that DynamoDB can add to them and compare them in
+    one step.
     """
 
     def __init__(self, client: DynamoDBClient, table_name: str) -> None:
