@@ -125,6 +125,8 @@ def test_roles_have_no_managed_policy_but_for_logs_and_traces() -> None:
     allowed = re.compile(
         r"AWSLambdaBasicExecutionRole|AWSXrayWriteOnlyAccess|AWSXRayDaemonWrite"
         r"|AWSLambdaSQSQueueExecutionRole|AWSLambdaDynamoDBExecutionRole"
+        # SAM adds it wherever VpcConfig is said, though it is said by parameter (SubnetIds).
+        r"|AWSLambdaVPCAccessExecutionRole"
     )
     for name, resource in resources().items():
         if resource["Type"] == "AWS::IAM::Role":
