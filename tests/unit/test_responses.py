@@ -19,6 +19,7 @@ from robotchat.errors import (
     Conflict,
     ContextLengthExceeded,
     ConversationBusy,
+    IdempotencyKeyReused,
     InvalidRequest,
     NotFound,
     UpstreamRateLimited,
@@ -26,9 +27,9 @@ from robotchat.errors import (
     UpstreamUnavailable,
 )
 from robotchat.images import MemoryImages
-from robotchat.jobs import Job, Jobs, StillRunning
+from robotchat.jobs import Job, Jobs, StillRunning, id_for_key
 from robotchat.records import MemoryRecords
-from robotchat.response_items import chat_messages, picture_turns
+from robotchat.response_items import chat_messages, picture_turn
 from robotchat.response_store import ResponseStore
 from robotchat.responses import Options, Responses
 from tests.cases.clock import FakeClock
@@ -47,7 +48,6 @@ class World:
         self.conversations = Conversations(self.records, Jobs(self.records, self.clock), self.clock)
         self.store = ResponseStore(self.records, self.conversations, self.files, clock=self.clock)
         self.queue: list[str] = []
-        self.pictures: dict[str, list[tuple[int, list[Body]]]] = {}
         self.responses = Responses(
             options.pop("driver", self.chat),
             model="default-model",
@@ -55,7 +55,6 @@ class World:
             enqueue=options.pop(
                 "enqueue", lambda response_id, tenant: self.queue.append(response_id)
             ),
-            pictures=lambda conversation, tenant: self.pictures.get(conversation, []),
             clock=self.clock,
             options=Options(**options),
         )
@@ -215,7 +214,6 @@ def test_the_prompt_cache_is_asked_for_only_when_configured() -> None:
         ({"input": [{"type": "function_call_output", "output": "x"}]}, "input[0].call_id"),
         ({"input": [{"role": "user", "content": 7}]}, "input[0].content"),
         ({"input": [{"role": "user", "content": ["x"]}]}, "input[0].content[0]"),
-        ({"input": [{"role": "user", "content": "x", "id": 7}]}, "input[0].id"),
         ({"input": "x", "tools": ["weather"]}, "tools[0]"),
         ({"input": "x", "temperature": "hot"}, "temperature"),
         ({"input": "x", "store": 1}, "store"),
@@ -853,38 +851,6 @@ def test_what_is_not_stored_is_still_part_of_its_conversation() -> None:
     assert [message["content"] for message in world.sent()] == ["q1", "a1", "q2"]
 
 
-def test_pictures_that_were_drawn_can_be_talked_about() -> None:
-    world = World("a1", "a3")
-    conversation = world.conversation()
-    world.responses.create({"input": "q1", "conversation": conversation})
-    drawn = {
-        "id": "ig_1",
-        "type": "image_generation_call",
-        "status": "completed",
-        "revised_prompt": "a beach at sunset",
-        "result": None,
-    }
-    asked = {
-        "id": "msg_1",
-        "type": "message",
-        "role": "user",
-        "status": "completed",
-        "content": [{"type": "input_text", "text": "at sunset"}],
-    }
-    state = world.conversations.get(conversation, "local")
-    world.records.commit(world.conversations.put(state.model_copy(update={"turns": 2})))
-    world.pictures[conversation] = [(2, [asked, drawn])]
-    world.responses.create({"input": "What is on it?", "conversation": conversation})
-    assert [message["content"] for message in world.sent()] == [
-        "q1",
-        "a1",
-        "at sunset",
-        "[I drew a picture: a beach at sunset]",
-        "What is on it?",
-    ]
-    assert len(world.responses.conversation_items(conversation)) == 6
-
-
 def test_a_branch_can_leave_a_conversation() -> None:
     world = World("a1", "a2", "b2", "b3")
     conversation = world.conversation()
@@ -899,10 +865,12 @@ def test_a_branch_can_leave_a_conversation() -> None:
 def test_items_can_be_put_into_a_conversation_and_all_of_it_forgotten() -> None:
     world = World("a1")
     conversation = world.conversation()
-    (item,) = world.responses.add_items(
+    added = world.responses.add_items(
         conversation, [{"role": "user", "content": "My name is Bob."}]
     )
+    (item,) = added["data"]
     assert item["id"].startswith("msg_")
+    assert (added["first_id"], added["has_more"]) == (item["id"], False)
     response = world.responses.create({"input": "Who am I?", "conversation": conversation})
     assert [message["content"] for message in world.sent()] == ["My name is Bob.", "Who am I?"]
     world.store.forget_conversation(conversation, "local")
@@ -949,27 +917,167 @@ def test_picture_jobs_become_items() -> None:
             {**made, "id": "job_d", "turn": 4, "status": "succeeded", "reply": "Hi"}
         ),
     ]
-    turns = picture_turns(jobs)
-    for _, items in turns:
+    turns = [picture_turn(job) for job in jobs]
+    for items in turns:
         for item in items:
             TypeAdapter(ConversationItem).validate_python(item)
-    assert [turn for turn, _ in turns] == [1, 2, 3, 4]
-    assert turns[0][1][1]["revised_prompt"] == "p"
-    assert [items[1].get("status") for _, items in turns] == [
+    assert turns[0][1]["revised_prompt"] == "p"
+    assert [items[1].get("status") for items in turns] == [
         "completed",
         "generating",
         "failed",
         "completed",
     ]
-    spoken = chat_messages(item for _, items in turns for item in items)
+    spoken = chat_messages(item for items in turns for item in items)
     assert [message["content"] for message in spoken] == [
         "a beach",
         "[I drew a picture: p]",
         "a beach",
+        "[I am drawing a picture.]",
         "a beach",
+        "[The picture was not drawn.]",
         "a beach",
         "Hi",
     ]
+    assert picture_turn(jobs[0].model_copy(update={"deleted": True})) == []
+
+
+# --- idempotency keys -----------------------------------------------------------------------------
+
+
+def test_the_same_key_and_body_give_the_same_response() -> None:
+    world = World("a1", "a2")
+    body = {"input": "q", "metadata": {"a": "b"}}
+    first = world.responses.create(body, idempotency_key="k")
+    assert world.responses.create(body, idempotency_key="k") == first
+    assert len(world.chat.requests) == 1
+    assert world.responses.create(body, idempotency_key="other")["id"] != first["id"]
+    assert world.responses.create(body, "theirs", idempotency_key="k")["id"] != first["id"]
+
+
+def test_a_key_is_for_one_request() -> None:
+    world = World("a1")
+    first = world.responses.create({"input": "q"}, idempotency_key="k")
+    with pytest.raises(IdempotencyKeyReused):
+        world.responses.create({"input": "another"}, idempotency_key="k")
+    world.responses.delete(first["id"])
+    with pytest.raises(IdempotencyKeyReused):
+        world.responses.create({"input": "q"}, idempotency_key="k")
+
+
+def test_a_request_that_failed_does_not_use_its_key_up() -> None:
+    world = World(UpstreamUnavailable("Away."), "a1")
+    conversation = world.conversation()
+    body = {"input": "q", "conversation": conversation}
+    with pytest.raises(UpstreamUnavailable):
+        world.responses.create(body, idempotency_key="k")
+    made = world.responses.create(body, idempotency_key="k")
+    assert world.responses.get(made["id"]) == made
+    assert len(world.responses.conversation_items(conversation)) == 2
+
+
+def test_while_a_request_is_answered_another_with_its_key_waits_for_the_answer() -> None:
+    world = World("a1")
+    reached, go_on = threading.Event(), threading.Event()
+    whole = world.chat.chat_completion
+
+    def slow(body: Any, *, timeout: float | None = None) -> Body:
+        reached.set()
+        assert go_on.wait(10)
+        return whole(body)
+
+    world.chat.chat_completion = slow  # type: ignore[method-assign]
+    made: list[Body] = []
+    body = {"input": "q", "conversation": world.conversation()}
+
+    def ask() -> None:
+        made.append(world.responses.create(body, idempotency_key="k"))
+
+    first = threading.Thread(target=ask)
+    first.start()
+    assert reached.wait(10)
+    with pytest.raises(IdempotencyKeyReused):
+        world.responses.create({"input": "another"}, idempotency_key="k")
+    nap = world.clock.sleep
+
+    def sleep(seconds: float) -> None:
+        nap(seconds)
+        go_on.set()
+        first.join(10)
+
+    world.clock.sleep = sleep  # type: ignore[method-assign]
+    ask()
+    assert made[0] == made[1]
+    assert len(world.chat.requests) == 1
+
+
+def test_a_request_that_does_not_end_holds_its_key_and_one_that_died_does_not() -> None:
+    world = World("a1")
+    body = {"input": "q"}
+    answer = world.responses.create(body, idempotency_key="k")
+    world.store.remove(world.store.get(answer["id"], "local"))  # as if it had not been stored yet
+    made = world.store.reserve
+
+    def alive(response_id: str, said: str) -> str | None:
+        raise StillRunning(60)
+
+    world.store.reserve = alive  # type: ignore[method-assign]
+    with pytest.raises(Conflict):
+        world.responses.create(body, idempotency_key="k")
+    world.store.reserve = made  # type: ignore[method-assign]
+    world.clock.advance(61)
+    assert world.responses.create(body, idempotency_key="k")["id"] == answer["id"]
+
+
+def test_a_dead_requests_claim_on_its_conversation_does_not_stop_its_repetition() -> None:
+    world = World("a1")
+    conversation = world.conversation()
+    response_id = id_for_key("resp", "local", "k")
+    world.store.claim(conversation, "local", response_id, title="")
+    body = {"input": "q", "conversation": conversation}
+    with pytest.raises(ConversationBusy):
+        world.responses.create(body)
+    assert world.responses.create(body, idempotency_key="k")["id"] == response_id
+
+
+def test_a_response_in_the_background_is_queued_once_for_a_key() -> None:
+    world = World("a1")
+    body = {"input": "q", "background": True}
+    queued = world.responses.create(body, idempotency_key="k")
+    assert world.responses.create(body, idempotency_key="k") == queued
+    assert world.queue == [queued["id"]] * 2, "sent again, in case it was never sent"
+    for response_id in world.queue:
+        world.responses.run(response_id)
+    assert len(world.chat.requests) == 1
+    stream = {**body, "stream": True}
+    with pytest.raises(IdempotencyKeyReused):
+        world.responses.stream(stream, idempotency_key="k")
+    events = world.responses.stream(stream, idempotency_key="s")
+    world.responses.run(world.queue[-1])
+    assert list(events)[-1]["response"]["id"] == id_for_key("resp", "local", "s")
+
+
+def test_what_cannot_be_queued_does_not_use_its_key_up() -> None:
+    world = World("a1", enqueue=lambda response_id, tenant: sent.pop())
+    sent: list[int] = []
+    body = {"input": "q", "background": True}
+    with pytest.raises(IndexError):
+        world.responses.create(body, idempotency_key="k")
+    sent.append(1)
+    assert world.responses.create(body, idempotency_key="k")["status"] == "queued"
+
+
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [({"store": False}, "k"), ({"stream": True}, "k"), ({}, "not visible: \n"), ({}, "k" * 256)],
+)
+def test_a_key_that_cannot_be_honoured_is_refused(body: Body, key: str) -> None:
+    world = World()
+    make = world.responses.stream if body.get("stream") else world.responses.create
+    with pytest.raises(InvalidRequest) as caught:
+        make({"input": "q", **body}, idempotency_key=key)
+    assert caught.value.param == "Idempotency-Key"
+    assert world.chat.requests == []
 
 
 # --- in the background ----------------------------------------------------------------------------
@@ -1207,6 +1315,15 @@ def test_with_a_stateful_upstream_a_conversation_is_sent_as_items() -> None:
     sent = upstream.requests[1]["input"]
     assert [item["role"] for item in sent] == ["user", "assistant", "user"]
     assert all("id" not in item for item in sent)
+    assert [request["store"] for request in upstream.requests] == [False, False]
+
+
+def test_a_branch_of_a_conversation_does_not_ask_the_upstream_for_what_it_does_not_keep() -> None:
+    world, upstream = relay("a1", "b1")
+    first = world.responses.create({"input": "q1", "conversation": world.conversation()})
+    world.responses.create({"input": "r1", "previous_response_id": first["id"]})
+    assert "previous_response_id" not in upstream.requests[1]
+    assert len(upstream.requests[1]["input"]) == 3
 
 
 def test_a_relayed_stream_that_is_left_is_stored_as_far_as_it_came() -> None:

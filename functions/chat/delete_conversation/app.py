@@ -1,10 +1,10 @@
-"""DELETE /v1/conversations/{conversation_id}: forget a conversation, its turns and pictures."""
+"""DELETE /v1/conversations/{conversation_id}: forget all that was said and drawn in it."""
 
 from robotchat.aws.api import Endpoint
 from robotchat.aws.wiring import robot
 from robotchat.views import Deleted
 
-handler = Endpoint(scope="images")
+handler = Endpoint(scope=("chat", "images"))
 
 
 @handler.delete("/v1/conversations/<conversation_id>")

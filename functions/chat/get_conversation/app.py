@@ -4,7 +4,7 @@ from robotchat.aws.api import Endpoint
 from robotchat.aws.wiring import robot, viewer
 from robotchat.views import ConversationView
 
-handler = Endpoint(scope="jobs:read")
+handler = Endpoint(scope=("chat", "jobs:read"))
 
 
 @handler.get("/v1/conversations/<conversation_id>")

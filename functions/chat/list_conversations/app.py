@@ -6,7 +6,7 @@ from robotchat.aws.api import Endpoint, Query
 from robotchat.aws.wiring import robot, viewer
 from robotchat.views import ConversationList
 
-handler = Endpoint(scope="jobs:read")
+handler = Endpoint(scope=("chat", "jobs:read"))
 
 
 @handler.get("/v1/conversations")
@@ -14,4 +14,4 @@ def list_conversations(
     limit: Annotated[int, Query(ge=1, le=100)] = 20, cursor: str | None = None
 ) -> ConversationList:
     found, following = robot().conversations.of_tenant(handler.tenant, limit=limit, cursor=cursor)
-    return ConversationList(data=[viewer().conversation(c) for c in found], next_cursor=following)
+    return viewer().conversations(found, following)

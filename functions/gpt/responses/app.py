@@ -1,8 +1,8 @@
 """POST /v1/responses: respond, remembering what was said before; at once, streamed or later."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from robotchat.aws.api import Endpoint, EventStream
+from robotchat.aws.api import Endpoint, EventStream, Header
 from robotchat.aws.gpt import responded
 from robotchat.aws.wiring import talking
 from robotchat.chat_requests import ResponseRequest
@@ -11,8 +11,10 @@ handler = Endpoint(scope="chat")
 
 
 @handler.post("/v1/responses")
-def responses(request: ResponseRequest) -> dict[str, Any] | EventStream:
+def responses(
+    request: ResponseRequest, idempotency_key: Annotated[str | None, Header()] = None
+) -> dict[str, Any] | EventStream:
     engine, body, tenant = talking(), request.body(), handler.tenant
     if request.stream:
-        return responded(lambda: engine.stream(body, tenant))
-    return engine.create(body, tenant)
+        return responded(lambda: engine.stream(body, tenant, idempotency_key=idempotency_key))
+    return engine.create(body, tenant, idempotency_key=idempotency_key)

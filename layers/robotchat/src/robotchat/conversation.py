@@ -18,7 +18,6 @@ from robotchat.errors import NotFound
 from robotchat.jobs import Job, Jobs, WebhookTarget, new_id
 from robotchat.records import Put, Record, Records, Remove, Stale, every
 
-
 ExpiresIn = Annotated[
     int | None,
     Field(

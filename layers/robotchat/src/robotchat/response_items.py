@@ -119,7 +119,7 @@ def parse_request(body: Mapping[str, Any]) -> Request:
     if "input" not in body:
         raise InvalidRequest("Missing required parameter: 'input'.", param="input")
     _check_conversation(body)
-    _check_metadata(body.get("metadata", {}))
+    check_metadata(body.get("metadata", {}))
     if body.get("truncation", "disabled") not in ("auto", "disabled"):
         raise InvalidRequest("'truncation' must be 'auto' or 'disabled'.", param="truncation")
     if body.get("max_output_tokens", 1) < 1:
@@ -148,7 +148,8 @@ def _check_conversation(body: Mapping[str, Any]) -> None:
         raise InvalidRequest("'conversation' must be an id.", param="conversation")
 
 
-def _check_metadata(metadata: Mapping[str, Any]) -> None:
+def check_metadata(metadata: Mapping[str, Any]) -> None:
+    """Whether metadata is as OpenAI has it. Raises InvalidRequest."""
     fits = len(metadata) <= 16 and all(
         len(key) <= 64 and isinstance(value, str) and len(value) <= 512
         for key, value in metadata.items()
@@ -186,6 +187,8 @@ _ID_PREFIXES = {
 def parse_items(given: object, param: str) -> list[Body]:
     """Input as items in their stored form: with type, id and status, and content as parts.
 
+    Ids are always ours, whatever the caller calls its items, so that no two are the same.
+
     Raises InvalidRequest for an item that could not be sent on.
     """
     if isinstance(given, str):
@@ -204,11 +207,9 @@ def _parse_item(item: object, param: str) -> Body:
     stored: Body = {
         **item,
         "type": kind,
-        "id": item.get("id") or new_id(_ID_PREFIXES[kind]),
+        "id": new_id(_ID_PREFIXES[kind]),
         "status": item.get("status") or "completed",
     }
-    if not isinstance(stored["id"], str):
-        raise InvalidRequest("An item's id is a string.", param=f"{param}.id")
     if kind == "message":
         if item.get("role") not in ("user", "assistant", "system", "developer"):
             raise InvalidRequest(
@@ -296,10 +297,20 @@ def chat_messages(items: Iterable[Mapping[str, Any]]) -> list[Body]:
                     "content": output if isinstance(output, str) else _chat_content(output),
                 }
             )
-        elif kind == "image_generation_call" and item.get("status") == "completed":
-            shown = item.get("revised_prompt") or "no description"
-            messages.append({"role": "assistant", "content": f"[I drew a picture: {shown}]"})
+        elif kind == "image_generation_call":
+            messages.append({"role": "assistant", "content": _told(item)})
     return messages
+
+
+def _told(picture: Mapping[str, Any]) -> str:
+    shown = picture.get("revised_prompt") or "no description"
+    match picture.get("status"):
+        case "completed":
+            return f"[I drew a picture: {shown}]"
+        case "in_progress" | "generating":
+            return "[I am drawing a picture.]"
+        case _:
+            return "[The picture was not drawn.]"
 
 
 def _chat_content(parts: Sequence[Mapping[str, Any]]) -> str | list[Body]:
@@ -579,15 +590,13 @@ _CALL_STATUS = {
 }
 
 
-def picture_turns(jobs: Iterable[Job]) -> list[tuple[int, list[Body]]]:
-    """The picture turns of a conversation as items: what was said, and what was drawn.
+def picture_turn(job: Job) -> list[Body]:
+    """A picture turn of a conversation as items: what was said, and what was drawn or answered.
 
-    An item of a picture carries its job's id, by which the pictures themselves are found.
+    The item of a picture carries its job's id. A job that was deleted is no turn any more.
     """
-    return [(job.turn or 0, _picture_turn(job)) for job in jobs]
-
-
-def _picture_turn(job: Job) -> list[Body]:
+    if job.deleted:
+        return []
     name = job.id.partition("_")[2]
     said = {
         "id": f"msg_{name}",

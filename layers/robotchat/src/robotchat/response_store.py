@@ -20,10 +20,10 @@ from typing import Any
 from robotchat.chat import Body
 from robotchat.clock import Clock, SystemClock
 from robotchat.conversation import Conversations
-from robotchat.errors import ConversationBusy, NotFound
+from robotchat.errors import ConversationBusy, IdempotencyKeyReused, NotFound
 from robotchat.images import Images
-from robotchat.jobs import new_id
-from robotchat.records import Operation, Put, Record, Records, Remove, Stale
+from robotchat.jobs import Job, StillRunning, new_id
+from robotchat.records import Operation, Put, Record, Records, Remove, Stale, every
 from robotchat.response_events import FINAL
 
 CLAIM = timedelta(seconds=60)
@@ -31,6 +31,9 @@ CLAIM = timedelta(seconds=60)
 
 QUEUED_CLAIM = timedelta(minutes=15)
 """The same for a response that waits for a worker, which is nobody's to renew."""
+
+KEY_CLAIM = timedelta(seconds=60)
+"""A request with an idempotency key that shows no sign of life for this long is dead."""
 
 INLINE_BYTES = 200_000
 """Larger responses are kept as files: a record must stay well below DynamoDB's 400 KB."""
@@ -59,6 +62,8 @@ class StoredResponse:
     """While in progress: whoever makes it is taken for dead after this moment."""
     upstream_id: str | None = None
     """Its id at an upstream that keeps the state itself."""
+    file: str | None = None
+    """Where the words are, if they are not in the record."""
     version: int = 0
 
     @property
@@ -85,7 +90,7 @@ class StoredResponse:
 
 
 class Superseded(Exception):
-    """The response is final already, or another attempt makes it: write nothing more."""
+    """The response is final already, or another one makes it: write nothing more."""
 
 
 class ResponseStore:
@@ -100,8 +105,8 @@ class ResponseStore:
         clock: Clock | None = None,
         retention: timedelta = timedelta(days=30),
     ) -> None:
+        self.conversations = conversations
         self._records = records
-        self._conversations = conversations
         self._files = files
         self._clock = clock or SystemClock()
         self._retention = retention
@@ -118,7 +123,7 @@ class ResponseStore:
     def find(self, response_id: str) -> StoredResponse | None:
         """The response as it is now, whoever it belongs to."""
         record = self._records.get(f"response#{response_id}", "response")
-        return None if record is None or _is_tombstone(record) else self._load(record)
+        return None if record is None or _is_tombstone(record) else self._present(record)
 
     def history(self, last: StoredResponse) -> list[StoredResponse]:
         """A response and all that it continues, oldest first. Deleted ones are left out."""
@@ -132,17 +137,21 @@ class ResponseStore:
             if record is None:
                 break
             if not _is_tombstone(record):
-                chain.append(self._load(record))
+                chain.append(self._present(record))
             previous = record.data["previous"]
         chain.reverse()
         return chain
 
     def conversation_history(self, conversation_id: str, tenant: str) -> list[StoredResponse]:
         """What was said in a conversation, oldest first. Raises NotFound."""
-        self._conversations.get(conversation_id, tenant)
+        self.conversations.get(conversation_id, tenant)
         claim = self._records.get(f"conversation#{conversation_id}", "answering")
         head = self.find(claim.data["head"]) if claim and claim.data["head"] else None
         return self.history(head) if head else []
+
+    def pictures(self, conversation_id: str) -> Iterable[Job]:
+        """What was drawn in a conversation, in order."""
+        return self.conversations.turns(conversation_id)
 
     # Writing.
 
@@ -151,13 +160,16 @@ class ResponseStore:
         stored: StoredResponse,
         also: Callable[[StoredResponse], Iterable[Operation]] = lambda stored: (),
     ) -> StoredResponse:
-        """Store a new response, together with ``also``. Raises whatever ``also`` raises."""
+        """Store a new response, together with ``also``.
+
+        Raises Superseded when there is one of this id, and whatever ``also`` raises.
+        """
         while True:
             try:
                 self._records.commit(Put(self._record(stored)), *also(stored))
             except Stale:
                 if self._records.get(f"response#{stored.id}", "response") is not None:
-                    raise
+                    raise Superseded(stored.id) from None
                 continue
             return replace(stored, version=1)
 
@@ -182,7 +194,14 @@ class ResponseStore:
                 self._records.commit(Put(self._record(changed)), *also(changed))
             except Stale:
                 continue
+            if present.file is not None:
+                self._files.delete(present.file)
             return replace(changed, version=present.version + 1)
+
+    def remove(self, stored: StoredResponse) -> None:
+        """Take a response back that nothing can have continued, as if it had never been."""
+        self._erase(f"response#{stored.id}", "response")
+        self._files.delete(self._prefix(stored))
 
     def delete(self, stored: StoredResponse) -> None:
         """Forget what a response says. Its place in the chain stays, for those that follow it."""
@@ -200,11 +219,84 @@ class ResponseStore:
             except Stale:
                 continue
             break
-        index = 0
-        while events := self._records.get(f"response#{stored.id}", f"events#{index:06d}"):
-            self._records.commit(Remove(events))
-            index += 1
+        self._erase_events(stored.id)
         self._files.delete(self._prefix(stored))
+
+    def _erase_events(self, response_id: str) -> None:
+        index = 0
+        while self._erase(f"response#{response_id}", f"events#{index:06d}"):
+            index += 1
+
+    def _erase(self, pk: str, sk: str) -> bool:
+        """Delete a record, whatever it says by now. Tells whether there was one."""
+        while (record := self._records.get(pk, sk)) is not None:
+            try:
+                self._records.commit(Remove(record))
+            except Stale:
+                continue
+            return True
+        return False
+
+    # Idempotency keys.
+
+    def reserve(self, response_id: str, fingerprint: str) -> str | None:
+        """Take the id that an idempotency key stands for, to make its response now.
+
+        Gives a token to renew and to release it with; None when the response is made already.
+        Raises IdempotencyKeyReused when the key was used with another request, or its response is
+        deleted, and StillRunning while another request with the key is being answered.
+        """
+        key = (f"response#{response_id}", "key")
+        while True:
+            record = self._records.get(*key) or Record(*key, data={})
+            made = self._records.get(f"response#{response_id}", "response")
+            same = record.data.get("fingerprint") == fingerprint
+            if (record.version and not same) or (made and (not same or _is_tombstone(made))):
+                raise IdempotencyKeyReused(
+                    "This idempotency key was used before, with another request or for a response "
+                    "that is deleted.",
+                    param="Idempotency-Key",
+                )
+            if made is not None:
+                return None
+            now = self._clock.now()
+            if record.version and now < (until := datetime.fromisoformat(record.data["until"])):
+                raise StillRunning((until - now).total_seconds())
+            token = new_id("token")
+            data = {"fingerprint": fingerprint, "token": token, **self._until(KEY_CLAIM)}
+            # A little longer than the response, which must not outlive its key.
+            expiry = (now + self._retention + timedelta(days=1)).timestamp()
+            try:
+                self._records.commit(Put(replace(record, data=data, expires_at=expiry)))
+            except Stale:
+                continue
+            return token
+
+    def renew_key(self, response_id: str, token: str) -> None:
+        """Show that whoever makes the response of an idempotency key is alive."""
+        while record := self._key(response_id, token):
+            data = {**record.data, **self._until(KEY_CLAIM)}
+            try:
+                self._records.commit(Put(replace(record, data=data)))
+            except Stale:
+                continue
+            return
+
+    def release_key(self, response_id: str, token: str) -> None:
+        """Nothing came of it: the idempotency key is as if it had never been used."""
+        while record := self._key(response_id, token):
+            try:
+                self._records.commit(Remove(record))
+            except Stale:
+                continue
+            return
+
+    def _key(self, response_id: str, token: str) -> Record | None:
+        record = self._records.get(f"response#{response_id}", "key")
+        return record if record is not None and record.data["token"] == token else None
+
+    def _until(self, duration: timedelta) -> Body:
+        return {"until": (self._clock.now() + duration).isoformat()}
 
     # Claims on conversations.
 
@@ -216,10 +308,12 @@ class ResponseStore:
         ``title`` names a conversation that has none.
         """
         while True:
-            conversation = self._conversations.get(conversation_id, tenant)
+            conversation = self.conversations.get(conversation_id, tenant)
             record = self._claim_record(conversation_id)
             now = self._clock.now()
-            if record.data["holder"] and now < datetime.fromisoformat(record.data["until"]):
+            # Its own id is in it when an earlier attempt at the same response died.
+            held = record.data["holder"] not in (None, holder)
+            if held and now < datetime.fromisoformat(record.data["until"]):
                 raise ConversationBusy(
                     "Another request is continuing this conversation.",
                     param="conversation",
@@ -232,9 +326,9 @@ class ResponseStore:
                     "title": conversation.title or title or None,
                 }
             )
-            held = self._held(record, holder, QUEUED_CLAIM if queued else CLAIM)
+            claimed = self._held(record, holder, QUEUED_CLAIM if queued else CLAIM)
             try:
-                self._records.commit(self._conversations.put(begun), Put(held))
+                self._records.commit(self.conversations.put(begun), Put(claimed))
             except Stale:
                 continue
             return Claim(conversation_id, holder, begun.turns, record.data["head"])
@@ -265,9 +359,11 @@ class ResponseStore:
         """The write that ends a claim, for the commit that stores the final response.
 
         A response that was said becomes the conversation's last. Raises ConversationBusy when the
-        claim was lost.
+        claim was lost, and NotFound when the conversation was deleted.
         """
         record = self._claim_record(claim.conversation_id)
+        if not record.version:
+            raise NotFound("The conversation was deleted.", param="conversation")
         if record.data["holder"] != claim.holder:
             raise ConversationBusy(
                 "The conversation went on while this response was made; it is not part of it.",
@@ -277,17 +373,28 @@ class ResponseStore:
         return Put(replace(record, data={**record.data, "holder": None, "head": head}))
 
     def forget_conversation(self, conversation_id: str, tenant: str) -> None:
-        """Delete everything that was said in a conversation; the conversation itself stays."""
-        for stored in self.conversation_history(conversation_id, tenant):
-            self.delete(stored)
-        claim = self._claim_record(conversation_id)
-        if claim.version:
-            self._records.commit(Remove(claim))
+        """Delete everything that was said in a conversation; the conversation itself stays.
 
-    def add_items(self, conversation_id: str, tenant: str, items: Sequence[Body]) -> None:
+        What is being said meanwhile is not stored. If this ends halfway, it can be done again.
+        """
+        claim = self._claim_record(conversation_id)
+        known = {claim.data["head"], claim.data["holder"]} - {None}  # if the index lags behind
+        for record in every(self._records, "group", f"conversation#{conversation_id}"):
+            if record.sk == "response":
+                known.add(record.pk.removeprefix("response#"))
+        # First of all: nothing under way can be stored without it.
+        self._erase(claim.pk, claim.sk)
+        for response_id in known:
+            self._erase_events(response_id)
+            self._erase(f"response#{response_id}", "response")
+        self._files.delete(self._conversation_prefix(conversation_id, tenant))
+
+    def add_items(
+        self, conversation_id: str, tenant: str, items: Sequence[Body], *, title: str = ""
+    ) -> None:
         """Append items that a client put into a conversation itself."""
         holder = new_id("items")
-        claim = self.claim(conversation_id, tenant, holder, title="")
+        claim = self.claim(conversation_id, tenant, holder, title=title)
         stored = StoredResponse(
             tenant=tenant,
             response={
@@ -337,8 +444,8 @@ class ResponseStore:
         return self._records.get(*key) or Record(*key, data=empty)
 
     def _held(self, record: Record, holder: str, duration: timedelta) -> Record:
-        until = (self._clock.now() + duration).isoformat()
-        return replace(record, data={**record.data, "holder": holder, "until": until})
+        data = {**record.data, "holder": holder, **self._until(duration)}
+        return replace(record, data=data)
 
     def _thread(self, last: StoredResponse) -> dict[str, Record]:
         known: dict[str, Record] = {}
@@ -386,6 +493,17 @@ class ResponseStore:
             expires_at=self._expiry(stored),
         )
 
+    def _present(self, record: Record) -> StoredResponse:
+        """The response in a record, or as it is now if a change has just moved its words."""
+        while True:
+            try:
+                return self._load(record)
+            except NotFound:
+                again = self._records.get(record.pk, record.sk)
+                if again is None or _is_tombstone(again) or again.version == record.version:
+                    raise
+                record = again
+
     def _load(self, record: Record) -> StoredResponse:
         data = record.data
         content: dict[str, Any] = data
@@ -404,6 +522,7 @@ class ResponseStore:
             attempt=data["attempt"],
             alive_until=datetime.fromisoformat(alive_until) if alive_until else None,
             upstream_id=data["upstream_id"],
+            file=data.get("file"),
             version=record.version,
         )
 
@@ -411,8 +530,12 @@ class ResponseStore:
         # Conversations are kept until they are deleted, other responses for a time: the files of
         # the two lie apart, so that a rule of the file store can let the latter expire.
         if stored.conversation_id is not None:
-            return f"conversations/{stored.tenant}/{stored.conversation_id}/{stored.id}/"
+            return f"{self._conversation_prefix(stored.conversation_id, stored.tenant)}{stored.id}/"
         return f"responses/{stored.tenant}/{stored.id}/"
+
+    @staticmethod
+    def _conversation_prefix(conversation_id: str, tenant: str) -> str:
+        return f"conversations/{tenant}/{conversation_id}/"
 
     def _expiry(self, stored: StoredResponse) -> float | None:
         # A conversation is kept until it is deleted.

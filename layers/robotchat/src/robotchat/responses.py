@@ -24,7 +24,7 @@ from typing import Any, Literal, Self, TypeVar, cast
 
 from robotchat.chat import Body, ChatDriver, EventStream, ResponsesDriver
 from robotchat.clock import Clock, SystemClock
-from robotchat.conversation import Conversations
+from robotchat.conversation import Conversation, Conversations
 from robotchat.errors import (
     Conflict,
     ContextLengthExceeded,
@@ -36,15 +36,25 @@ from robotchat.errors import (
     UpstreamRejected,
 )
 from robotchat.images import MemoryImages
-from robotchat.jobs import Jobs, StillRunning, new_id
+from robotchat.jobs import (
+    Job,
+    Jobs,
+    StillRunning,
+    checked_key,
+    fingerprint,
+    id_for_key,
+    new_id,
+)
 from robotchat.records import MemoryRecords, Operation
 from robotchat.response_events import FINAL, Answer, ChatAnswer, RelayedAnswer
 from robotchat.response_items import (
     Request,
     chat_body,
+    check_metadata,
     fit,
     parse_items,
     parse_request,
+    picture_turn,
     relayed_items,
     response_object,
 )
@@ -75,11 +85,14 @@ TAIL_INTERVAL = 0.2
 MAX_HALVINGS = 3
 """How often the past is halved for an upstream that says that the context is too long."""
 
+KEY_PATIENCE = timedelta(seconds=60)
+"""How long a request waits for an earlier one that has the same idempotency key."""
+
 MAX_ADDED_ITEMS = 20
 """Most items that can be put into a conversation at a time, as OpenAI has it."""
 
-Pictures = Callable[[str, str], Iterable[tuple[int, Sequence[Body]]]]
-"""The picture turns of a conversation (its id and tenant): turn numbers with their items."""
+Show = Callable[[Body, Job | None], Body]
+"""How an item is shown; with the job behind it, for the items of a picture turn."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +128,9 @@ class _Turn:
 
     def as_of(self, answer: Answer) -> StoredResponse:
         """The record with what the answer has come to."""
-        return replace(self.stored, response=answer.response, upstream_id=answer.upstream_id)
+        # Of a conversation, the upstream keeps nothing that could be continued there.
+        upstream_id = answer.upstream_id if self.claim is None else None
+        return replace(self.stored, response=answer.response, upstream_id=upstream_id)
 
 
 class Responses:
@@ -123,8 +138,7 @@ class Responses:
 
     ``model`` is used where a request names none. ``enqueue`` hands the id of a background
     response (and its tenant) to a worker, which calls ``run``; by default a thread of this process
-    does.
-    ``pictures`` tells what was drawn in a conversation, so that it can be talked about.
+    does. What was drawn in a conversation of the ``store`` can be talked about.
     """
 
     def __init__(
@@ -135,7 +149,6 @@ class Responses:
         store: ResponseStore | None = None,
         options: Options | None = None,
         enqueue: Callable[[str, str], None] | None = None,
-        pictures: Pictures | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._driver = driver
@@ -144,34 +157,97 @@ class Responses:
         self._store = store or memory_store(self._clock)
         self._options = options or Options()
         self._enqueue = enqueue or self._run_in_thread
-        self._pictures = pictures
 
     # Making responses.
 
-    def create(self, body: Mapping[str, Any], tenant: str = "local") -> Body:
+    def create(
+        self,
+        body: Mapping[str, Any],
+        tenant: str = "local",
+        *,
+        idempotency_key: str | None = None,
+    ) -> Body:
         """``POST /v1/responses``: the finished Response, or the queued one for ``background``.
 
-        Raises InvalidRequest, NotFound, ConversationBusy, ContextLengthExceeded and the
-        ``Upstream*`` errors; nothing is stored then.
+        The same ``idempotency_key`` with the same body gives the same response. Raises
+        InvalidRequest (IdempotencyKeyReused too), NotFound, ConversationBusy,
+        ContextLengthExceeded and the ``Upstream*`` errors; nothing is stored then, and the key
+        can be used again.
         """
         request = parse_request(body)
+        if idempotency_key is None:
+            return self._make(request, tenant, new_id("resp"))
+        return self._make_once(request, tenant, idempotency_key, fingerprint({"body": body}))
+
+    def _make(self, request: Request, tenant: str, response_id: str) -> Body:
         if request.background:
-            return self._queue(request, tenant).response
-        turn = self._begin(request, tenant, "in_progress")
+            return self._queue(request, tenant, response_id).response
+        turn = self._begin(request, tenant, "in_progress", response_id)
         with self._holding(turn), self._renewing(turn):
             answer = self._ask(turn)
             self._settle(turn, answer)
         return answer.response
 
-    def stream(self, body: Mapping[str, Any], tenant: str = "local") -> ResponseStream:
+    def _make_once(self, request: Request, tenant: str, key: str, said: str) -> Body:
+        """The response of an idempotency key: made now, or before."""
+        if not request.stored:
+            raise InvalidRequest(
+                "An idempotency key needs a response that is stored.", param="Idempotency-Key"
+            )
+        response_id = id_for_key("resp", tenant, checked_key(key))
+        token = self._reserved(response_id, said)
+        if token is None:
+            stored = self._store.get(response_id, tenant)
+            if stored.status == "queued":
+                # Whoever stored it may have died before this; twice does no harm.
+                self._enqueue(response_id, tenant)
+            return stored.response
+        try:
+            renewal = (SIGN_OF_LIFE, lambda: self._store.renew_key(response_id, token))
+            with _Beside(response_id, renewal):
+                return self._make(request, tenant, response_id)
+        except BaseException:
+            self._store.release_key(response_id, token)
+            raise
+
+    def _reserved(self, response_id: str, said: str) -> str | None:
+        """As ``ResponseStore.reserve``, after another request with the key has ended."""
+        until = self._clock.now() + KEY_PATIENCE
+        while True:
+            try:
+                return self._store.reserve(response_id, said)
+            except StillRunning:
+                if self._clock.now() >= until:
+                    raise Conflict(
+                        "An earlier request with this idempotency key is still being answered.",
+                        param="Idempotency-Key",
+                        retry_after=5.0,
+                    ) from None
+                self._clock.sleep(TAIL_INTERVAL)
+
+    def stream(
+        self,
+        body: Mapping[str, Any],
+        tenant: str = "local",
+        *,
+        idempotency_key: str | None = None,
+    ) -> ResponseStream:
         """``POST /v1/responses`` with ``stream: true``: the official events.
 
         Raises what ``create`` raises, before the first event. From then on failures are events.
+        An ``idempotency_key`` is for responses in the background only: no other stream can be
+        given a second time.
         """
         request = parse_request(body)
         if request.background:
-            return self.events(self._queue(request, tenant).id, tenant)
-        turn = self._begin(request, tenant, "in_progress")
+            queued = self.create(body, tenant, idempotency_key=idempotency_key)
+            return self.events(queued["id"], tenant)
+        if idempotency_key is not None:
+            raise InvalidRequest(
+                "A stream can be repeated only when it is made with 'background'.",
+                param="Idempotency-Key",
+            )
+        turn = self._begin(request, tenant, "in_progress", new_id("resp"))
         with self._holding(turn):
             source = self._open(turn)
             return ResponseStream(lambda cut: self._play(turn, source, cut), source.close)
@@ -209,15 +285,15 @@ class Responses:
 
     # Responses in the background.
 
-    def _queue(self, request: Request, tenant: str) -> StoredResponse:
-        turn = self._begin(request, tenant, "queued")
+    def _queue(self, request: Request, tenant: str, response_id: str) -> StoredResponse:
+        turn = self._begin(request, tenant, "queued", response_id)
         with self._holding(turn):
             body = {**request.body, "input": request.items}
             stored = self._store.add(replace(turn.stored, request=body))
             try:
                 self._enqueue(stored.id, tenant)
             except BaseException:
-                self._store.delete(stored)
+                self._store.remove(stored)
                 raise
         return stored
 
@@ -404,27 +480,81 @@ class Responses:
             self._store.release(claim)
         return cancelled.response
 
+    # Conversations.
+
+    def create_conversation(
+        self,
+        tenant: str = "local",
+        *,
+        metadata: dict[str, Any] | None = None,
+        items: object = None,
+    ) -> Conversation:
+        """``POST /v1/conversations``: a new one, with items already in it or not."""
+        check_metadata(metadata or {})
+        parsed = _added_items(items) if items else []
+        conversation = self._store.conversations.create(tenant, metadata=metadata)
+        if not parsed:
+            return conversation
+        self._store.add_items(conversation.id, tenant, parsed, title=_title(parsed))
+        return self._store.conversations.get(conversation.id, tenant)
+
+    def update_conversation(
+        self, conversation_id: str, tenant: str = "local", *, metadata: dict[str, Any]
+    ) -> Conversation:
+        """``POST /v1/conversations/{id}``: replace the metadata. Raises NotFound."""
+        check_metadata(metadata)
+        return self._store.conversations.update(conversation_id, tenant, metadata=metadata)
+
     def conversation_items(self, conversation_id: str, tenant: str = "local") -> list[Body]:
         """Everything said and drawn in a conversation, in order. Raises NotFound."""
-        history = self._store.conversation_history(conversation_id, tenant)
-        turns = self._with_pictures(conversation_id, tenant, history)
-        return [item for turn in turns for item in turn]
+        return [item for item, _ in self._transcript(conversation_id, tenant)]
 
-    def add_items(self, conversation_id: str, items: object, tenant: str = "local") -> list[Body]:
-        """Put items into a conversation, and give them back as they are stored.
+    def list_items(
+        self,
+        conversation_id: str,
+        tenant: str = "local",
+        *,
+        limit: int = 20,
+        order: Literal["asc", "desc"] = "desc",
+        after: str | None = None,
+        show: Show = lambda item, job: item,
+    ) -> Body:
+        """``GET /v1/conversations/{id}/items``: what was said and drawn, page by page."""
+        transcript = self._transcript(conversation_id, tenant)
+        items = [item for item, _ in transcript]
+        page = item_page(items, limit=limit, order=order, after=after)
+        jobs = {item["id"]: job for item, job in transcript}
+        return {**page, "data": [show(item, jobs[item["id"]]) for item in page["data"]]}
+
+    def item(
+        self,
+        conversation_id: str,
+        item_id: str,
+        tenant: str = "local",
+        *,
+        show: Show = lambda item, job: item,
+    ) -> Body:
+        """``GET /v1/conversations/{id}/items/{item_id}``. Raises NotFound."""
+        for item, job in self._transcript(conversation_id, tenant):
+            if item["id"] == item_id:
+                return show(item, job)
+        raise _no_item(item_id)
+
+    def add_items(self, conversation_id: str, items: object, tenant: str = "local") -> Body:
+        """``POST /v1/conversations/{id}/items``: put items in; the list as it is stored.
 
         Raises InvalidRequest, NotFound, and ConversationBusy while a response is being made.
         """
-        parsed = parse_items(items, "items")
-        if not 1 <= len(parsed) <= MAX_ADDED_ITEMS:
-            raise InvalidRequest(
-                f"Between 1 and {MAX_ADDED_ITEMS} items can be added at a time.", param="items"
-            )
-        self._store.add_items(conversation_id, tenant, parsed)
-        return parsed
+        parsed = _added_items(items)
+        self._store.add_items(conversation_id, tenant, parsed, title=_title(parsed))
+        return item_page(parsed, limit=MAX_ADDED_ITEMS, order="asc")
 
-    def delete_item(self, conversation_id: str, item_id: str, tenant: str = "local") -> None:
-        """Forget one item of a conversation. Raises NotFound, also for a picture's items."""
+    def delete_item(self, conversation_id: str, item_id: str, tenant: str = "local") -> Job | None:
+        """Forget one item of a conversation. Raises NotFound.
+
+        An item of a picture turn is not forgotten here: its job is given, which is to be deleted
+        as jobs are (``Robot.delete_job``), and takes the turn with it.
+        """
 
         def others(items: Sequence[Body]) -> list[Body]:
             return [item for item in items if item["id"] != item_id]
@@ -436,8 +566,18 @@ class Responses:
         for stored in self._store.conversation_history(conversation_id, tenant):
             if any(item["id"] == item_id for item in stored.items):
                 self._store.change(stored.id, without)
-                return
-        raise NotFound(f"Item with id '{item_id}' not found.", param="item_id")
+                return None
+        for job in self._store.pictures(conversation_id):
+            if any(item["id"] == item_id for item in picture_turn(job)):
+                return job
+        raise _no_item(item_id)
+
+    def _transcript(self, conversation_id: str, tenant: str) -> list[tuple[Body, Job | None]]:
+        """The items of a conversation in order, with the jobs behind those of picture turns."""
+        history = self._store.conversation_history(conversation_id, tenant)
+        return [
+            (item, job) for items, job in self._turns(conversation_id, history) for item in items
+        ]
 
     def _present(self, response_id: str, tenant: str) -> StoredResponse:
         """The response; failed, if whoever was making it is gone without a trace."""
@@ -459,9 +599,8 @@ class Responses:
 
     # One turn.
 
-    def _begin(self, request: Request, tenant: str, status: str) -> _Turn:
+    def _begin(self, request: Request, tenant: str, status: str, response_id: str) -> _Turn:
         """Find what the request continues, and claim the conversation."""
-        response_id = new_id("resp")
         stored = StoredResponse(
             tenant=tenant,
             response=response_object(
@@ -476,7 +615,7 @@ class Responses:
                 request.conversation_id,
                 tenant,
                 response_id,
-                title=_title(request),
+                title=_title(request.items),
                 queued=request.background,
             )
             thread = f"conversation#{claim.conversation_id}"
@@ -584,6 +723,9 @@ class Responses:
         if previous is not None and previous.upstream_id and turn.claim is None:
             body["previous_response_id"] = previous.upstream_id
         elif previous is not None or turn.claim is not None:
+            if turn.claim is not None:
+                # All of the conversation is sent each time: it need not be kept there too.
+                body["store"] = False
             history = [item for items in self._history(turn) for item in items]
             body["input"] = relayed_items([*history, *turn.request.items])
         return body
@@ -593,20 +735,22 @@ class Responses:
         history = self._store.history(last) if last else []
         if turn.claim is None:
             return [stored.items for stored in history]
-        return self._with_pictures(turn.claim.conversation_id, turn.stored.tenant, history)
+        return [items for items, _ in self._turns(turn.claim.conversation_id, history)]
 
     def _last(self, turn: _Turn) -> StoredResponse | None:
         if turn.previous is None and turn.stored.previous is not None:
             turn.previous = self._store.find(turn.stored.previous)
         return turn.previous
 
-    def _with_pictures(
-        self, conversation_id: str, tenant: str, history: Sequence[StoredResponse]
-    ) -> list[Sequence[Body]]:
-        turns: list[tuple[int, Sequence[Body]]] = [(s.position, s.items) for s in history]
-        if self._pictures is not None:
-            turns += self._pictures(conversation_id, tenant)
-        return [items for _, items in sorted(turns, key=lambda turn: turn[0])]
+    def _turns(
+        self, conversation_id: str, history: Sequence[StoredResponse]
+    ) -> list[tuple[Sequence[Body], Job | None]]:
+        """What was said and what was drawn, in the order in which it was asked for."""
+        said = [(stored.position, stored.items, None) for stored in history]
+        jobs = self._store.pictures(conversation_id)
+        drawn = [(job.turn or 0, picture_turn(job), job) for job in jobs]
+        turns: list[tuple[int, list[Body], Job | None]] = [*said, *drawn]
+        return [(items, job) for _, items, job in sorted(turns, key=lambda turn: turn[0])]
 
     def _note_beginning(self, turn: _Turn, answer: Answer) -> None:
         """Store that a response is being made, once something was said, so that it can be seen."""
@@ -830,8 +974,21 @@ def _interrupted(stored: StoredResponse) -> StoredResponse:
     return replace(stored, response=response)
 
 
-def _title(request: Request) -> str:
-    for item in request.items:
+def _added_items(given: object) -> list[Body]:
+    parsed = parse_items(given, "items")
+    if not 1 <= len(parsed) <= MAX_ADDED_ITEMS:
+        raise InvalidRequest(
+            f"Between 1 and {MAX_ADDED_ITEMS} items can be added at a time.", param="items"
+        )
+    return parsed
+
+
+def _no_item(item_id: str) -> NotFound:
+    return NotFound(f"Item with id '{item_id}' not found.", param="item_id")
+
+
+def _title(items: Iterable[Body]) -> str:
+    for item in items:
         if item["type"] == "message" and item["role"] == "user":
             texts = [part["text"] for part in item["content"] if part["type"] == "input_text"]
             return " ".join(texts)[:80]

@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
 
 from robotchat import inputs
 from robotchat.art import (
@@ -91,6 +92,9 @@ from robotchat.prompt import PromptState, PromptWriter
 from robotchat.records import MemoryRecords, Operation, Records, Stale
 from robotchat.settings import Settings
 from robotchat.surface import Surface
+
+if TYPE_CHECKING:
+    from robotchat.response_store import ResponseStore
 
 logger = logging.getLogger(__name__)
 
@@ -927,8 +931,21 @@ class Robot:
         job = self.jobs.change(job_id, delete)
         self.images.delete(job.images_prefix)
 
+    @cached_property
+    def said(self) -> ResponseStore:
+        """What was said in the conversations; ``Responses(..., store=robot.said)`` talks there."""
+        from robotchat.response_store import ResponseStore
+
+        return ResponseStore(
+            self.records,
+            self.conversations,
+            self.images,
+            clock=self.clock,
+            retention=self.settings.response_retention,
+        )
+
     def delete_conversation(self, conversation_id: str, *, tenant: str = LOCAL_TENANT) -> None:
-        """Delete a conversation with its turns and their pictures; what still runs is canceled.
+        """Delete a conversation, all that was said and drawn in it; what still runs is canceled.
 
         From the beginning on nobody finds the conversation or adds to it. If this ends halfway,
         it can be done again.
@@ -940,6 +957,7 @@ class Robot:
         for job_id in turns:
             job = self.jobs.change(job_id, discard)
             self.images.delete(job.images_prefix)
+        self.said.forget_conversation(conversation_id, tenant)
         self.conversations.forget(conversation)
 
     # --- what all else has missed -----------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -130,17 +131,48 @@ class ConversationView(_View):
     metadata: dict[str, Any]
     title: str | None = Field(description="The beginning of the first message.")
     updated_at: int = Field(description="Seconds since 1970.")
-    turn_count: int
+    turn_count: int = Field(description="How many turns of words and pictures it has had.")
     turns: list[TurnView] | None = Field(
-        default=None, description="The turns, in order; only when one conversation is read."
+        default=None,
+        description="The picture turns, in order; only when one conversation is read. What was "
+        "said besides is in its items.",
     )
+
+
+Metadata = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
+    Field(
+        max_length=16,
+        description="The caller's own data: up to 16 pairs of strings.",
+        examples=[{"user": "42"}],
+    ),
+]
 
 
 class ConversationRequest(_View):
     """A conversation to begin."""
 
-    metadata: dict[str, Any] = Field(
-        default_factory=dict, description="The caller's own data.", examples=[{"user": "42"}]
+    metadata: Metadata | None = None
+    items: list[Any] | None = Field(
+        default=None,
+        description="Up to 20 items that it begins with: messages, function calls and their "
+        "outputs, in OpenAI's shape.",
+        examples=[[{"type": "message", "role": "user", "content": "My name is Bob."}]],
+    )
+
+
+class ConversationUpdate(_View):
+    """What to change of a conversation."""
+
+    metadata: Metadata | None = Field(description="It takes the place of what was there.")
+
+
+class ItemsRequest(_View):
+    """Items to put into a conversation."""
+
+    items: list[Any] = Field(
+        description="Up to 20: messages, function calls and their outputs, in OpenAI's shape.",
+        examples=[[{"type": "message", "role": "user", "content": "My name is Bob."}]],
     )
 
 
@@ -149,6 +181,9 @@ class ConversationList(_View):
 
     object: Literal["list"] = "list"
     data: list[ConversationView]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
     next_cursor: str | None = Field(description="Give it as `cursor` for the next page.")
 
 
@@ -275,6 +310,23 @@ class Viewer:
             turn_count=conversation.turns,
             turns=turns,
         )
+
+    def conversations(self, found: list[Conversation], next_cursor: str | None) -> ConversationList:
+        """A page of conversations."""
+        return ConversationList(
+            data=[self.conversation(conversation) for conversation in found],
+            first_id=found[0].id if found else None,
+            last_id=found[-1].id if found else None,
+            has_more=next_cursor is not None,
+            next_cursor=next_cursor,
+        )
+
+    def item(self, item: Mapping[str, Any], job: Job | None) -> dict[str, Any]:
+        """An item of a conversation; what a job has drawn with its pictures, as fresh links."""
+        if job is None or item["type"] != "image_generation_call":
+            return dict(item)
+        pictures = self.pictures(job.images)
+        return {**item, "images": [picture.model_dump(mode="json") for picture in pictures]}
 
     def pictures(self, images: list[JobImage]) -> list[ImageView]:
         """Pictures with fresh links; a file that is gone has none."""

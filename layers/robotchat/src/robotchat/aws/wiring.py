@@ -273,7 +273,6 @@ def responses() -> Responses:
     """Responses over the table, whether or not a language model is set (see `talking`)."""
     from robotchat.conversation import Conversations
     from robotchat.jobs import Jobs
-    from robotchat.response_items import picture_turns
     from robotchat.response_store import ResponseStore
     from robotchat.responses import Options, Responses
 
@@ -296,9 +295,6 @@ def responses() -> Responses:
             cache_prompt=settings().openai_cache_prompt,
         ),
         enqueue=_enqueue_response,
-        pictures=lambda conversation_id, tenant: picture_turns(
-            conversations.turns(conversation_id)
-        ),
         clock=clock,
     )
 
