@@ -361,6 +361,18 @@ class ResponseStore:
         A response that was said becomes the conversation's last. Raises ConversationBusy when the
         claim was lost, and NotFound when the conversation was deleted.
         """
+        record = self._kept(claim)
+        head = stored.id if stored.status in CONTINUED else record.data["head"]
+        return Put(replace(record, data={**record.data, "holder": None, "head": head}))
+
+    def keeping(self, claim: Claim) -> Operation:
+        """The write that renews a claim, for a commit that needs it to be still held.
+
+        Raises what ``closing`` raises.
+        """
+        return Put(self._held(self._kept(claim), claim.holder, CLAIM))
+
+    def _kept(self, claim: Claim) -> Record:
         record = self._claim_record(claim.conversation_id)
         if not record.version:
             raise NotFound("The conversation was deleted.", param="conversation")
@@ -369,8 +381,7 @@ class ResponseStore:
                 "The conversation went on while this response was made; it is not part of it.",
                 param="conversation",
             )
-        head = stored.id if stored.status in CONTINUED else record.data["head"]
-        return Put(replace(record, data={**record.data, "holder": None, "head": head}))
+        return record
 
     def forget_conversation(self, conversation_id: str, tenant: str) -> None:
         """Delete everything that was said in a conversation; the conversation itself stays.

@@ -120,6 +120,8 @@ class _Turn:
     """What it continues, if that has been read already."""
     begun: bool = False
     """Whether its record is in the store."""
+    noted: bool = False
+    """Whether it was tried to store that it has begun."""
 
     @property
     def recorded(self) -> bool:
@@ -754,9 +756,18 @@ class Responses:
 
     def _note_beginning(self, turn: _Turn, answer: Answer) -> None:
         """Store that a response is being made, once something was said, so that it can be seen."""
-        if turn.recorded and not turn.begun and answer.response["output"]:
-            self._store.add(turn.as_of(answer))
-            turn.begun = True
+        if not turn.recorded or turn.noted or not answer.response["output"]:
+            return
+        turn.noted = True
+        claim = turn.claim
+        try:
+            self._store.add(
+                turn.as_of(answer), lambda stored: [self._store.keeping(claim)] if claim else []
+            )
+        except (ConversationBusy, NotFound):
+            # The conversation has gone on without this response, or is gone; see `_conclude`.
+            return
+        turn.begun = True
 
     def _conclude(self, turn: _Turn, answer: Answer, log: _EventLog | None = None) -> None:
         """Store the final response, whatever became of its conversation."""
