@@ -17,6 +17,7 @@ from robotchat.drivers.fake import FakeArt
 from robotchat.images import MemoryImages
 from robotchat.jobs import Job
 from robotchat.records import MemoryRecords
+from robotchat.robot import Robot
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,6 +72,11 @@ class Service:
         monkeypatch.setattr(wiring, "job_queue", lambda: service)
         return service
 
+    @property
+    def robot(self) -> Robot:
+        """The robot that the functions use."""
+        return wiring.robot()
+
     def backlog(self) -> int:
         return 0
 
@@ -83,6 +89,7 @@ class Service:
         function: str,
         body: Any = ...,
         *,
+        path: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         tenant: str = "dev",
@@ -92,6 +99,9 @@ class Service:
         event = json.loads((ROOT / "events" / f"{function}.json").read_text("utf-8"))
         if body is not ...:
             event["body"] = json.dumps(body)
+        if path is not None:
+            event["pathParameters"] = dict(path)
+            event["path"] = event["resource"].format(**path)
         if query is not None:
             event["queryStringParameters"] = dict(query)
             event["multiValueQueryStringParameters"] = {k: [v] for k, v in query.items()}
@@ -103,3 +113,9 @@ class Service:
         answer = handler(event, Context())
         given = {n.lower(): values[0] for n, values in answer["multiValueHeaders"].items()}
         return Answer(answer["statusCode"], given, json.loads(answer["body"]))
+
+
+def path_of(function: str) -> str:
+    """The route of a function, as in its event."""
+    event = json.loads((ROOT / "events" / f"{function}.json").read_text("utf-8"))
+    return str(event["resource"])
