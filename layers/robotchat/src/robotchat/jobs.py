@@ -488,6 +488,8 @@ def retry(job: Job, now: datetime) -> Job:
         )
     if job.deleted:
         raise JobNotRetryable("The job was deleted: there is nothing left to run.")
+    if job.fingerprint is None and job.message is None and not job.request:
+        raise JobNotRetryable("The request was never accepted: send it again as a new one.")
     return job.model_copy(
         update={
             "status": JobStatus.QUEUED,
