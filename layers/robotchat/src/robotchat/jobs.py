@@ -167,6 +167,8 @@ class Job(_Model):
     """What was really sent to the SD host, seed included, so that it can be drawn again."""
     fingerprint: str | None = None
     """Hash of the request, to tell a repetition from another request under the same key."""
+    refused: bool = False
+    """It was never accepted: there is no request to run, only the reason why not."""
     charge: Charge | None = None
     """What it counts for against the tenant's limits."""
     foreseen: dict[str, Any] = Field(default_factory=dict)
@@ -488,7 +490,7 @@ def retry(job: Job, now: datetime) -> Job:
         )
     if job.deleted:
         raise JobNotRetryable("The job was deleted: there is nothing left to run.")
-    if job.fingerprint is None and job.message is None and not job.request:
+    if job.refused:
         raise JobNotRetryable("The request was never accepted: send it again as a new one.")
     return job.model_copy(
         update={

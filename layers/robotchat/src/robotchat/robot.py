@@ -392,7 +392,12 @@ class Robot:
         """Record a request that was refused after its caller had gone, as a failed job."""
         now = self.clock.now()
         job = self._new_job(kind, tenant, job_id=job_id, webhook=webhook).model_copy(
-            update={"status": JobStatus.FAILED, "error": JobError.of(error), "finished_at": now}
+            update={
+                "status": JobStatus.FAILED,
+                "refused": True,
+                "error": JobError.of(error),
+                "finished_at": now,
+            }
         )
         if (earlier := self.jobs.find(job_id)) is not None:
             return earlier
