@@ -1,9 +1,7 @@
 """POST /v1/chat/image2image: queue a change to a picture of the conversation, or to a new one."""
 
-from typing import Annotated
-
 from robotchat.aws.answers import accepted
-from robotchat.aws.api import Endpoint, Header, Response
+from robotchat.aws.api import Endpoint, IdempotencyKey, Response
 from robotchat.aws.wiring import robot
 from robotchat.conversation import ChatEditRequest
 from robotchat.views import JobView
@@ -13,7 +11,7 @@ handler = Endpoint(scope="images")
 
 @handler.post("/v1/chat/image2image", status_code=202)
 def chat_image2image(
-    request: ChatEditRequest, idempotency_key: Annotated[str | None, Header()] = None
+    request: ChatEditRequest, idempotency_key: IdempotencyKey = None
 ) -> Response[JobView]:
     return accepted(
         robot().submit_chat_image(request, tenant=handler.tenant, idempotency_key=idempotency_key)

@@ -1,9 +1,7 @@
 """POST /v1/chat/text2image: queue a picture drawn from the conversation so far."""
 
-from typing import Annotated
-
 from robotchat.aws.answers import accepted
-from robotchat.aws.api import Endpoint, Header, Response
+from robotchat.aws.api import Endpoint, IdempotencyKey, Response
 from robotchat.aws.wiring import robot
 from robotchat.conversation import ChatImageRequest
 from robotchat.views import JobView
@@ -13,7 +11,7 @@ handler = Endpoint(scope="images")
 
 @handler.post("/v1/chat/text2image", status_code=202)
 def chat_text2image(
-    request: ChatImageRequest, idempotency_key: Annotated[str | None, Header()] = None
+    request: ChatImageRequest, idempotency_key: IdempotencyKey = None
 ) -> Response[JobView]:
     return accepted(
         robot().submit_chat_image(request, tenant=handler.tenant, idempotency_key=idempotency_key)

@@ -1,8 +1,8 @@
 """POST /v1/responses: respond, remembering what was said before; at once, streamed or later."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from robotchat.aws.api import Endpoint, EventStream, Header
+from robotchat.aws.api import Endpoint, EventStream, IdempotencyKey
 from robotchat.aws.gpt import responded
 from robotchat.aws.wiring import talking
 from robotchat.chat_requests import ResponseRequest
@@ -12,7 +12,7 @@ handler = Endpoint(scope="chat")
 
 @handler.post("/v1/responses")
 def responses(
-    request: ResponseRequest, idempotency_key: Annotated[str | None, Header()] = None
+    request: ResponseRequest, idempotency_key: IdempotencyKey = None
 ) -> dict[str, Any] | EventStream:
     engine, body, tenant = talking(), request.body(), handler.tenant
     if request.stream:

@@ -9,4 +9,5 @@ handler = Endpoint(scope="jobs:read")
 
 @handler.get("/v1/jobs/<job_id>")
 def get_job(job_id: str) -> JobView:
-    return viewer().job(robot().jobs.get(job_id, handler.tenant))
+    job = robot().jobs.get(job_id, handler.tenant)
+    return viewer().job(job, robot().outlook(job))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from robotchat.art import Image2ImageRequest
 from robotchat.aws.answers import draw
-from robotchat.aws.api import Endpoint, Header, Response
+from robotchat.aws.api import Endpoint, Header, IdempotencyKey, Response
 from robotchat.views import JobView
 
 handler = Endpoint(scope="images")
@@ -19,6 +19,6 @@ handler = Endpoint(scope="images")
 def image2image(
     request: Image2ImageRequest,
     prefer: Annotated[str | None, Header()] = None,
-    idempotency_key: Annotated[str | None, Header()] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[dict[str, Any] | JobView]:
     return draw(request, handler, prefer=prefer, idempotency_key=idempotency_key)

@@ -130,6 +130,11 @@ class Records(Protocol):
         """
         ...
 
+    def count(self, index: Index, partition: str, *, up_to: str, limit: int) -> int:
+        """How many records of a partition have a sort key up to a bound; ``limit`` at most, so
+        that it is cheap to ask."""
+        ...
+
 
 def every(
     records: Records, index: Index, partition: str, *, labels: Mapping[str, str] | None = None
@@ -254,6 +259,12 @@ class MemoryRecords:
             if more
             else None,
         )
+
+    def count(self, index: Index, partition: str, *, up_to: str, limit: int) -> int:
+        with self._lock:
+            every = [getattr(record, index) for record in self._records.values()]
+        positions = [p for p in every if p is not None and p[0] == partition and p[1] <= up_to]
+        return min(len(positions), limit)
 
 
 def _copy(record: Record) -> Record:

@@ -86,7 +86,7 @@ from robotchat.jobs import (
 )
 from robotchat.jobs import cancel as cancel_job
 from robotchat.jobs import retry as retry_job
-from robotchat.limits import Charge, Ledger
+from robotchat.limits import COST_UNIT, Charge, Ledger
 from robotchat.options import TenantOptions, with_defaults
 from robotchat.prompt import PromptState, PromptWriter
 from robotchat.records import MemoryRecords, Operation, Records, Stale
@@ -106,6 +106,9 @@ LOST_FOR_CERTAIN = timedelta(hours=1)
 
 DRAWING_RESERVE = 240.0
 """Seconds of a runner's time that are kept for drawing, however long it has waited for a host."""
+
+FARTHEST_POSITION = 100
+"""A job that has more before it is not told its place in the queue."""
 
 Transition = Callable[[Job, datetime], Job]
 
@@ -402,6 +405,30 @@ class Robot:
         if (earlier := self.jobs.find(job_id)) is not None:
             return earlier
         return self.jobs.add(job)[0]
+
+    def outlook(self, job: Job) -> Outlook | None:
+        """What a queued job has before it; None for one that is not queued.
+
+        Jobs are counted as they were accepted, all tenants' together, while the queue is fair
+        between tenants and hosts prefer jobs for the checkpoint that they have loaded: so this
+        is about right, and costs one cheap question.
+        """
+        if job.status is not JobStatus.QUEUED:
+            return None
+        counted = self.records.count(
+            "due", "job", up_to=rfc3339(due(job)), limit=FARTHEST_POSITION + 1
+        )
+        if counted > FARTHEST_POSITION:
+            return Outlook(None, None)
+        position = max(counted, 1)
+        speeds = [state.speed for state in self.hosts.states() if state.speed]
+        if job.charge is None or not speeds:
+            return Outlook(position, None)
+        work = job.charge.cost * COST_UNIT
+        wait = (position - 1) * work / sum(speeds)
+        if job.not_before is not None:
+            wait = max(wait, (job.not_before - self.clock.now()).total_seconds())
+        return Outlook(position, round(wait + work * len(speeds) / sum(speeds), 1))
 
     def wait(self, job: Job, *, seconds: float) -> Job:
         """Watch a queued job, for so long at most. Gives the job as it is then."""
@@ -1035,6 +1062,15 @@ class Robot:
         if not job.status.final:
             self.queue.send(job)
         return job
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a queued job can expect: its place in the queue (1: it is next; None: too far back to
+    be counted), and seconds until it is drawn, if jobs before it are like it."""
+
+    position: int | None
+    eta: float | None
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from robotchat.clock import Clock, SystemClock
 from robotchat.conversation import Conversation
 from robotchat.errors import NotFound
 from robotchat.images import Images
 from robotchat.jobs import Job, JobError, JobImage, JobKind, JobStatus, Reason, Timings
 from robotchat.limits import cost_of
+
+if TYPE_CHECKING:
+    from robotchat.robot import Outlook
 
 
 class _View(BaseModel):
@@ -37,6 +41,18 @@ class JobLinks(_View):
     conversation: str | None = Field(default=None, examples=["/v1/conversations/conv_ab12"])
 
 
+class JobViewLinks(JobLinks):
+    """Where to go on from a job that was read."""
+
+    cancel: str | None = Field(
+        default=None, description="POST here to stop it.", examples=["/v1/jobs/job_ab12/cancel"]
+    )
+    retry: str | None = Field(default=None, description="POST here to run it again.")
+    events: str = Field(
+        description="Follow it here, as server-sent events.", examples=["/v1/jobs/job_ab12/events"]
+    )
+
+
 class JobView(_View):
     """A job as its caller sees it."""
 
@@ -46,9 +62,23 @@ class JobView(_View):
     status: JobStatus
     reason: Reason | None = Field(default=None, description="Why it is not being drawn now.")
     progress: float = Field(description="0 to 1.")
-    eta: float | None = Field(default=None, description="Seconds until the drawing is expected.")
+    eta: float | None = Field(
+        default=None,
+        description="Seconds until the drawing is expected: while it is drawn, by the host's "
+        "account or its measured speed; while it is queued, if the jobs before it are like it.",
+    )
     eta_estimated: bool = Field(
         default=False, description="The host reports no progress: this is what its speed suggests."
+    )
+    queue_position: int | None = Field(
+        default=None,
+        description="About which place it has in the queue; 1 is next, null is more than 100. Only "
+        "when one job is read.",
+    )
+    preview: str | None = Field(
+        default=None,
+        description="Link to a picture of how far the drawing is, while somebody follows its "
+        "events and if the host makes previews.",
     )
     conversation_id: str | None = None
     turn: int | None = None
@@ -92,9 +122,11 @@ class JobView(_View):
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    expires_at: datetime = Field(description="When the pictures are deleted.")
+    expires_at: datetime = Field(
+        description="When the pictures are deleted; while it is open, until when it must be done."
+    )
     metadata: dict[str, Any]
-    links: JobLinks
+    links: JobViewLinks
 
 
 class JobList(_View):
@@ -233,21 +265,26 @@ class Upload(_View):
 class Viewer:
     """Makes views. ``link_ttl`` is how many seconds links to pictures work."""
 
-    def __init__(self, images: Images, *, link_ttl: float) -> None:
+    def __init__(self, images: Images, *, link_ttl: float, clock: Clock | None = None) -> None:
         self._images = images
         self._link_ttl = link_ttl
+        self._clock = clock or SystemClock()
 
-    def job(self, job: Job) -> JobView:
-        """A job, with fresh links."""
+    def job(self, job: Job, outlook: Outlook | None = None) -> JobView:
+        """A job, with fresh links, and what it can expect in the queue, if that was asked."""
         request = {**job.request, **(job.effective or {})}
+        here = f"/v1/jobs/{job.id}"
+        again = job.status in (JobStatus.FAILED, JobStatus.EXPIRED) and not job.deleted
         return JobView(
             id=job.id,
             kind=job.kind,
             status=job.status,
             reason=job.reason,
             progress=job.progress,
-            eta=job.eta,
-            eta_estimated=job.eta_estimated,
+            eta=outlook.eta if outlook else job.eta,
+            eta_estimated=outlook is not None or job.eta_estimated,
+            queue_position=outlook.position if outlook else None,
+            preview=self._link(job.preview) if job.preview else None,
             conversation_id=job.conversation_id,
             turn=job.turn,
             message=job.message,
@@ -255,8 +292,8 @@ class Viewer:
             negative_prompt=job.negative_prompt,
             prompt_source=job.prompt_source,
             reply=job.reply,
-            images=self.pictures(job.images),
-            extra_images=self.pictures(job.extra_images),
+            images=self.pictures(job.images, until=_kept_until(job)),
+            extra_images=self.pictures(job.extra_images, until=_kept_until(job)),
             request=request,
             unverified=job.unverified,
             interrupted=job.interrupted,
@@ -272,8 +309,11 @@ class Viewer:
             finished_at=job.finished_at,
             expires_at=job.expires_at,
             metadata=job.metadata,
-            links=JobLinks(
-                self=f"/v1/jobs/{job.id}",
+            links=JobViewLinks(
+                self=here,
+                cancel=None if job.status.final else f"{here}/cancel",
+                retry=f"{here}/retry" if again else None,
+                events=f"{here}/events",
                 conversation=f"/v1/conversations/{job.conversation_id}"
                 if job.conversation_id
                 else None,
@@ -292,7 +332,7 @@ class Viewer:
             negative_prompt=job.negative_prompt,
             prompt_source=job.prompt_source,
             reply=job.reply,
-            images=self.pictures(job.images),
+            images=self.pictures(job.images, until=_kept_until(job)),
             error=job.error if job.status.final else None,
             created_at=job.created_at,
         )
@@ -328,20 +368,29 @@ class Viewer:
         pictures = self.pictures(job.images)
         return {**item, "images": [picture.model_dump(mode="json") for picture in pictures]}
 
-    def pictures(self, images: list[JobImage]) -> list[ImageView]:
-        """Pictures with fresh links; a file that is gone has none."""
-        return [self._picture(image) for image in images]
+    def pictures(self, images: list[JobImage], *, until: datetime | None = None) -> list[ImageView]:
+        """Pictures with fresh links; a file that is gone has none, nor has any after
+        ``until``."""
+        gone = until is not None and self._clock.now() >= until
+        return [self._picture(image, gone=gone) for image in images]
 
-    def _picture(self, image: JobImage) -> ImageView:
-        try:
-            url = self._images.url(image.key, expires_in=self._link_ttl)
-        except NotFound:
-            url = None
+    def _picture(self, image: JobImage, *, gone: bool) -> ImageView:
         return ImageView(
-            url=url,
+            url=None if gone else self._link(image.key),
             width=image.width,
             height=image.height,
             seed=image.seed,
             sha256=image.sha256,
             content_type=image.content_type,
         )
+
+    def _link(self, key: str) -> str | None:
+        try:
+            return self._images.url(key, expires_in=self._link_ttl)
+        except NotFound:
+            return None
+
+
+def _kept_until(job: Job) -> datetime | None:
+    """When the job's pictures are deleted."""
+    return job.expires_at if job.status.final else None

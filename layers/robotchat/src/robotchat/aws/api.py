@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler.api_gateway import (
     APIGatewayRestResolver,
@@ -73,12 +73,23 @@ __all__ = [
     "File",
     "Form",
     "Header",
+    "IdempotencyKey",
     "Path",
     "Query",
     "Response",
     "Streamed",
     "caller",
 ]
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        pattern=r"^[\x21-\x7e]{1,255}$",
+        description="A key of the caller's choice (up to 255 visible ASCII characters): the same "
+        "request with the same key makes one job, however often it is sent.",
+    ),
+]
+"""The header ``Idempotency-Key``; the parameter must be called ``idempotency_key``."""
 
 #: What API Gateway takes at most.
 MAX_BODY_BYTES = 10 * 1024 * 1024

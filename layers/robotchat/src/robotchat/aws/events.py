@@ -11,37 +11,49 @@ from collections.abc import Iterator
 from typing import Any
 
 from robotchat.aws.wiring import robot, viewer
-from robotchat.jobs import Job
+from robotchat.jobs import Job, watched
+from robotchat.robot import Outlook
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at the job."""
 
+_COUNT_EVERY = 5.0
+"""Seconds between two looks at the queue."""
+
 _LEAVE_BEFORE = 15.0
 """Seconds before this function's time limit at which the stream ends by itself."""
+
+_STATUS = ("status", "reason", "attempt", "prompt", "prompt_source", "queue_position", "eta")
+_PROGRESS = ("progress", "eta", "eta_estimated")
 
 
 def job_events(job: Job, context: Any) -> Iterator[tuple[str, Any]]:
     """``snapshot`` first; then ``status``, ``progress`` and ``preview`` as they change; ``done``
     with the whole job at the end. A stream that must end earlier ends with ``timeout``."""
-    yield "snapshot", _whole(job)
+    outlook, counted = robot().outlook(job), time.monotonic()
+    told = _whole(job, outlook)
+    yield "snapshot", told
     while not job.status.final:
         if context.get_remaining_time_in_millis() / 1000 < _LEAVE_BEFORE:
             yield "timeout", {"id": job.id}
             return
         time.sleep(LOOK_EVERY)
-        before, job = job, robot().jobs.get(job.id, job.tenant)
+        # Whoever follows a job is worth a preview to the host.
+        job = robot().jobs.change(job.id, watched)
         if job.status.final:
             break
-        if (before.status, before.reason, before.attempt) != (job.status, job.reason, job.attempt):
-            yield "status", _part(job, "status", "reason", "attempt", "prompt", "prompt_source")
-        if (before.progress, before.eta) != (job.progress, job.eta):
-            yield "progress", _part(job, "progress", "eta", "eta_estimated")
-    yield "done", _whole(job)
+        if time.monotonic() - counted >= _COUNT_EVERY or job.status != told["status"]:
+            outlook, counted = robot().outlook(job), time.monotonic()
+        now = _whole(job, outlook)
+        for event, fields in (("status", _STATUS[:-1]), ("progress", _PROGRESS)):
+            if any(told[name] != now[name] for name in fields):
+                sent = _STATUS if event == "status" else _PROGRESS
+                yield event, {"id": job.id, **{name: now[name] for name in sent}}
+        if now["preview"] is not None and told["progress"] != now["progress"]:
+            yield "preview", {"id": job.id, "preview": now["preview"]}
+        told = now
+    yield "done", _whole(job, None)
 
 
-def _whole(job: Job) -> dict[str, Any]:
-    return viewer().job(job).model_dump(mode="json")
-
-
-def _part(job: Job, *fields: str) -> dict[str, Any]:
-    return {"id": job.id, **job.model_dump(mode="json", include=set(fields))}
+def _whole(job: Job, outlook: Outlook | None) -> dict[str, Any]:
+    return viewer().job(job, outlook).model_dump(mode="json")

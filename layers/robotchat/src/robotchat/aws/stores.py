@@ -238,6 +238,18 @@ class DynamoRecords:
             else None,
         )
 
+    def count(self, index: Index, partition: str, *, up_to: str, limit: int) -> int:
+        answer = self._client.query(
+            TableName=self._table,
+            IndexName=index,
+            Select="COUNT",
+            Limit=limit,
+            KeyConditionExpression="#p = :p AND #s <= :s",
+            ExpressionAttributeNames={"#p": f"{index}_pk", "#s": f"{index}_sk"},
+            ExpressionAttributeValues={":p": {"S": partition}, ":s": {"S": up_to}},
+        )
+        return answer["Count"]
+
     def _get_all(self, keys: Sequence[Mapping[str, Any]]) -> list[Record]:
         """The records under these keys as they are now, in the same order; indexes hold no data."""
         wanted = [(k["pk"]["S"], k["sk"]["S"]) for k in keys]
