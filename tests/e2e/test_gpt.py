@@ -6,6 +6,7 @@ shown by events: the stand-in waits at a given event, and what came before it mu
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -23,7 +24,6 @@ from openai.types.responses import Response
 
 from dev import llm
 from tests.local_stack import RunningStack, wait_until
-
 
 NODE = Path(__file__).parent / "openai_node"
 
@@ -408,6 +408,105 @@ def test_of_requests_at_the_same_moment_one_wins(gpt: Gpt, mark: str) -> None:
     for thread in threads:
         thread.join()
     assert sorted(outcomes) == ["conflict", "conflict", "conflict", "won"]
+
+
+def test_conversations_and_their_items(gpt: Gpt, mark: str) -> None:
+    conversations = gpt.client.conversations
+    said: Any = [{"type": "message", "role": "user", "content": "My name is Bob."}]
+    begun = conversations.create(metadata={"user": "42"}, items=said)
+    assert (begun.object, begun.metadata) == ("conversation", {"user": "42"})
+    gpt.client.responses.create(model="stand-in", input=mark, conversation=begun.id)
+    sent = gpt.upstream.wait("finished", mark)["body"]["messages"]
+    assert [message["content"] for message in sent] == ["My name is Bob.", mark]
+    more: Any = [{"role": "user", "content": str(number)} for number in range(3)]
+    added = conversations.items.create(begun.id, items=more)
+    assert [item.type for item in added.data] == ["message"] * 3
+    pages = conversations.items.list(begun.id, limit=2, order="asc")
+    texts = [item.content[0].text for item in pages]  # type: ignore[union-attr]
+    assert texts == ["My name is Bob.", mark, f"You said: {mark}", "0", "1", "2"]
+    newest = conversations.items.list(begun.id, include=["message.input_image.image_url"]).data[0]
+    assert newest == added.data[2]
+    found = conversations.items.retrieve(added.data[0].id or "", conversation_id=begun.id)
+    assert found == added.data[0]
+    assert conversations.items.delete(found.id or "", conversation_id=begun.id).id == begun.id
+    with pytest.raises(openai.NotFoundError):
+        conversations.items.retrieve(found.id or "", conversation_id=begun.id)
+    assert conversations.update(begun.id, metadata={"user": "43"}).metadata == {"user": "43"}
+    assert conversations.retrieve(begun.id).metadata == {"user": "43"}
+    assert conversations.delete(begun.id).deleted is True
+    for gone in (conversations.retrieve, conversations.delete, conversations.items.list):
+        with pytest.raises(openai.NotFoundError):
+            gone(begun.id)
+
+
+def draw(gpt: Gpt, message: str, prompt: str, conversation: str | None = None) -> Any:
+    """Say something that is to be drawn; the language model writes ``prompt``."""
+    fold = {"mode": "generate", "prompt": prompt, "negative_prompt": ""}
+    gpt.upstream.script(match=message, text=json.dumps(fold))
+    with httpx.Client(base_url=gpt.stack.api_url, headers=gpt.stack.headers, timeout=60) as api:
+        body: dict[str, Any] = {"message": message, "settings": {"width": 64, "height": 64}}
+        if conversation is not None:
+            body["conversation_id"] = conversation
+        job = api.post("/v1/chat/text2image", json=body).raise_for_status().json()
+
+        def drawn() -> Any:
+            return api.get(f"/v1/jobs/{job['id']}").json()["status"] == "succeeded"
+
+        wait_until(drawn, "the picture")
+        return api.get(f"/v1/jobs/{job['id']}").json()
+
+
+def test_a_conversation_draws_talks_about_it_and_draws_again(gpt: Gpt, mark: str) -> None:
+    first = draw(gpt, f"{mark} one", "a beach")
+    conversation = first["conversation_id"]
+    talk = gpt.client.responses.create(
+        model="stand-in", input=f"{mark} two", conversation=conversation
+    )
+    sent = gpt.upstream.wait("finished", f"{mark} two")["body"]["messages"]
+    assert [message["content"] for message in sent] == [
+        f"{mark} one",
+        "[I drew a picture: a beach]",
+        f"{mark} two",
+    ]
+    second = draw(gpt, f"{mark} three", "a beach at sunset", conversation)
+    assert (second["turn"], second["prompt"]) == (3, "a beach at sunset")
+    items = list(gpt.client.conversations.items.list(conversation, order="asc"))
+    assert [item.type for item in items] == [
+        "message",
+        "image_generation_call",
+        "message",
+        "message",
+        "message",
+        "image_generation_call",
+    ]
+    picture: Any = items[-1]
+    assert (picture.status, picture.job_id) == ("completed", second["id"])
+    assert picture.revised_prompt == "a beach at sunset"
+    image = httpx.get(picture.images[0]["url"])
+    assert (image.status_code, image.headers["content-type"]) == (200, "image/png")
+    gpt.client.conversations.items.delete(picture.id, conversation_id=conversation)
+    left = gpt.client.conversations.items.list(conversation, order="asc").data
+    assert [item.type for item in left] == [item.type for item in items[:4]]
+    gpt.client.conversations.delete(conversation)
+    with pytest.raises(openai.NotFoundError):
+        gpt.client.responses.retrieve(talk.id)
+    assert httpx.get(image.url).status_code == 404
+
+
+def test_an_idempotency_key_gives_the_same_response(gpt: Gpt, mark: str) -> None:
+    keyed: Any = {"extra_headers": {"Idempotency-Key": mark}}
+    first = gpt.client.responses.create(model="stand-in", input=mark, **keyed)
+    assert gpt.client.responses.create(model="stand-in", input=mark, **keyed) == first
+    assert len([r for r in gpt.upstream.requests() if mark in json.dumps(r["body"])]) == 1
+    with pytest.raises(openai.BadRequestError) as caught:
+        gpt.client.responses.create(model="stand-in", input="another", **keyed)
+    assert (caught.value.code, caught.value.param) == ("idempotency_key_reused", "Idempotency-Key")
+    with pytest.raises(openai.BadRequestError):
+        gpt.client.responses.create(model="stand-in", input=mark, stream=True, **keyed)
+    keyed = {"extra_headers": {"Idempotency-Key": f"{mark}-background"}, "background": True}
+    queued = gpt.client.responses.create(model="stand-in", input=mark, **keyed)
+    assert gpt.client.responses.create(model="stand-in", input=mark, **keyed).id == queued.id
+    assert finished(gpt, queued.id).output_text == f"You said: {mark}"
 
 
 # --- in the background ----------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from tests.local_stack import RunningStack, wait_until
 PICTURE: str = FakeArt().draw({"prompt": "x", "width": 64, "height": 64})["images"][0]
 SMALL = {"steps": 1, "width": 64, "height": 64}
 
-KNOWN_PARAMETERS = {"job_id", "conversation_id", "response_id", "delivery_id"}
+KNOWN_PARAMETERS = {"job_id", "conversation_id", "item_id", "response_id", "delivery_id"}
 NO_IDS = {"model", "force_task_id", "idempotency_key"}
 """Names of models, what the web UI's clients send for themselves, and keys that a tenant has of
 its own (tested below)."""
@@ -117,6 +117,10 @@ def furnish(tenants: Tenants) -> None:
 
     wait_until(ended, "the job", timeout=60)
     wait_until(delivered, "the delivery", timeout=60)
+    items = owner.get(
+        f"/v1/conversations/{job['conversation_id']}/items", params={"order": "asc"}
+    ).json()
+    tenants.ids["item_id"] = items["first_id"]
     tenants.words = ["very private", "very-private", *tenants.ids.values()]
 
 
@@ -215,7 +219,8 @@ def made_up(known: str) -> str:
 
 @pytest.mark.parametrize("operation", BY_PATH, ids=lambda one: f"{one.method} {one.path}")
 def test_another_tenants_id_in_a_path_is_not_found(operation: Operation, tenants: Tenants) -> None:
-    body = {} if operation.method in ("POST", "PUT") else None
+    writes = operation.method in ("POST", "PUT")
+    body = {"metadata": {}, "items": [{"role": "user", "content": "x"}]} if writes else None
     theirs, nobodys = (
         tenants.other.request(operation.method, operation.path.format(**ids), json=body)
         for ids in (tenants.ids, {name: made_up(known) for name, known in tenants.ids.items()})

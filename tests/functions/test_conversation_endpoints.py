@@ -70,6 +70,12 @@ def test_a_conversation_is_begun_read_changed_listed_and_deleted(talk: Conversat
     assert talk.call("get_conversation").status == 404
 
 
+def test_a_conversation_can_be_begun_with_an_empty_body(talk: Conversations) -> None:
+    for body in ({}, None):
+        answer = talk.service.call("chat/create_conversation", body)
+        assert (answer.status, answer.body["metadata"]) == (200, {})
+
+
 def test_items_are_added_listed_read_and_deleted(talk: Conversations) -> None:
     talk.begin()
     empty = talk.call("list_conversation_items", query={}).body

@@ -8,8 +8,9 @@ handler = Endpoint(scope=("chat", "images"))
 
 
 @handler.post("/v1/conversations")
-def create_conversation(request: ConversationRequest) -> ConversationView:
+def create_conversation(request: ConversationRequest | None = None) -> ConversationView:
+    begun = request or ConversationRequest()
     conversation = responses().create_conversation(
-        handler.tenant, metadata=request.metadata, items=request.items
+        handler.tenant, metadata=begun.metadata, items=begun.items
     )
     return viewer().conversation(conversation)

@@ -225,6 +225,70 @@ test("a conversation takes one turn at a time", async () => {
   assert.equal(next.usage.input_tokens, 4);
 });
 
+test("conversations and their items", async () => {
+  const word = mark();
+  const begun = await client.conversations.create({
+    metadata: { user: "42" },
+    items: [{ type: "message", role: "user", content: "My name is Bob." }],
+  });
+  assert.equal(begun.object, "conversation");
+  await client.responses.create({ model, conversation: begun.id, input: word });
+  const added = await client.conversations.items.create(begun.id, {
+    items: [{ type: "message", role: "user", content: "more" }],
+  });
+  const seen = [];
+  for await (const item of client.conversations.items.list(begun.id, { limit: 3, order: "asc" })) {
+    seen.push(item);
+  }
+  assert.deepEqual(
+    seen.map((item) => item.content[0].text),
+    ["My name is Bob.", word, `You said: ${word}`, "more"],
+  );
+  const [last] = added.data;
+  const where = { conversation_id: begun.id };
+  assert.deepEqual(await client.conversations.items.retrieve(last.id, where), last);
+  await client.conversations.items.delete(last.id, where);
+  await assert.rejects(
+    () => client.conversations.items.retrieve(last.id, where),
+    OpenAI.NotFoundError,
+  );
+  const changed = await client.conversations.update(begun.id, { metadata: { user: "43" } });
+  assert.deepEqual(changed.metadata, { user: "43" });
+  assert.deepEqual((await client.conversations.retrieve(begun.id)).metadata, { user: "43" });
+  assert.equal((await client.conversations.delete(begun.id)).deleted, true);
+  await assert.rejects(() => client.conversations.retrieve(begun.id), OpenAI.NotFoundError);
+});
+
+test("pictures are items of their conversation", async () => {
+  const api = async (path, body) => {
+    const answer = await fetch(`${process.env.API_URL}${path}`, {
+      method: body === undefined ? "GET" : "POST",
+      body: body === undefined ? undefined : JSON.stringify(body),
+      headers: { "x-api-key": process.env.API_KEY, "content-type": "application/json" },
+    });
+    assert.ok(answer.ok, `${path} answered ${answer.status}`);
+    return answer.json();
+  };
+  const word = mark();
+  await script({ match: word, text: JSON.stringify({ mode: "generate", prompt: "a beach" }) });
+  const settings = { width: 64, height: 64 };
+  const job = await api("/v1/chat/text2image", { message: word, settings });
+  const events = await fetch(`${process.env.API_URL}/v1/jobs/${job.id}/events`, {
+    headers: { "x-api-key": process.env.API_KEY },
+  });
+  await events.text(); // ends with the job
+  const [picture] = (await client.conversations.items.list(job.conversation_id)).data;
+  assert.equal(picture.type, "image_generation_call");
+  assert.equal(picture.status, "completed");
+  assert.equal(picture.job_id, job.id);
+  const answer = await client.responses.create({
+    model,
+    conversation: job.conversation_id,
+    input: "What is on it?",
+  });
+  assert.equal(answer.output_text, "You said: What is on it?");
+});
+
 test("models", async () => {
   const models = await client.models.list();
   assert.deepEqual(
