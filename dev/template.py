@@ -16,6 +16,7 @@ from typing import Any
 
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
+ALARM = "AWS::CloudWatch::Alarm"
 FUNCTION = "AWS::Serverless::Function"
 LAYER = "AWS::Serverless::LayerVersion"
 API = "AWS::Serverless::Api"
@@ -238,12 +239,15 @@ class Template:
         """The template as the emulator takes it.
 
         Code is a stub in S3 (the Lambda host runs the code from its folder), streaming routes are
-        buffered ones, and the events that the local stack delivers itself are left out.
+        buffered ones, and the events that the local stack delivers itself are left out, as are
+        alarms on more than one metric, which the emulator does not know.
         """
         template = copy.deepcopy(self._raw)
-        for resource in template["Resources"].values():
+        for logical_id, resource in list(template["Resources"].items()):
             properties = resource.get("Properties") or {}
             resource.pop("Metadata", None)
+            if resource["Type"] == ALARM and "Metrics" in properties:
+                del template["Resources"][logical_id]
             if resource["Type"] == FUNCTION:
                 properties["CodeUri"] = {"Bucket": bucket, "Key": key}
                 events = properties.get("Events") or {}
