@@ -1,0 +1,167 @@
+"""What 1,000 chat images cost on AWS, from what one of them was measured to use.
+
+The functions' durations are those of the local stack's own reports, and DynamoDB's units are
+counted at the client, while chat images are drawn by a stand-in host that takes a second. A real
+host takes longer: the worker waits for it, and DRAW_SECONDS says how long. The GPU and the language
+model are not in it, nor is AWS's free tier.
+
+Prices are those of us-east-1 as published in November 2026, in US dollars:
+Lambda https://aws.amazon.com/lambda/pricing/, API Gateway (REST)
+https://aws.amazon.com/api-gateway/pricing/, DynamoDB (on demand)
+https://aws.amazon.com/dynamodb/pricing/on-demand/, S3 https://aws.amazon.com/s3/pricing/, SQS
+https://aws.amazon.com/sqs/pricing/, EventBridge https://aws.amazon.com/eventbridge/pricing/,
+CloudWatch https://aws.amazon.com/cloudwatch/pricing/, data out
+https://aws.amazon.com/ec2/pricing/on-demand/.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmarks.targets import AtMost
+from dev import sd_host
+from robotchat.aws.stores import DynamoRecords
+from robotchat.conversation import ChatImageRequest
+from robotchat.drivers.fake import FakeArt
+from robotchat.robot import Robot
+from tests.emulator import emulated_table
+from tests.local_stack import RunningStack
+
+JOBS = 10
+STAND_IN_SECONDS = 1.0
+DRAW_SECONDS = 5.0
+"""Of a picture on a real host: 512 x 512, 20 steps, on a middling GPU."""
+READS_OF_A_JOB = 4
+"""How often a caller asks for its job until it has ended."""
+PICTURE_GB = 500_000 / 1e9
+LOG_GB = 10_000 / 1e9
+"""All log lines of one job, requests included."""
+INDEXES = 2
+"""An item's indexes that a write changes, at most."""
+
+GB_SECOND = 0.0000166667
+GB_SECOND_ARM = 0.0000133334
+INVOCATION = 0.20 / 1e6
+API_REQUEST = 3.50 / 1e6
+WRITE_UNIT = 0.625 / 1e6
+READ_UNIT = 0.125 / 1e6
+QUEUE_REQUEST = 0.40 / 1e6
+EVENT = 1.00 / 1e6
+PUT_OBJECT = 5.00 / 1e6
+GET_OBJECT = 0.40 / 1e6
+STORED_GB_MONTH = 0.023
+OUT_GB = 0.09
+LOGGED_GB = 0.50
+
+TARGETS = {"1,000 chat images (USD)": AtMost(1.0)}
+
+
+def measure() -> dict[str, float]:
+    """Dollars per 1,000 chat images, kept for a week, and what they are made of."""
+    gb_seconds, invocations = _compute()
+    writes, reads = _units()
+    api_requests = 1 + READS_OF_A_JOB
+    parts = {
+        "Lambda": gb_seconds * GB_SECOND + invocations * INVOCATION,
+        "API Gateway": api_requests * API_REQUEST,
+        "DynamoDB": writes * WRITE_UNIT + (reads + READS_OF_A_JOB) * READ_UNIT,
+        # Sent, received, hidden and deleted; and an empty receive now and then.
+        "SQS": 6 * QUEUE_REQUEST,
+        "S3": PUT_OBJECT + GET_OBJECT + PICTURE_GB * STORED_GB_MONTH * 7 / 30,
+        "data out": PICTURE_GB * OUT_GB,
+        "logs and events": LOG_GB * LOGGED_GB + EVENT,
+    }
+    arm = sum(parts.values()) - gb_seconds * (GB_SECOND - GB_SECOND_ARM)
+    return {
+        "GB-seconds of Lambda, per image": round(gb_seconds, 2),
+        "invocations, per image": round(invocations, 1),
+        "DynamoDB write units, per image": writes,
+        **{f"  {name} (USD)": round(1000 * dollars, 4) for name, dollars in parts.items()},
+        "1,000 chat images (USD)": round(1000 * sum(parts.values()), 2),
+        "1,000 chat images, on arm64 (USD)": round(1000 * arm, 2),
+    }
+
+
+def _compute() -> tuple[float, float]:
+    """GB-seconds and invocations per chat image, of all functions together."""
+    report = re.compile(r"Duration: ([\d.]+) ms\tMemory Size: (\d+) MB")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        sd_host.running(fixed_seconds=STAND_IN_SECONDS) as host,
+    ):
+        stack = RunningStack(Path(folder), {"SD_HOSTS": host.url})
+        stack.start()
+        try:
+            with httpx.Client(base_url=stack.api_url, headers=stack.headers, timeout=60) as client:
+                _draw(client)  # processes that are started, a checkpoint that is loaded
+                before = _reports(stack.state / "logs", report)
+                for _ in range(JOBS):
+                    _draw(client)
+                after = _reports(stack.state / "logs", report)
+        finally:
+            stack.stop()
+    used = after - before
+    gb_seconds = sum(ms / 1000 * mb / 1024 * count for (_, ms, mb), count in used.items())
+    worker = next(mb for (name, _, mb) in used if name == "Worker")
+    longer = (DRAW_SECONDS - STAND_IN_SECONDS) * worker / 1024
+    return gb_seconds / JOBS + longer, used.total() / JOBS
+
+
+def _draw(client: httpx.Client) -> None:
+    """A chat image, with as many looks at it as a caller takes."""
+    accepted = client.post("/v1/chat/text2image", json={"message": "a beach"}).raise_for_status()
+    location = accepted.headers["location"]
+    for _ in range(READS_OF_A_JOB - 1):
+        client.get(location).raise_for_status()
+    ended = client.get(f"{location}/events").raise_for_status()  # open until the job has ended
+    if "event: done" not in ended.text:
+        raise RuntimeError(f"the job did not end: {ended.text[-300:]}")
+    client.get(location).raise_for_status()
+
+
+def _reports(logs: Path, report: re.Pattern[str]) -> Counter[tuple[str, float, int]]:
+    """How often each function has reported which duration and memory."""
+    return Counter(
+        (log.stem, float(ms), int(mb))
+        for log in logs.glob("*.log")
+        if log.stem != "JobEvents"  # to wait by, in place of more reads
+        for ms, mb in report.findall(log.read_text(errors="replace"))
+    )
+
+
+def _units() -> tuple[int, int]:
+    """DynamoDB's write and read units for one chat image."""
+    with tempfile.TemporaryDirectory() as folder, emulated_table(Path(folder)) as (client, table):
+        used: Counter[str] = Counter()
+
+        def count(params: dict[str, Any], model: Any, **_: Any) -> None:
+            for operation in params.get("TransactItems", ()):
+                used["writes"] += 2 * _written(*operation.values())  # a transaction's cost double
+            if model.name in ("PutItem", "UpdateItem", "DeleteItem"):
+                used["writes"] += _written(params)
+            if model.name in ("GetItem", "Query"):
+                used["reads"] += 1
+
+        client.meta.events.register("provide-client-params.dynamodb.*", count)
+        robot = Robot(art=FakeArt(), records=DynamoRecords(client, table))
+        robot.submit_chat_image(ChatImageRequest(message="a beach"))
+        return used["writes"], used["reads"]
+
+
+def _written(operation: dict[str, Any]) -> int:
+    """The units of one write, its indexes' included."""
+    item = operation.get("Item") or operation.get("ExpressionAttributeValues") or {}
+    return math.ceil(len(json.dumps(item, default=str)) / 1024) + INDEXES
+
+
+if __name__ == "__main__":
+    for label, value in measure().items():
+        print(f"{label:<40} {value:>10}")
