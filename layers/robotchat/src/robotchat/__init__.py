@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from robotchat.art import ArtBot, Drawing, Image2ImageRequest, Picture, Text2ImageRequest
-    from robotchat.chat import ChatBot
+    from robotchat.chat import ChatBot, Session
     from robotchat.conversation import ChatEditRequest, ChatImageRequest, Conversation
     from robotchat.drivers.openai import OpenAIChat
     from robotchat.drivers.webui import WebUI
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from robotchat.images import FolderImages, MemoryImages
     from robotchat.jobs import Job, JobKind, JobStatus
     from robotchat.prompt import PromptWriter
+    from robotchat.responses import Responses
     from robotchat.robot import Robot
     from robotchat.settings import Settings
 
@@ -43,8 +44,10 @@ _HOMES = {
     "OpenAIChat": "robotchat.drivers.openai",
     "Picture": "robotchat.art",
     "PromptWriter": "robotchat.prompt",
+    "Responses": "robotchat.responses",
     "Robot": "robotchat.robot",
     "RobotchatError": "robotchat.errors",
+    "Session": "robotchat.chat",
     "Settings": "robotchat.settings",
     "Text2ImageRequest": "robotchat.art",
     "WebUI": "robotchat.drivers.webui",
@@ -66,8 +69,10 @@ __all__ = [
     "OpenAIChat",
     "Picture",
     "PromptWriter",
+    "Responses",
     "Robot",
     "RobotchatError",
+    "Session",
     "Settings",
     "Text2ImageRequest",
     "WebUI",
