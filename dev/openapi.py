@@ -131,6 +131,8 @@ def _complete(operation: Json, path: str, handler: Endpoint, app: Path) -> Json:
     for key in ("parameters", "requestBody", "deprecated"):
         if key in operation:
             complete[key] = operation[key]
+    if "requestBody" in complete and not _needs_body(handler, path):
+        complete["requestBody"] = {**complete["requestBody"], "required": False}
     complete["responses"] = {
         status: _answer(response) for status, response in operation["responses"].items()
     }
@@ -140,6 +142,13 @@ def _complete(operation: Json, path: str, handler: Endpoint, app: Path) -> Json:
         )
     complete["responses"] = dict(sorted(complete["responses"].items()))
     return complete
+
+
+def _needs_body(handler: Endpoint, path: str) -> bool:
+    """Whether a route cannot do without its body, which Powertools takes for granted."""
+    routes = handler._static_routes + handler._dynamic_routes
+    fields = (route.dependant.body_params for route in routes if route.openapi_path == path)
+    return any(field.required for body in fields for field in body)
 
 
 def _said(app: Path) -> tuple[str, str]:
