@@ -48,7 +48,7 @@ def test_a_running_function_follows_the_configuration(
     host = service.hosts["sd-0"]
 
     service.call("sd/text2image", request)
-    assert "override_settings" not in host.requests[-1]
+    assert host.requests[-1]["override_settings"] == {"sd_model_checkpoint": "one.ckpt"}
     before = wiring.robot()
     service.call("admin/set_config", {"checkpoint": "two"}, headers={"If-Match": "*"})
     now[0] += wiring.CONFIG_AGE - 1

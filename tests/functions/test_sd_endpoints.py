@@ -201,7 +201,8 @@ def test_another_tenant_keeps_its_own_options(service: Service) -> None:
     other = service.call("sd/get_options", tenant="other").body
     assert other["CLIP_stop_at_last_layers"] == 1
     service.call("sd/text2image", {"prompt": "a", "width": 64, "height": 64}, tenant="other")
-    assert "override_settings" not in service.hosts["sd-0"].requests[-1]
+    sent = service.hosts["sd-0"].requests[-1]["override_settings"]
+    assert sent == {"sd_model_checkpoint": "one.safetensors"}
 
 
 def test_a_request_sets_an_option_over_the_tenants_and_null_takes_one_back(
@@ -216,6 +217,7 @@ def test_a_request_sets_an_option_over_the_tenants_and_null_takes_one_back(
     }
     service.call("sd/text2image", request)
     assert service.hosts["sd-0"].requests[-1]["override_settings"] == {
+        "sd_model_checkpoint": "one.safetensors",
         "CLIP_stop_at_last_layers": 3,
         "samples_format": "jpg",
     }

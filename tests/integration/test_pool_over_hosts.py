@@ -222,6 +222,21 @@ def test_without_a_checkpoint_the_configured_one_is_drawn_with(
     assert drawn_with(pool_.robot.text2image(drawing(A))) == "alpha"
 
 
+def test_what_others_drew_with_does_not_decide_about_a_request_that_names_nothing(
+    pool: Callable[..., Pool],
+) -> None:
+    pool_ = pool({"checkpoints": ("alpha", "beta")})
+    assert drawn_with(pool_.robot.text2image(drawing(B))) == "beta"
+    assert drawn_with(pool_.robot.text2image(drawing())) == "alpha"
+    pool_.robot.text2image(drawing(B))
+    elsewhere = pool_.another(pool_.robot)
+    assert elsewhere.surface.get_options("local")["sd_model_checkpoint"].startswith(A)
+    job = elsewhere.text2image(drawing())
+    assert drawn_with(job) == "alpha"
+    assert job.effective is not None
+    assert job.effective["override_settings"] == {"sd_model_checkpoint": A}
+
+
 def test_a_request_goes_to_a_host_that_can_do_it(pool: Callable[..., Pool]) -> None:
     pool_ = pool({"personality": "sdcpp", "checkpoints": ("alpha",)}, {"checkpoints": ("alpha",)})
     hires = {"enable_hr": True, "hr_scale": 2.0, "denoising_strength": 0.5}

@@ -148,6 +148,9 @@ class ArtBot:
         self._config = config or ArtConfig()
         self._lists: dict[str, tuple[float, Any]] = {}
         self._lock = threading.Lock()
+        self.home: str | None = None
+        """The checkpoint to draw with when neither request nor configuration names one; None:
+        whatever the host has loaded. For programs that share the host with others."""
 
     def get_config(self) -> ArtConfig:
         """The basic configuration."""
@@ -226,12 +229,14 @@ class ArtBot:
     def check(self, request: D) -> D:
         """The request with this host's own names in it, before anything is asked of the GPU.
 
-        It names the configured checkpoint if it named none. Raises UnknownCheckpoint,
-        UnknownSampler, UnknownScript, ForbiddenOption and InvalidRequest; NotSupported for what
-        this host would ignore; other UpstreamErrors when it does not tell what it has.
+        If it named no checkpoint, it names the configured one, or the host's home. Raises
+        UnknownCheckpoint, UnknownSampler, UnknownScript, ForbiddenOption and InvalidRequest;
+        NotSupported for what this host would ignore; other UpstreamErrors when it does not tell
+        what it has.
         """
-        if request.checkpoint is None and self._config.checkpoint is not None:
-            request = request.with_checkpoint(self._config.checkpoint)
+        wanted = self._config.checkpoint or self.home
+        if request.checkpoint is None and wanted is not None:
+            request = request.with_checkpoint(wanted)
         self._check_support(request)
         model = self._model(request.checkpoint) if request.checkpoint else None
         return check(

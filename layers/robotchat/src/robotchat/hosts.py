@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict
 
 from robotchat.art import ArtBot, DrawRequest, Model, find_checkpoint
 from robotchat.art_matching import checkpoint_key
+from robotchat.art_requests import CHECKPOINT
 from robotchat.clock import Clock
 from robotchat.errors import (
     InvalidRequest,
@@ -251,6 +252,12 @@ class HostPool:
     def ask(
         self, question: Callable[[ArtBot], T], *, patience: float | None = ASK_PATIENCE
     ) -> dict[str, T | RobotchatError]:
+        """What each host answers to a question, or its error; see ``_ask``."""
+        return self._ask(lambda host: question(host.bot), patience)
+
+    def _ask(
+        self, question: Callable[[Host], T], patience: float | None
+    ) -> dict[str, T | RobotchatError]:
         """What each host answers, or its error, by name and in the hosts' order.
 
         They are asked side by side. Once one has answered, the others have ``patience`` seconds
@@ -262,7 +269,7 @@ class HostPool:
 
         def one(host: Host) -> T | RobotchatError:
             try:
-                return question(host.bot)
+                return question(host)
             except RobotchatError as error:
                 return error
 
@@ -303,7 +310,12 @@ class HostPool:
         the request when no host is left: UnknownCheckpoint, UnknownSampler and the like, and
         NotSupported; Misconfigured when there is no host at all.
         """
-        answers = self.ask(lambda bot: bot.check(request).checkpoint)
+
+        def checked(host: Host) -> str | None:
+            self._find_home(host)
+            return host.bot.check(request).checkpoint
+
+        answers = self._ask(checked, ASK_PATIENCE)
         for host in self.hosts:
             self._remember(host)
         able = {
@@ -339,7 +351,43 @@ class HostPool:
     @staticmethod
     def _wanted(host: Host, request: DrawRequest) -> str | None:
         """The checkpoint that the host would draw with, by the name that was given for it."""
-        return request.checkpoint or host.bot.get_config().checkpoint
+        return request.checkpoint or host.bot.get_config().checkpoint or host.bot.home
+
+    def homes(self) -> dict[str, str | None]:
+        """The checkpoint that each host draws with when none is named, as far as it is known."""
+
+        def found(host: Host) -> str | None:
+            self._find_home(host)
+            return host.bot.home
+
+        answers = self._ask(found, ASK_PATIENCE)
+        return {name: a if isinstance(a, str) else None for name, a in answers.items()}
+
+    def _find_home(self, host: Host) -> None:
+        """See to it that the host's home checkpoint is known: the one it had chosen when it was
+        first seen. What is drawn on it later leaves other checkpoints chosen, and what one tenant
+        drew with last must not decide about another's pictures."""
+        if host.bot.home is not None:
+            return
+        record = self._records.get(f"host#{host.name}", "home")
+        if record is not None:
+            models = host.bot.get_models()
+            try:
+                host.bot.home = find_checkpoint(models, record.data["checkpoint"]).alias
+                return
+            except UnknownCheckpoint:
+                logger.warning("the home checkpoint of %s has gone", host.name)
+        try:
+            chosen = str(host.bot.get_options().get(CHECKPOINT) or "")
+            home = find_checkpoint(host.bot.get_models(), chosen).alias
+        except (NotSupported, UnknownCheckpoint):
+            return  # a host that does not tell draws with what it has
+        data, version = {"checkpoint": home}, record.version if record else 0
+        try:
+            self._records.commit(Put(Record(f"host#{host.name}", "home", data, version)))
+        except Stale:
+            return  # another process was first; it is read at the next request
+        host.bot.home = home
 
     def _may_have(self, host: Host, request: DrawRequest) -> bool:
         """Whether a host that does not answer may have the checkpoint."""

@@ -183,6 +183,8 @@ def _refers(value: Any, field: str) -> bool:
 def _is_picture(text: str, field: str) -> bool:
     if text.startswith(("https://", "http://", "upload_")):
         return False
+    if not text and field != "init_images":
+        return False  # clients write "none" like this, in units of ControlNet above all
     if field in _PICTURE_FIELDS or text.startswith("data:image/"):
         return True
     if len(text) < _LARGE:

@@ -738,8 +738,9 @@ class Robot:
         waiting = time.monotonic()
         reserve = min(DRAWING_RESERVE, shift.time_left() / 2)
         patience = min(self.settings.host_patience, shift.time_left() - reserve)
+        able = self.hosts.able(plan.request)
         with self.hosts.lease(
-            among=self.hosts.able(plan.request),
+            among=able,
             avoid=job.avoid_hosts,
             work=plan.request.work,
             patience=patience,
@@ -747,9 +748,11 @@ class Robot:
         ) as lease:
             host_wait = time.monotonic() - waiting
             heart.holds(lease, work=plan.request.work)
+            checkpoint = able[lease.host.name]
+            request = plan.request.with_checkpoint(checkpoint) if checkpoint else plan.request
             drawing_started = time.monotonic()
             try:
-                drawing = self._draw(lease.host.bot, plan.request, shift, heart)
+                drawing = self._draw(lease.host.bot, request, shift, heart)
             finally:
                 heart.lets_go()
             heart.raise_if_canceled()
@@ -767,7 +770,7 @@ class Robot:
         self._fresh = (job.id, drawing)
         return {
             **plan.notes,
-            "effective": plan.reference,
+            "effective": {**(plan.reference or {}), **_options_of(request)},
             "host": lease.host.name,
             "checkpoint": drawing.checkpoint,
             "model_switch": lease.switched,
@@ -1100,6 +1103,11 @@ class _RunAtOnce:
 
     def backlog(self) -> int:
         return 0
+
+
+def _options_of(request: Text2ImageRequest | Image2ImageRequest) -> dict[str, Any]:
+    """What is sent of a request's options, the checkpoint among them."""
+    return {name: v for name, v in request.body().items() if name.startswith("override_settings")}
 
 
 def _said(request: ChatImageRequest) -> dict[str, Any]:

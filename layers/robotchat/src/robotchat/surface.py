@@ -19,6 +19,7 @@ from robotchat.art import (
     ArtConfig,
     Detection,
     DetectRequest,
+    Model,
     PngInfo,
     Progress,
     ProgressState,
@@ -147,9 +148,12 @@ class Surface:
         """
         shown = self._hosts_options()
         own = self._options.get(tenant)
-        checkpoint = own.get(CHECKPOINT) or self._config.checkpoint
+        checkpoint = own.get(CHECKPOINT) or self._config.checkpoint or self._home()
         if checkpoint:
-            own[CHECKPOINT] = self._title(checkpoint)
+            model = self._model(checkpoint)
+            own[CHECKPOINT] = model.title if model else checkpoint
+            if "sd_checkpoint_hash" in shown:
+                shown["sd_checkpoint_hash"] = model.sha256 if model else None
         return {**shown, **own}
 
     def set_options(self, options: Mapping[str, Any], tenant: str) -> None:
@@ -164,7 +168,7 @@ class Surface:
         changes: dict[str, Any] = {}
         for name, value in options.items():
             if name not in allowed:
-                present = self._hosts_options() if present is None else present
+                present = self.get_options(tenant) if present is None else present
                 if name in present and present[name] == value:
                     continue
             changes[name] = value
@@ -186,12 +190,16 @@ class Surface:
                 return {n: value for n, value in answer.items() if not _private(n, value)}
         raise _unavailable(list(answers.values()))
 
-    def _title(self, checkpoint: str) -> str:
-        """The title that lists show for a checkpoint; its name, if it has gone meanwhile."""
+    def _home(self) -> str | None:
+        """What is drawn with by default: the first host's own, if they differ."""
+        return next((home for home in self._pool.homes().values() if home is not None), None)
+
+    def _model(self, checkpoint: str) -> Model | None:
+        """A checkpoint as lists show it; None if it has gone meanwhile."""
         try:
-            return find_checkpoint(self._catalog.get_models(), checkpoint).title
+            return find_checkpoint(self._catalog.get_models(), checkpoint)
         except UnknownCheckpoint:
-            return checkpoint
+            return None
 
     def _vae(self, wanted: str) -> str:
         names = ["Automatic", "None", *(vae.model_name for vae in self._catalog.get_vaes())]
