@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -26,6 +28,7 @@ from dev import llm
 from tests.local_stack import RunningStack, wait_until
 
 NODE = Path(__file__).parent / "openai_node"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @dataclass
@@ -507,6 +510,25 @@ def test_an_idempotency_key_gives_the_same_response(gpt: Gpt, mark: str) -> None
     queued = gpt.client.responses.create(model="stand-in", input=mark, **keyed)
     assert gpt.client.responses.create(model="stand-in", input=mark, **keyed).id == queued.id
     assert finished(gpt, queued.id).output_text == f"You said: {mark}"
+
+
+@pytest.mark.parametrize(
+    ("document", "number"), [("conversations.md", 0), ("conversations.md", 1), ("gpt.md", 0)]
+)
+def test_the_examples_in_the_documents(gpt: Gpt, document: str, number: int) -> None:
+    text = (DOCS / document).read_text("utf-8")
+    code = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[number]
+    for example, here in (
+        ("http://127.0.0.1:8080", gpt.stack.api_url),
+        ("http://127.0.0.1:7861", gpt.stack.sd_hosts[0]),
+        ("http://127.0.0.1:8000/v1", gpt.upstream.base_url),
+        ("API_KEY", repr(gpt.stack.api_key)),
+    ):
+        code = code.replace(example, here)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 # --- in the background ----------------------------------------------------------------------------
