@@ -17,6 +17,7 @@ OPTIONS = {
     "sd_model_checkpoint": "one.safetensors",
     "CLIP_stop_at_last_layers": 1,
     "samples_format": "png",
+    "randn_source": "GPU",
     "sd_vae": "Automatic",
     "outdir_samples": "outputs",
     "font": "/usr/share/fonts/a.ttf",
@@ -208,7 +209,7 @@ def test_another_tenant_keeps_its_own_options(service: Service) -> None:
 def test_a_request_sets_an_option_over_the_tenants_and_null_takes_one_back(
     service: Service,
 ) -> None:
-    service.call("sd/set_options", {"CLIP_stop_at_last_layers": 2, "samples_format": "jpg"})
+    service.call("sd/set_options", {"CLIP_stop_at_last_layers": 2, "randn_source": "CPU"})
     request = {
         "prompt": "a",
         "width": 64,
@@ -219,10 +220,10 @@ def test_a_request_sets_an_option_over_the_tenants_and_null_takes_one_back(
     assert service.hosts["sd-0"].requests[-1]["override_settings"] == {
         "sd_model_checkpoint": "one.safetensors",
         "CLIP_stop_at_last_layers": 3,
-        "samples_format": "jpg",
+        "randn_source": "CPU",
     }
-    service.call("sd/set_options", {"samples_format": None})
-    assert service.call("sd/get_options").body["samples_format"] == "png"
+    service.call("sd/set_options", {"randn_source": None})
+    assert service.call("sd/get_options").body["randn_source"] == "GPU"
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,7 @@ def test_a_request_sets_an_option_over_the_tenants_and_null_takes_one_back(
         ({"outdir_samples": "/etc"}, "forbidden_option"),
         ({"sd_model_checkpoint": "nine"}, "unknown_checkpoint"),
         ({"CLIP_stop_at_last_layers": "many"}, "invalid_request"),
-        ({"samples_format": "exe"}, "invalid_request"),
+        ({"samples_format": "jpg"}, "forbidden_option"),
         ({"sd_vae": "unknown.pt"}, "invalid_request"),
         ({"CLIP_stop_at_last_layers": {"a": 1}}, "invalid_request"),
     ],

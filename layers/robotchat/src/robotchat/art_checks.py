@@ -36,13 +36,17 @@ ALLOWED_OPTIONS: frozenset[str] = frozenset(
         *("token_merging_ratio", "token_merging_ratio_hr", "token_merging_ratio_img2img"),
         *("face_restoration_model", "code_former_weight", "face_restoration"),
         *("img2img_color_correction", "img2img_fix_steps", "initial_noise_multiplier"),
-        *("samples_format", "jpeg_quality", "webp_lossless"),
         *("emphasis", "use_old_emphasis_implementation", "comma_padding_backtrack"),
+        *("samples_format", "jpeg_quality", "webp_lossless"),
         *("tiling", "sd_hypernetwork", "extra_networks_default_multiplier"),
         *("upscaler_for_img2img", "control_net_no_detectmap"),
     }
 )
 """Options that a request may override: those that shape its own pictures and nothing else."""
+
+FORMAT_OPTIONS = frozenset({"samples_format", "jpeg_quality", "webp_lossless"})
+"""Options that a host takes in a request and does not heed: it puts its own back before it writes
+the pictures."""
 
 _SAMPLES_FORMATS = ("png", "jpg", "jpeg", "webp")
 _SAME_CHECKPOINT = ("", "none", "use same checkpoint")

@@ -178,6 +178,7 @@ def verify(
         unverified.append("checkpoint")
     unverified += _verify_sampler(request, drawing, samplers)
     _verify_seeds(request, drawing)
+    unverified += _other_format(request, drawing)
     _verify_controlnet(request, drawing)
     return replace(drawing, unverified=sorted(set(unverified)))
 
@@ -293,6 +294,14 @@ def _schedule(drawing: Drawing) -> str | None:
             return found[1].strip()
     extra = drawing.info.get("extra_generation_params")
     return _text(extra, "Schedule type") if isinstance(extra, dict) else None
+
+
+def _other_format(request: DrawRequest, drawing: Drawing) -> list[str]:
+    """The web UI takes this option in a request, and writes its own format all the same."""
+    wanted = (request.override_settings or {}).get("samples_format")
+    kinds = {picture.content_type for picture in drawing.pictures}
+    fits = wanted is None or kinds <= {f"image/{str(wanted).replace('jpg', 'jpeg')}"}
+    return [] if fits else ["samples_format"]
 
 
 def _verify_seeds(request: DrawRequest, drawing: Drawing) -> None:

@@ -26,6 +26,7 @@ from robotchat.art import (
     check_options,
     find_checkpoint,
 )
+from robotchat.art_checks import FORMAT_OPTIONS
 from robotchat.art_matching import near, squash
 from robotchat.art_requests import CHECKPOINT
 from robotchat.catalog import Catalog
@@ -160,10 +161,11 @@ class Surface:
         """Set the tenant's defaults for its further requests; null takes one back.
 
         No host's own options change. An option that may not be set is passed over when its value
-        is the present one, since clients send back what they read. Raises ForbiddenOption,
+        is the present one, since clients send back what they read. The format of pictures is such
+        an option: hosts do not heed it in a request. Raises ForbiddenOption,
         UnknownCheckpoint and InvalidRequest; nothing is set then.
         """
-        allowed = self._config.allowed_options
+        allowed = self._config.allowed_options - FORMAT_OPTIONS
         present: dict[str, Any] | None = None
         changes: dict[str, Any] = {}
         for name, value in options.items():
