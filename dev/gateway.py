@@ -97,7 +97,8 @@ class Gateway:
         app.router.add_get("/_dev/invocations", self._show_invocations)
         app.router.add_post("/_dev/kill", self._kill)
         app.router.add_post("/_dev/invoke", self._invoke)
-        app.router.add_route("*", "/{path:.*}", self._serve)
+        # Every path, also one with a line break in it, which a dot would not match.
+        app.router.add_route("*", r"/{path:[\s\S]*}", self._serve)
         self._runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, shutdown_timeout=0.5
         )

@@ -116,6 +116,12 @@ def test_every_answer_names_its_request_and_may_not_be_cached() -> None:
     assert header(answer, "access-control-allow-origin") == "*"
 
 
+def test_a_list_is_not_taken_for_its_first_element() -> None:
+    answer = taking_orders()(request("POST", "/v1/jobs", [{"prompt": "a"}, {"prompt": "b"}]), None)
+    assert answer["statusCode"] == 422
+    assert json.loads(answer["body"])["errors"][0]["detail"] == "Input should be an object"
+
+
 @pytest.mark.parametrize(
     ("given", "used"),
     [("mine-1", "mine-1"), ("a" * 129, "gateway-1"), ("a\nb", "gateway-1"), ("", "gateway-1")],

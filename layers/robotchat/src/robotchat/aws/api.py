@@ -364,6 +364,10 @@ class _RequestValidation(OpenAPIRequestValidationMiddleware):
 
     def _get_body(self, app: Any) -> dict[str, Any]:
         body = app.body(app.context["_route"])
+        if isinstance(body, list):
+            # Powertools would take the first of them, and be silent about the others.
+            wrong = "Input should be an object"
+            raise InvalidFields([FieldError(("body",), wrong, "model_attributes_type")])
         if body is not _FORM:
             return body  # type: ignore[no-any-return]
         try:
