@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from robotchat.art import ArtBot, Progress, ProgressState
+from robotchat.art import ArtBot, Progress, ProgressState, Text2ImageRequest
+from robotchat.drivers.fake import FakeArt
 from robotchat.errors import (
     InvalidRequest,
     Misconfigured,
+    UnknownCheckpoint,
+    UnknownSampler,
     UpstreamBusy,
+    UpstreamTimeout,
     UpstreamUnavailable,
     WrongResult,
 )
@@ -251,6 +256,94 @@ def test_the_wait_ends_when_the_check_says_so() -> None:
         pools.pool().lease(patience=100, check=canceled),
     ):
         raise AssertionError("two holders")
+
+
+# --- asking all hosts -----------------------------------------------------------------------------
+
+
+def answering(*hosts: FakeArt) -> HostPool:
+    """A pool over hosts that are only asked."""
+    named = [Host(f"sd-{number}", ArtBot(host)) for number, host in enumerate(hosts)]
+    return HostPool(named, MemoryRecords(), FakeClock())
+
+
+def test_a_host_that_hangs_does_not_hold_up_who_asks() -> None:
+    hanging, end = FakeArt(), threading.Event()
+    pool = answering(hanging, FakeArt())
+
+    def question(bot: ArtBot) -> str:
+        if bot.driver is hanging:
+            end.wait(30)
+        return "here"
+
+    try:
+        answers = pool.ask(question, patience=0.01)
+    finally:
+        end.set()
+    assert isinstance(answers["sd-0"], UpstreamTimeout)
+    assert answers["sd-1"] == "here"
+
+
+def test_a_bug_in_a_question_is_not_taken_for_an_answer() -> None:
+    def question(bot: ArtBot) -> str:
+        raise KeyError("bug")
+
+    with pytest.raises(KeyError):
+        answering(FakeArt(), FakeArt()).ask(question)
+
+
+def test_each_host_is_given_with_its_own_name_of_the_checkpoint() -> None:
+    pool = answering(
+        FakeArt(checkpoints=("a.safetensors",)),
+        FakeArt(checkpoints=("b.safetensors", "sub/a.safetensors")),
+    )
+    request = Text2ImageRequest(override_settings={"sd_model_checkpoint": "a.safetensors"})
+    assert pool.able(request) == {"sd-0": "a.safetensors", "sd-1": "sub/a.safetensors"}
+    assert pool.able(Text2ImageRequest()) == {"sd-0": "a.safetensors", "sd-1": "b.safetensors"}
+
+
+def test_the_home_checkpoint_is_that_of_the_first_sight() -> None:
+    host = FakeArt(checkpoints=("a.safetensors", "b.safetensors"))
+    pool = answering(host)
+    assert pool.homes() == {"sd-0": "a.safetensors"}
+    host.answers["sdapi/v1/options"] = {"sd_model_checkpoint": "b.safetensors"}
+    again = HostPool([Host("sd-0", ArtBot(host))], pool._records, pool.clock)
+    assert again.homes() == {"sd-0": "a.safetensors"}
+    del host.answers["sdapi/v1/sd-models"][0]
+    later = HostPool([Host("sd-0", ArtBot(host))], pool._records, pool.clock)
+    assert later.homes() == {"sd-0": "b.safetensors"}, "the first one has gone"
+
+
+def test_a_refusal_is_that_of_a_host_which_has_the_checkpoint() -> None:
+    pool = answering(
+        FakeArt(checkpoints=("a.safetensors",)),
+        FakeArt(checkpoints=("b.safetensors",)),
+    )
+    options = {"sd_model_checkpoint": "b"}
+    with pytest.raises(UnknownSampler):
+        pool.able(Text2ImageRequest(override_settings=options, sampler_name="nonesuch"))
+    with pytest.raises(UnknownCheckpoint) as refusal:
+        pool.able(Text2ImageRequest(override_settings={"sd_model_checkpoint": "safetensors"}))
+    assert sorted(refusal.value.details["near_matches"]) == ["a.safetensors", "b.safetensors"]
+
+
+def test_when_no_host_answers_all_of_them_are_candidates() -> None:
+    hosts = [FakeArt(), FakeArt()]
+    for host in hosts:
+        host.answers["sdapi/v1/options"] = UpstreamUnavailable("away")
+    assert answering(*hosts).able(Text2ImageRequest()) == {"sd-0": None, "sd-1": None}
+
+
+def test_a_job_that_needs_a_switch_lets_the_others_go_first_but_not_for_ever() -> None:
+    pools = Pools("a")
+    pool = pools.pool()
+    used(pool, "x")
+    with pytest.raises(UpstreamBusy), pool.lease(among={"a": "y"}, patience=0.2):
+        raise AssertionError("switched at once")
+    with pool.lease(among={"a": "x"}, patience=0):
+        pass  # who needs no switch does not wait
+    with pool.lease(among={"a": "y"}, patience=1) as lease:
+        assert lease.checkpoint == "y"
 
 
 def test_no_host_is_said_plainly() -> None:
