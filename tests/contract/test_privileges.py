@@ -20,6 +20,8 @@ TEMPLATE = Template(ROOT / "template.yaml")
 
 READERS_THAT_WRITE = {
     "Progress": "notes that somebody looks, so that previews are made",
+    "JobEvents": "notes that somebody looks, so that previews are made",
+    "GetOptions": "notes a host's home checkpoint when it is first asked for",
     "GetResponse": "ends a background response whose worker died",
     "GetWebhook": "makes the tenant's secret when it is first asked for",
     "GetWebhookSecret": "makes the tenant's secret when it is first asked for",
