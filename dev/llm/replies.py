@@ -9,7 +9,7 @@ from typing import Any
 
 from robotchat.chat import EventStream
 from robotchat.errors import RobotchatError
-from robotchat.responses import Responses
+from robotchat.responses.engine import Responses
 
 Body = dict[str, Any]
 MODELS = ("stand-in", "stand-in-mini")

@@ -22,7 +22,7 @@ from robotchat.errors import (
     UpstreamRejected,
     UpstreamUnavailable,
 )
-from robotchat.responses import Responses
+from robotchat.responses.engine import Responses
 from robotchat.settings import Settings
 
 EVENTS = Path(__file__).parents[2] / "events"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from robotchat.art import Model, Sampler, Scheduler, find_checkpoint, find_sampler, find_scheduler
-from robotchat.art_matching import same_checkpoint, split_sampler
+from robotchat.art.matching import same_checkpoint, split_sampler
 from robotchat.errors import UnknownCheckpoint, UnknownSampler
 
 SHA = "6ce0161689" + "ab" * 27

@@ -18,7 +18,7 @@ from robotchat.art import (
     to_a1111,
     verify,
 )
-from robotchat.art_requests import DrawRequest
+from robotchat.art.requests import DrawRequest
 from robotchat.drivers.fake import plain_png
 from robotchat.errors import UpstreamGarbage, WrongResult
 from robotchat.images import encode_base64

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robotchat.infotext import parse
+from robotchat.art.infotext import parse
 
 
 def test_an_infotext_is_taken_apart() -> None:

@@ -13,7 +13,7 @@ from robotchat.chat import Body
 from robotchat.drivers.fake import FakeArt, FakeChat
 from robotchat.errors import InvalidRequest, JobNotFinal, NotFound
 from robotchat.jobs import Job
-from robotchat.responses import Responses
+from robotchat.responses.engine import Responses
 from robotchat.robot import Robot
 from robotchat.views import Viewer
 from tests.cases.clock import FakeClock

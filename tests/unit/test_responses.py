@@ -29,9 +29,9 @@ from robotchat.errors import (
 from robotchat.images import MemoryImages
 from robotchat.jobs import Job, Jobs, StillRunning, id_for_key
 from robotchat.records import MemoryRecords
-from robotchat.response_items import chat_messages, picture_turn
-from robotchat.response_store import ResponseStore
-from robotchat.responses import Options, Responses
+from robotchat.responses.engine import Options, Responses
+from robotchat.responses.items import chat_messages, picture_turn
+from robotchat.responses.store import ResponseStore
 from tests.cases.clock import FakeClock
 
 EVENT = TypeAdapter(ResponseStreamEvent)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from robotchat.images import FolderImages, MemoryImages
     from robotchat.jobs import Job, JobKind, JobStatus
     from robotchat.prompt import PromptWriter
-    from robotchat.responses import Responses
+    from robotchat.responses.engine import Responses
     from robotchat.robot import Robot
     from robotchat.settings import Settings
 
@@ -44,7 +44,7 @@ _HOMES = {
     "OpenAIChat": "robotchat.drivers.openai",
     "Picture": "robotchat.art",
     "PromptWriter": "robotchat.prompt",
-    "Responses": "robotchat.responses",
+    "Responses": "robotchat.responses.engine",
     "Robot": "robotchat.robot",
     "RobotchatError": "robotchat.errors",
     "Session": "robotchat.chat",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from robotchat.errors import UpstreamError, UpstreamGarbage
 
 if TYPE_CHECKING:
-    from robotchat.responses import Responses
+    from robotchat.responses.engine import Responses
 
 Body = dict[str, Any]
 """A request, a response or an event of the OpenAI API."""
@@ -233,7 +233,7 @@ class ChatBot:
 
     def _state(self) -> Responses:
         if self._responses is None:
-            from robotchat.responses import Responses
+            from robotchat.responses.engine import Responses
 
             self._responses = Responses(self._driver, model=self._model)
         return self._responses

@@ -25,8 +25,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict
 
 from robotchat.art import ArtBot, DrawRequest, Model, find_checkpoint
-from robotchat.art_matching import checkpoint_key
-from robotchat.art_requests import CHECKPOINT
+from robotchat.art.matching import checkpoint_key
+from robotchat.art.requests import CHECKPOINT
 from robotchat.clock import Clock
 from robotchat.errors import (
     InvalidRequest,

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from robotchat.art_requests import (
+from robotchat.art.requests import (
     DrawRequest,
     Image2ImageRequest,
     Text2ImageRequest,

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from robotchat.art_matching import checkpoint_key
+from robotchat.art.matching import checkpoint_key
 from robotchat.clock import Clock
 from robotchat.errors import CheckpointNotAllowed, LimitExceeded, WorkTooLarge
 from robotchat.records import Add, LimitReached, Put, Record, Records, Stale
 
 if TYPE_CHECKING:
-    from robotchat.art_requests import DrawRequest
+    from robotchat.art.requests import DrawRequest
     from robotchat.jobs import Job
 
     Request = TypeVar("Request", bound=DrawRequest)

@@ -94,7 +94,7 @@ from robotchat.settings import Settings
 from robotchat.surface import Surface
 
 if TYPE_CHECKING:
-    from robotchat.response_store import ResponseStore
+    from robotchat.responses.store import ResponseStore
 
 logger = logging.getLogger(__name__)
 
@@ -969,7 +969,7 @@ class Robot:
     @cached_property
     def said(self) -> ResponseStore:
         """What was said in the conversations; ``Responses(..., store=robot.said)`` talks there."""
-        from robotchat.response_store import ResponseStore
+        from robotchat.responses.store import ResponseStore
 
         return ResponseStore(
             self.records,

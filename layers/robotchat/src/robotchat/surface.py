@@ -26,9 +26,10 @@ from robotchat.art import (
     check_options,
     find_checkpoint,
 )
-from robotchat.art_checks import FORMAT_OPTIONS
-from robotchat.art_matching import near, squash
-from robotchat.art_requests import CHECKPOINT
+from robotchat.art.checks import FORMAT_OPTIONS
+from robotchat.art.infotext import parse
+from robotchat.art.matching import near, squash
+from robotchat.art.requests import CHECKPOINT
 from robotchat.catalog import Catalog
 from robotchat.clock import Clock
 from robotchat.errors import (
@@ -43,7 +44,6 @@ from robotchat.errors import (
 )
 from robotchat.hosts import HostPool
 from robotchat.images import Images, decode_base64, encode_base64, inspect, png_text
-from robotchat.infotext import parse
 from robotchat.jobs import Job, JobKind, Jobs, JobStatus, stop_early, watched
 from robotchat.options import TenantOptions
 from robotchat.settings import Settings

@@ -9,7 +9,7 @@ from typing import Any
 from robotchat.aws.log import logger
 from robotchat.aws.wiring import client, responses, settings
 from robotchat.jobs import StillRunning
-from robotchat.responses import WORKER_LIFETIME
+from robotchat.responses.engine import WORKER_LIFETIME
 
 
 class Responder:

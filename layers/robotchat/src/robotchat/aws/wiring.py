@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from robotchat.chat import ChatBot
     from robotchat.drivers.openai import OpenAIChat, Upstream
     from robotchat.jobs import Job
-    from robotchat.responses import Responses
+    from robotchat.responses.engine import Responses
     from robotchat.webhooks import Webhooks
 
 
@@ -273,8 +273,8 @@ def responses() -> Responses:
     """Responses over the table, whether or not a language model is set (see `talking`)."""
     from robotchat.conversation import Conversations
     from robotchat.jobs import Jobs
-    from robotchat.response_store import ResponseStore
-    from robotchat.responses import Options, Responses
+    from robotchat.responses.engine import Options, Responses
+    from robotchat.responses.store import ResponseStore
 
     clock = SystemClock()
     conversations = Conversations(records(), Jobs(records(), clock), clock)

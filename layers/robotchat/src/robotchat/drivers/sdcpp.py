@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from robotchat.art_answers import Lora, read
-from robotchat.art_requests import Text2ImageRequest
+from robotchat.art.answers import Lora, read
+from robotchat.art.requests import Text2ImageRequest
 from robotchat.errors import NotSupported, UpstreamGarbage, UpstreamRejected, UpstreamTimeout
 
 _LARGEST_BATCH = 8

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urlsplit
 
 from robotchat.art import Capabilities
-from robotchat.art_answers import Progress, read
+from robotchat.art.answers import Progress, read
 from robotchat.drivers.sdcpp import IGNORED, SdCpp
 from robotchat.errors import (
     Misconfigured,

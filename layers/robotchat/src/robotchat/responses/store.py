@@ -24,7 +24,7 @@ from robotchat.errors import ConversationBusy, IdempotencyKeyReused, NotFound
 from robotchat.images import Images
 from robotchat.jobs import Job, StillRunning, new_id
 from robotchat.records import Operation, Put, Record, Records, Remove, Stale, every
-from robotchat.response_events import FINAL
+from robotchat.responses.events import FINAL
 
 CLAIM = timedelta(seconds=60)
 """A claim on a conversation that is not renewed for this long is void."""

@@ -5,8 +5,8 @@
     Path("beach.png").write_bytes(drawing.pictures[0].data)
 
 One call of ``text2image`` is: choose the seed, resolve the names against the host's lists, send,
-take the answer apart, check that it is what was asked. The parts are in ``art_requests`` (what to
-draw), ``art_checks`` and ``art_matching`` (before), ``art_results`` (after) and ``art_answers``
+take the answer apart, check that it is what was asked. The parts are in ``requests`` (what to
+draw), ``checks`` and ``matching`` (before), ``results`` (after) and ``answers``
 (what hosts say of themselves).
 """
 
@@ -20,7 +20,7 @@ from typing import Any, Literal, Protocol, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from robotchat.art_answers import (
+from robotchat.art.answers import (
     ControlNetModules,
     ControlNetSettings,
     ControlType,
@@ -41,9 +41,9 @@ from robotchat.art_answers import (
     Vae,
     read,
 )
-from robotchat.art_checks import ALLOWED_OPTIONS, check, check_options
-from robotchat.art_matching import find_checkpoint, find_sampler, find_scheduler
-from robotchat.art_requests import (
+from robotchat.art.checks import ALLOWED_OPTIONS, check, check_options
+from robotchat.art.matching import find_checkpoint, find_sampler, find_scheduler
+from robotchat.art.requests import (
     CHECKPOINT,
     DrawRequest,
     Image2ImageRequest,
@@ -52,7 +52,7 @@ from robotchat.art_requests import (
     map_images,
     prepare_images,
 )
-from robotchat.art_results import Drawing, Picture, read_drawing, to_a1111, verify
+from robotchat.art.results import Drawing, Picture, read_drawing, to_a1111, verify
 from robotchat.errors import NotSupported, UnknownCheckpoint, UpstreamGarbage, WrongResult
 from robotchat.images import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
 

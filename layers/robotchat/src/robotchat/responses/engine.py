@@ -46,8 +46,8 @@ from robotchat.jobs import (
     new_id,
 )
 from robotchat.records import MemoryRecords, Operation
-from robotchat.response_events import FINAL, Answer, ChatAnswer, RelayedAnswer
-from robotchat.response_items import (
+from robotchat.responses.events import FINAL, Answer, ChatAnswer, RelayedAnswer
+from robotchat.responses.items import (
     Request,
     chat_body,
     check_metadata,
@@ -58,7 +58,7 @@ from robotchat.response_items import (
     relayed_items,
     response_object,
 )
-from robotchat.response_store import CONTINUED, Claim, ResponseStore, StoredResponse, Superseded
+from robotchat.responses.store import CONTINUED, Claim, ResponseStore, StoredResponse, Superseded
 
 logger = logging.getLogger(__name__)
 

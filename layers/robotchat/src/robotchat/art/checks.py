@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from robotchat.art_answers import Model, Sampler, Scheduler, Scripts, Upscaler
-from robotchat.art_matching import (
+from robotchat.art.answers import Model, Sampler, Scheduler, Scripts, Upscaler
+from robotchat.art.matching import (
     find_checkpoint,
     find_sampler,
     find_scheduler,
     near,
     squash,
 )
-from robotchat.art_requests import (
+from robotchat.art.requests import (
     CHECKPOINT,
     DrawRequest,
     Image2ImageRequest,

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from robotchat.art_answers import Model, Sampler
-from robotchat.art_matching import same_checkpoint, split_sampler, squash
-from robotchat.art_requests import DrawRequest, Image2ImageRequest, Text2ImageRequest
+from robotchat.art.answers import Model, Sampler
+from robotchat.art.matching import same_checkpoint, split_sampler, squash
+from robotchat.art.requests import DrawRequest, Image2ImageRequest, Text2ImageRequest
 from robotchat.errors import RobotchatError, UpstreamGarbage, WrongResult
 from robotchat.images import decode_base64, encode_base64, inspect, measure, png_text
 

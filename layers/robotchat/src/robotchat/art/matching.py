@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 
-from robotchat.art_answers import Model, Sampler, Scheduler
-from robotchat.art_requests import CHECKPOINT
+from robotchat.art.answers import Model, Sampler, Scheduler
+from robotchat.art.requests import CHECKPOINT
 from robotchat.errors import UnknownCheckpoint, UnknownSampler
 
 _SCHEDULERS = (
