@@ -478,12 +478,13 @@ class HostPool:
                 lease = self._take(hosts, states[name], holder, work, now, wanted[name])
                 if lease is not None:
                     return lease
-            if now - started >= timedelta(seconds=patience):
+            left = patience - (now - started).total_seconds()
+            if left <= 0:
                 raise UpstreamBusy("No SD host became free in time.", retry_after=10)
             if now - checked >= timedelta(seconds=1):
                 checked = now
                 check()
-            self.clock.sleep(choice.pause())
+            self.clock.sleep(min(choice.pause(), left))
 
     def _take(
         self,
