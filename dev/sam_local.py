@@ -146,7 +146,7 @@ async def serving(options: Options, state: State) -> AsyncIterator[list[asyncio.
     Raises StartError, ChildError, EmulatorError or TemplateError.
     """
     address = await asyncio.to_thread(docker_address)
-    _check_reachable(options.sd_hosts)
+    check_reachable(options.sd_hosts)
     async with AsyncExitStack() as stack:
         children = await stack.enter_async_context(Children())
         watched: list[asyncio.Task[Any]] = []
@@ -215,16 +215,18 @@ async def serving(options: Options, state: State) -> AsyncIterator[list[asyncio.
             await asyncio.gather(*watched, return_exceptions=True)
 
 
-def _check_reachable(sd_hosts: str) -> None:
+def check_reachable(sd_hosts: str) -> None:
     """Refuse hosts that a container would look for in itself. Raises StartError."""
     for url in sd_hosts.replace(",", " ").split():
         host = urlsplit(url).hostname or ""
-        with contextlib.suppress(ValueError):
-            if host == "localhost" or ipaddress.ip_address(host).is_loopback:
-                raise StartError(
-                    f"SD_HOSTS: {url} is another place in a container: name the host by an "
-                    "address of this machine, and let it listen there (--listen)."
-                )
+        loopback = host == "localhost"
+        with contextlib.suppress(ValueError):  # a name
+            loopback |= ipaddress.ip_address(host).is_loopback
+        if loopback:
+            raise StartError(
+                f"SD_HOSTS: {url} is another place in a container: name the host by an "
+                "address of this machine, and let it listen there (--listen)."
+            )
 
 
 def _write_environment(
