@@ -37,6 +37,7 @@ from robotchat.prompt import Fold, PromptState
 from robotchat.records import Operation, Page, Put, Record, Records
 from robotchat.robot import Robot, Shift
 from robotchat.settings import Settings
+from robotchat.upkeep import Upkeep
 from tests.cases.clock import FakeClock
 
 TENANT = "acme"
@@ -450,8 +451,8 @@ class World:
     def sweep(self, script: Script) -> None:
         with self.process(script) as robot:
             try:
-                robot.sweep()
-                robot.delete_expired()
+                Upkeep(robot).sweep()
+                Upkeep(robot).delete_expired()
             except Crash:
                 self.orphaned = True
 

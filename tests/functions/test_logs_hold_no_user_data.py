@@ -113,13 +113,11 @@ def test_a_job_is_run_retried_and_failed_without_a_word_of_it(lines: Callable[[]
 def test_a_bug_is_logged_with_its_trace_but_without_what_it_was_about(
     lines: Callable[[], str],
 ) -> None:
-    robot = Robot(art=FakeArt(), clock=FakeClock())
-
     class Broken:
         def write(self, *_: Any, **__: Any) -> Any:
             return int(PICTURE)
 
-    robot.writer = Broken()  # type: ignore[assignment]
+    robot = Robot(art=FakeArt(), writer=Broken(), clock=FakeClock())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="invalid literal"):
         robot.submit_chat_image(ChatImageRequest(message=WISH))
     try:

@@ -19,6 +19,7 @@ from robotchat.jobs import JobStatus
 from robotchat.limits import COST_UNIT, Limits, cost
 from robotchat.records import MemoryRecords, Records
 from robotchat.settings import Settings
+from robotchat.upkeep import Upkeep
 from tests.cases.limits import LimitsCases, Office
 
 
@@ -126,7 +127,7 @@ def test_a_canceled_and_an_expired_job_give_back_what_they_held() -> None:
     bench.robot.cancel(canceled.id, tenant="acme")
     assert bench.counted() == (1, 1, 2.5)
     bench.clock.advance(8 * 24 * 3600)
-    bench.robot.sweep()
+    Upkeep(bench.robot).sweep()
     assert bench.robot.jobs.get(expired.id, "acme").status is JobStatus.EXPIRED
     assert bench.counted() == (0, 0, 0.0)
 
@@ -139,7 +140,7 @@ def test_a_waiting_callers_job_whose_process_died_gives_back_when_it_is_swept_up
     bench.robot.jobs.add(claim(job, bench.clock.now()))
     assert bench.usage().now.active_jobs == 1
     bench.clock.advance(3600)
-    bench.robot.sweep()
+    Upkeep(bench.robot).sweep()
     assert bench.usage().now.active_jobs == 0
 
 

@@ -12,7 +12,7 @@ import hashlib
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -27,10 +27,9 @@ from robotchat.art import (
     Image2ImageRequest,
     Picture,
     Text2ImageRequest,
-    effective,
 )
 from robotchat.catalog import Catalog
-from robotchat.clock import Clock, SystemClock, rfc3339
+from robotchat.clock import Clock, SystemClock
 from robotchat.conversation import (
     ChatEditRequest,
     ChatImageRequest,
@@ -68,16 +67,11 @@ from robotchat.jobs import (
     checked_key,
     claim,
     discard,
-    due,
     fail,
-    files_gone,
     fingerprint,
     give_back,
     give_up,
     id_for_key,
-    lapse,
-    look_later,
-    lose,
     new_id,
     released,
     succeed,
@@ -86,9 +80,10 @@ from robotchat.jobs import (
 )
 from robotchat.jobs import cancel as cancel_job
 from robotchat.jobs import retry as retry_job
-from robotchat.limits import COST_UNIT, Charge, Ledger
+from robotchat.limits import Charge, Ledger
 from robotchat.options import TenantOptions, with_defaults
-from robotchat.prompt import PromptState, PromptWriter
+from robotchat.preparing import Preparation
+from robotchat.prompt import PromptWriter
 from robotchat.records import MemoryRecords, Operation, Records, Stale
 from robotchat.settings import Settings
 from robotchat.surface import Surface
@@ -98,17 +93,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-GRACE = timedelta(minutes=2)
-"""How long after its time an open job is taken for forgotten."""
-
-LOST_FOR_CERTAIN = timedelta(hours=1)
-"""The same for a job whose message may just be waiting in a long queue."""
-
 DRAWING_RESERVE = 240.0
 """Seconds of a runner's time that are kept for drawing, however long it has waited for a host."""
-
-FARTHEST_POSITION = 100
-"""A job that has more before it is not told its place in the queue."""
 
 Transition = Callable[[Job, datetime], Job]
 
@@ -172,7 +158,6 @@ class Robot:
         self.ledger = Ledger(self.records, self.clock, lambda: self.settings.limits)
         self.jobs = Jobs(self.records, self.clock, self.ledger)
         self.conversations = Conversations(self.records, self.jobs, self.clock)
-        self.writer = writer or PromptWriter(None, model="")
         self.queue = queue or _RunAtOnce(self)
         if not isinstance(art, Mapping):
             drivers = art if isinstance(art, Sequence) else [art]
@@ -191,6 +176,14 @@ class Robot:
             ttl=self.settings.lease_ttl,
         )
         self.options = TenantOptions(self.records)
+        self._preparation = Preparation(
+            self.jobs,
+            self.images,
+            writer or PromptWriter(None, model=""),
+            self.options,
+            self.ledger,
+            self.settings,
+        )
         self.catalog = Catalog(self.hosts, scripts=art_config.allowed_scripts)
         self.surface = Surface(
             self.hosts,
@@ -406,30 +399,6 @@ class Robot:
             return earlier
         return self.jobs.add(job)[0]
 
-    def outlook(self, job: Job) -> Outlook | None:
-        """What a queued job has before it; None for one that is not queued.
-
-        Jobs are counted as they were accepted, all tenants' together, while the queue is fair
-        between tenants and hosts prefer jobs for the checkpoint that they have loaded: so this
-        is about right, and costs one cheap question.
-        """
-        if job.status is not JobStatus.QUEUED:
-            return None
-        counted = self.records.count(
-            "due", "job", up_to=rfc3339(due(job)), limit=FARTHEST_POSITION + 1
-        )
-        if counted > FARTHEST_POSITION:
-            return Outlook(None, None)
-        position = max(counted, 1)
-        speeds = [state.speed for state in self.hosts.states() if state.speed]
-        if job.charge is None or not speeds:
-            return Outlook(position, None)
-        work = job.charge.cost * COST_UNIT
-        wait = (position - 1) * work / sum(speeds)
-        if job.not_before is not None:
-            wait = max(wait, (job.not_before - self.clock.now()).total_seconds())
-        return Outlook(position, round(wait + work * len(speeds) / sum(speeds), 1))
-
     def wait(self, job: Job, *, seconds: float) -> Job:
         """Watch a queued job, for so long at most. Gives the job as it is then."""
         deadline = self.clock.now() + timedelta(seconds=seconds)
@@ -587,7 +556,7 @@ class Robot:
         alive = self.settings.alive
         job = self.jobs.find(job_id)
         if job is not None and not job.status.final:
-            if self._must_wait(job):
+            if self.must_wait(job):
                 return job
             if within_bounds(job, self.clock.now(), alive=alive) != job:
                 self.jobs.change(job_id, lambda j, now: within_bounds(j, now, alive=alive))
@@ -602,7 +571,7 @@ class Robot:
             return self.settle(job)
         return self._attempt(job, shift or Shift())
 
-    def _must_wait(self, job: Job) -> bool:
+    def must_wait(self, job: Job) -> bool:
         """Whether a turn before this one is still open."""
         before = self.jobs.find(job.predecessor) if job.predecessor is not None else None
         return self._still_open(before) is not None
@@ -706,7 +675,7 @@ class Robot:
             return job
         if job.deleted:
             self.images.delete(job.images_prefix)  # what was stored after the deletion
-        if not self._must_wait(job):
+        if not self.must_wait(job):
             self._release_next(job)
         return job
 
@@ -724,7 +693,7 @@ class Robot:
     def _work(self, job: Job, shift: Shift, heart: Heartbeat) -> dict[str, Any]:
         """What the job is about. Gives the fields of the finished job."""
         started = time.monotonic()
-        plan = self._prepare(job)
+        plan = self._preparation.prepare(job)
         prompt_seconds = time.monotonic() - started if job.message is not None else None
         if plan.request is None:
             return {
@@ -802,89 +771,6 @@ class Robot:
         drawing: Drawing = draw(request, timeout=timeout, interrupted=lambda: heart.interrupted)
         return drawing
 
-    def _prepare(self, job: Job) -> Plan:
-        """All that can be done before a host is held: the prompt, the input pictures, the seed."""
-        if job.effective is not None:
-            # Tried before: the same picture again, not another prompt or seed.
-            return self._plan(job, job.effective, {"picture": job.picture})
-        if job.message is None:
-            return self._plan(job, job.request, {"prompt_source": "caller"})
-        return self._prepare_turn(job, job.message)
-
-    def _plan(self, job: Job, fields: Mapping[str, Any], notes: dict[str, Any]) -> Plan:
-        """The request that follows from A1111 fields with references in them."""
-        body = inputs.load_images(fields, job.tenant, self.images, self.settings)
-        editing = job.kind in (JobKind.IMAGE2IMAGE, JobKind.CHAT_IMAGE2IMAGE)
-        request = effective((Image2ImageRequest if editing else Text2ImageRequest).parse(body))
-        request = self.ledger.permit(request, job.tenant)
-        return Plan(request, inputs.with_references(request.body(), fields), notes)
-
-    def _prepare_turn(self, job: Job, message: str) -> Plan:
-        editing = job.kind is JobKind.CHAT_IMAGE2IMAGE
-        state, before = self._said_so_far(job)
-        fold, source = self.writer.write(state, message, editing=editing)
-        notes: dict[str, Any] = {
-            "prompt": fold.prompt,
-            "negative_prompt": fold.negative_prompt,
-            "prompt_source": source,
-            "reply": fold.reply,
-            "picture": before.picture if before else None,
-        }
-        inherited = inputs.inherited(before.effective if before else None)
-        if fold.mode == "reply":
-            return Plan(None, None, {**notes, "effective": inherited})
-        if fold.width and fold.height:
-            inherited |= {"width": fold.width, "height": fold.height}
-        settings = {**inherited, **job.request}
-        options = self._options(job, inherited)
-        if options:
-            settings["override_settings"] = options
-        settings["prompt"] = fold.prompt
-        negatives = [fold.negative_prompt, str(job.request.get("negative_prompt") or "")]
-        settings["negative_prompt"] = ", ".join(text for text in negatives if text)
-        if editing:
-            if not settings.get("init_images"):
-                if notes["picture"] is None:
-                    raise InvalidRequest(
-                        "There is no picture to change: send one with the message.", param="image"
-                    )
-                settings["init_images"] = [inputs.reference(notes["picture"])]
-            if fold.denoising_strength is not None:
-                settings.setdefault("denoising_strength", fold.denoising_strength)
-        else:
-            settings.pop("denoising_strength", None)
-        return self._plan(job, settings, notes)
-
-    def _options(self, job: Job, inherited: Mapping[str, Any]) -> dict[str, Any]:
-        """The options of a turn: the tenant's, under those of the turns before and its own."""
-        merged = self.options.get(job.tenant)
-        for fields in (inherited, job.request):
-            merged |= fields.get("override_settings") or {}
-        return merged
-
-    def _said_so_far(self, job: Job) -> tuple[PromptState | None, Job | None]:
-        """What the conversation draws as of the turn before, and that turn.
-
-        A turn that failed before its prompt was written still counts as said; a canceled one was
-        taken back by the user.
-        """
-        unfolded: list[Job] = []
-        before = self.jobs.find(job.parent) if job.parent else None
-        nearest = before
-        while before is not None and before.prompt is None:
-            if before.status is not JobStatus.CANCELED and before.message is not None:
-                unfolded.insert(0, before)
-            before = self.jobs.find(before.parent) if before.parent else None
-        state = (
-            PromptState(prompt=before.prompt, negative_prompt=before.negative_prompt or "")
-            if before is not None and before.prompt is not None
-            else None
-        )
-        for turn in unfolded:
-            fold, _ = self.writer.write(state, turn.message or "", editing=False)
-            state = PromptState(prompt=fold.prompt, negative_prompt=fold.negative_prompt)
-        return state, before or nearest
-
     def _charge(self, job: Job, *, images: int, work: float) -> Charge:
         """What the job really counts for, on the day on which it was accepted."""
         charge = self.ledger.charge(images=images, work=work)
@@ -949,7 +835,7 @@ class Robot:
         """Run a failed or expired job again, under the same id."""
         self.jobs.get(job_id, tenant)
         job = self.jobs.change(job_id, retry_job)
-        if job.predecessor is not None and not self._must_wait(job):
+        if job.predecessor is not None and not self.must_wait(job):
             job = self.jobs.change(job_id, released)
         return self.settle(job)
 
@@ -994,96 +880,6 @@ class Robot:
             self.images.delete(job.images_prefix)
         self.said.forget_conversation(conversation_id, tenant)
         self.conversations.forget(conversation)
-
-    # --- what all else has missed -----------------------------------------------------------------
-
-    def sweep(self, *, limit: int = 100) -> list[Job]:
-        """Find open jobs that should have gone on by now, and make them. Gives those jobs, up to
-        ``limit``.
-
-        A queued job whose message was lost gets a new one; a job that waits for a turn which has
-        ended is let go; a running job whose worker died gets a new attempt, or is failed when
-        its caller, who waited for it, has gone; what is past its lifetime expires. One that
-        cannot be repaired does not keep others from it.
-        """
-        backlog = self.queue.backlog()
-        repaired: list[Job] = []
-        for job_id in self._due("job", self.clock.now() - GRACE):
-            try:
-                job = self._repair(job_id, backlog)
-            except Exception:
-                logger.exception("a job cannot be repaired", extra={"job_id": job_id})
-                continue
-            if job is not None:
-                repaired.append(job)
-            if len(repaired) >= limit:
-                break
-        return repaired
-
-    def delete_expired(self, *, limit: int = 1000) -> int:
-        """Delete the pictures of jobs whose callers asked for a short retention. Tells of how
-        many jobs."""
-        done = 0
-        for job_id in self._due("files", self.clock.now()):
-            job = self.jobs.find(job_id)
-            if job is not None and job.status.final:
-                self.images.delete(job.images_prefix)
-                self.jobs.change(job_id, files_gone)
-                done += 1
-            if done >= limit:
-                break
-        return done
-
-    def _due(self, what: str, moment: datetime) -> Iterator[str]:
-        """Ids of jobs that are in the index of what is due, up to a moment."""
-        cursor: str | None = None
-        while True:
-            page = self.records.query("due", what, up_to=rfc3339(moment), cursor=cursor)
-            for record in page.records:
-                yield record.pk.removeprefix("job#")
-            cursor = page.cursor
-            if cursor is None:
-                return
-
-    def _repair(self, job_id: str, backlog: int) -> Job | None:
-        """The job, if it needed a repair."""
-        now = self.clock.now()
-        job = self.jobs.find(job_id)
-        if job is None or job.status.final or now < due(job) + GRACE:
-            return None
-        if now >= job.expires_at:
-            return self.settle(self.jobs.change(job_id, lapse))
-        if job.predecessor is not None:
-            if self._must_wait(job):
-                return None
-            job = self.jobs.change(job_id, released)
-        elif job.inline:
-            return self.settle(self.jobs.change(job_id, lose))
-        elif job.status is JobStatus.QUEUED and backlog and now < due(job) + LOST_FOR_CERTAIN:
-            return None  # its message is most likely one of those that wait
-        job = self.jobs.change(job_id, look_later)
-        if not job.status.final:
-            self.queue.send(job)
-        return job
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """What a queued job can expect: its place in the queue (1: it is next; None: too far back to
-    be counted), and seconds until it is drawn, if jobs before it are like it."""
-
-    position: int | None
-    eta: float | None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be drawn: the request, the same with references for its images, and what to
-    note in the job. No request: there is nothing to draw, only a reply."""
-
-    request: Text2ImageRequest | Image2ImageRequest | None
-    reference: dict[str, Any] | None
-    notes: dict[str, Any]
 
 
 class _RunAtOnce:

@@ -16,7 +16,7 @@ from robotchat.jobs import Job, JobError, JobImage, JobKind, JobStatus, Reason, 
 from robotchat.limits import cost_of
 
 if TYPE_CHECKING:
-    from robotchat.robot import Outlook
+    from robotchat.outlook import Outlook
 
 
 class _View(BaseModel):

@@ -12,7 +12,8 @@ from typing import Any
 
 from robotchat.aws.wiring import robot, viewer
 from robotchat.jobs import Job, watched
-from robotchat.robot import Outlook
+from robotchat.outlook import Outlook
+from robotchat.outlook import outlook as foresee
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at the job."""
@@ -30,7 +31,7 @@ _PROGRESS = ("progress", "eta", "eta_estimated")
 def job_events(job: Job, context: Any) -> Iterator[tuple[str, Any]]:
     """``snapshot`` first; then ``status``, ``progress`` and ``preview`` as they change; ``done``
     with the whole job at the end. A stream that must end earlier ends with ``timeout``."""
-    outlook, counted = robot().outlook(job), time.monotonic()
+    outlook, counted = foresee(robot(), job), time.monotonic()
     told = _whole(job, outlook)
     yield "snapshot", told
     while not job.status.final:
@@ -43,7 +44,7 @@ def job_events(job: Job, context: Any) -> Iterator[tuple[str, Any]]:
         if job.status.final:
             break
         if time.monotonic() - counted >= _COUNT_EVERY or job.status != told["status"]:
-            outlook, counted = robot().outlook(job), time.monotonic()
+            outlook, counted = foresee(robot(), job), time.monotonic()
         now = _whole(job, outlook)
         for event, fields in (("status", _STATUS[:-1]), ("progress", _PROGRESS)):
             if any(told[name] != now[name] for name in fields):
