@@ -2,7 +2,7 @@
 PYTHON ?= $(shell sh dev/find_python.sh)
 export PORT ?= 8080
 
-.PHONY: help run demo reset sd-host llm sam-local sam test test-sam-local check eval bench docs
+.PHONY: help run demo reset sd-host llm sam-local sam test test-sam-local check eval bench soak docs
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-15s %s\n", $$1, $$2}' Makefile
@@ -40,6 +40,9 @@ check: .venv/.ready ## format, lint, types, template
 
 eval: .venv/.ready ## score what writes prompts: make eval ARGS="--backend llm --base-url ... --model ..."
 	@.venv/bin/python -m tests.evaluation.score $(ARGS)
+
+soak: .venv/.ready ## 500 jobs by the queue, while hosts fail and workers are killed: what became of each
+	@.venv/bin/python -m benchmarks.soak $(ARGS)
 
 bench: .venv/.ready ## what the service costs, as ratios; written to benchmarks/results.json
 	@.venv/bin/python -m benchmarks $(ARGS)

@@ -1,0 +1,253 @@
+"""Many producers, conversations and hosts, while hosts fail, workers are killed and messages come
+twice: what became of every job. ``python -m benchmarks.soak`` ends with status 1 unless no job was
+lost, none was doubled, and every conversation was in order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import random
+import secrets
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+
+from dev import sd_host
+from dev.sd_host import RunningHost
+from tests.local_stack import RunningStack
+
+SETTINGS = {"steps": 2, "width": 64, "height": 64}
+FINAL = ("succeeded", "failed", "canceled", "expired")
+FAULTS: tuple[dict[str, Any], ...] = (
+    {"kind": "error"},
+    {"kind": "disconnect"},
+    {"kind": "garbage", "what": "truncated_png"},
+    {"kind": "refuse"},
+    {"kind": "stall", "seconds": 60},
+    {"kind": "wrong_model"},
+    {"kind": "restart", "seconds": 1},
+)
+FAULT_EVERY = 25
+"""Pictures between two faults of a host."""
+KILL_EVERY = 15.0
+"""Seconds between two deaths of all busy workers."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of everything; ``seconds`` is the longest that all may take."""
+
+    jobs: int = 500
+    conversations: int = 50
+    producers: int = 10
+    hosts: int = 4
+    seconds: float = 240.0
+    seed: int = 1
+
+
+@dataclass
+class Outcome:
+    """What became of it."""
+
+    accepted: int = 0
+    ends: dict[str, int] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
+    duplicated: list[str] = field(default_factory=list)
+    out_of_order: list[str] = field(default_factory=list)
+    attempts: int = 0
+    drawn: int = 0
+    kills: int = 0
+    seconds: float = 0.0
+
+    @property
+    def right(self) -> bool:
+        return not (self.lost or self.duplicated or self.out_of_order)
+
+    def __str__(self) -> str:
+        counts = {
+            "accepted": self.accepted,
+            **{status: self.ends.get(status, 0) for status in FINAL},
+            "lost": len(self.lost),
+            "duplicated": len(self.duplicated),
+            "out of order": len(self.out_of_order),
+            "attempts": self.attempts,
+            "pictures begun": self.drawn,
+            "workers killed": self.kills,
+            "seconds": round(self.seconds),
+        }
+        return "\n".join(f"{name:16}{number:6}" for name, number in counts.items())
+
+
+def soak(plan: Plan) -> Outcome:
+    """Start everything, put all jobs on the queue, and see how they end."""
+    dice = random.Random(plan.seed)  # noqa: S311
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+        hosts = [
+            running.enter_context(sd_host.running(fixed_seconds=0.05)) for _ in range(plan.hosts)
+        ]
+        for host in hosts:
+            spoil(host, dice, plan.jobs)
+        stack = RunningStack(
+            Path(folder),
+            {
+                "SD_HOSTS": ",".join(host.url for host in hosts),
+                "ROBOTCHAT_PARAMETERS": (
+                    f"RetryBaseSeconds=0.2 WorkerConcurrency={plan.hosts + 2}"
+                ),
+                "ROBOTCHAT_FUNCTION_ENV": "ALIVE_SECONDS=5 LEASE_TTL_SECONDS=5 "
+                "RUN_TIMEOUT_SECONDS=5 MAX_ATTEMPTS=10",
+            },
+        )
+        stack.start()
+        running.callback(stack.stop)
+        outcome = Outcome()
+        started = time.monotonic()
+        with httpx.Client(base_url=stack.api_url, headers=stack.headers, timeout=60) as api:
+            conversations = [
+                api.post("/v1/conversations", json={}).raise_for_status().json()["id"]
+                for _ in range(plan.conversations)
+            ]
+            sent = messages(stack.tenant, conversations, plan.jobs)
+            produce(stack, sent, dice, plan.producers)
+            found = watch(api, conversations, plan, outcome, started + plan.seconds)
+        outcome.seconds = time.monotonic() - started
+        outcome.drawn = sum(int(host.stats()["generations_started"]) for host in hosts)
+        judge(sent, found, outcome)
+        return outcome
+
+
+def spoil(host: RunningHost, dice: random.Random, jobs: int) -> None:
+    """Let the host go wrong every now and then."""
+    faults = list(FAULTS)
+    dice.shuffle(faults)
+    for number in range(max(jobs // (4 * FAULT_EVERY), 1)):
+        after = FAULT_EVERY * number + dice.randrange(FAULT_EVERY)
+        host.set_faults({**faults[number % len(faults)], "after": after})
+
+
+def messages(tenant: str, conversations: Sequence[str], jobs: int) -> dict[str, dict[str, Any]]:
+    """The messages by the ids of their jobs, over the conversations in turn."""
+    made = {}
+    for number in range(jobs):
+        job_id = "job_" + base64.b32encode(secrets.token_bytes(16)).decode().rstrip("=").lower()
+        made[job_id] = {
+            "kind": "chat_text2image",
+            "tenant": tenant,
+            "job_id": job_id,
+            "conversation_id": conversations[number % len(conversations)],
+            "message": f"with house number {number}",
+            "settings": SETTINGS,
+        }
+    return made
+
+
+def produce(
+    stack: RunningStack, sent: dict[str, dict[str, Any]], dice: random.Random, producers: int
+) -> None:
+    """Send everything at once from so many producers, and a tenth of it twice."""
+    bodies = [*sent.values(), *dice.sample(list(sent.values()), len(sent) // 10)]
+    shares = [bodies[number::producers] for number in range(producers)]
+    failures: list[str] = []
+
+    def send(share: Sequence[dict[str, Any]]) -> None:
+        session = boto3.Session("test", "test", region_name=stack.region)
+        sqs = session.client("sqs", endpoint_url=stack.aws_endpoint_url)
+        for start in range(0, len(share), 10):
+            entries: Any = [
+                {"Id": str(n), "MessageBody": json.dumps(body), "MessageGroupId": body["tenant"]}
+                for n, body in enumerate(share[start : start + 10])
+            ]
+            answer = sqs.send_message_batch(QueueUrl=stack.queue_url, Entries=entries)
+            failures.extend(str(failure) for failure in answer.get("Failed", []))
+
+    threads = [threading.Thread(target=send, args=(share,)) for share in shares]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise RuntimeError(f"not sent: {failures}")
+
+
+def watch(
+    api: httpx.Client, conversations: Sequence[str], plan: Plan, outcome: Outcome, until: float
+) -> list[dict[str, Any]]:
+    """Kill workers now and then until all jobs are final, or until the time is up."""
+    found: list[dict[str, Any]] = []
+    next_kill = time.monotonic() + KILL_EVERY / 2
+    while time.monotonic() < until:
+        if time.monotonic() >= next_kill:
+            killed = api.post("/_dev/kill?function=Worker").raise_for_status().json()["killed"]
+            outcome.kills += len(killed)
+            next_kill = time.monotonic() + KILL_EVERY
+        time.sleep(2)
+        found = [job for one in conversations for job in jobs_of(api, one)]
+        ended = sum(job["status"] in FINAL for job in found)
+        print(f"{ended} of {plan.jobs} have ended", file=sys.stderr, flush=True)
+        if ended >= plan.jobs:
+            break
+    return found
+
+
+def jobs_of(api: httpx.Client, conversation_id: str) -> list[dict[str, Any]]:
+    query = {"conversation_id": conversation_id, "limit": 100}
+    listed: list[dict[str, Any]] = (
+        api.get("/v1/jobs", params=query).raise_for_status().json()["data"]
+    )
+    return listed
+
+
+def judge(
+    sent: dict[str, dict[str, Any]], found: Sequence[dict[str, Any]], outcome: Outcome
+) -> None:
+    """Compare what was sent with what there is."""
+    by_conversation: dict[str, list[dict[str, Any]]] = {}
+    seen: dict[str, dict[str, Any]] = {}
+    for job in found:
+        if job["id"] in seen or job["id"] not in sent:
+            outcome.duplicated.append(job["id"])
+        seen[job["id"]] = job
+        by_conversation.setdefault(job["conversation_id"], []).append(job)
+        outcome.attempts += job["attempt"]
+        if job["status"] in FINAL:
+            outcome.ends[job["status"]] = outcome.ends.get(job["status"], 0) + 1
+    outcome.accepted = len(seen)
+    outcome.lost = [
+        job_id for job_id in sent if seen.get(job_id, {"status": None})["status"] not in FINAL
+    ]
+    for jobs in by_conversation.values():
+        turns = sorted(jobs, key=lambda job: int(job["turn"]))
+        numbers = [job["turn"] for job in turns]
+        if numbers != list(range(1, len(turns) + 1)):
+            outcome.duplicated.append(f"turns {numbers}")
+        outcome.out_of_order += [
+            later["id"]
+            for earlier, later in pairwise(turns)
+            if later["started_at"] is not None
+            and (earlier["finished_at"] is None or earlier["finished_at"] > later["started_at"])
+        ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    for name, value in Plan().__dict__.items():
+        parser.add_argument(f"--{name}", type=type(value), default=value, help="%(default)s")
+    outcome = soak(Plan(**vars(parser.parse_args())))
+    print(outcome)
+    return 0 if outcome.right else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
