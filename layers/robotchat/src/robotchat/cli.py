@@ -1,6 +1,6 @@
 """``robotchat``: what an operator does to a deployment from a terminal.
 
-It writes to the deployment's table with the operator's own AWS credentials, or to the local
+It uses the deployment's table and queues with the operator's own AWS credentials, or the local
 stack's. What a command makes known goes to standard output, all else to standard error, so that
 ``KEY=$(robotchat keys create --tenant acme)`` holds the key and nothing more.
 """
@@ -22,6 +22,7 @@ from robotchat.errors import RobotchatError
 
 if TYPE_CHECKING:
     from robotchat.aws.keys import ApiKey
+    from robotchat.aws.operator import DeadLetters
     from robotchat.limits import Limits
     from robotchat.records import Records
 
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     try:
         with explained():
-            asked.run(asked, _table(asked))
+            asked.run(asked, _dead_letters(asked) if asked.run is _redrive else _table(asked))
     except (Unreachable, _Problem) as error:
         print(f"robotchat: {error}", file=sys.stderr)
         return 1
@@ -70,6 +71,14 @@ def _table(asked: argparse.Namespace) -> Records:
         region=asked.region,
         profile=asked.profile,
     )
+
+
+def _dead_letters(asked: argparse.Namespace) -> DeadLetters:
+    from robotchat.aws.operator import deployed_dead_letters, local_dead_letters
+
+    if asked.local is not None:
+        return local_dead_letters(asked.local)
+    return deployed_dead_letters(stack=asked.stack_name, region=asked.region, profile=asked.profile)
 
 
 # --- keys -----------------------------------------------------------------------------------------
@@ -212,6 +221,33 @@ def _set_tenant(asked: argparse.Namespace, records: Records) -> None:
     print(f"The limits of {asked.tenant} are set; they hold within half a minute.", file=sys.stderr)
 
 
+# --- dead letters ---------------------------------------------------------------------------------
+
+
+def _redrive(asked: argparse.Namespace, letters: DeadLetters) -> None:
+    found = letters.look() if asked.list else letters.redrive()
+    if asked.json:
+        print(json.dumps([vars(letter) for letter in found], default=str))
+        return
+    if found:
+        _print_table(
+            [("MESSAGE", "SENT", "RECEIVED", "TENANT", "JOB", "WHY")]
+            + [
+                (
+                    letter.id,
+                    f"{letter.sent_at:%Y-%m-%d %H:%M:%S}",
+                    f"{letter.receives} x",
+                    letter.tenant or "-",
+                    letter.job_id or "-",
+                    letter.reason,
+                )
+                for letter in found
+            ]
+        )
+    done = "dead" if asked.list else "back on the queue"
+    print(f"{len(found)} message{'' if len(found) == 1 else 's'} {done}", file=sys.stderr)
+
+
 # --- reading the command line ---------------------------------------------------------------------
 
 
@@ -271,6 +307,11 @@ def _parser() -> argparse.ArgumentParser:
         ("--checkpoints", _names, "NAME,...", "the only ones it may use, the default first"),
     ):
         setting.add_argument(option, type=read, metavar=metavar, help=said)
+
+    redrive = _command(
+        groups, "redrive", _redrive, "put the jobs' dead letters back on their queue"
+    )
+    redrive.add_argument("--list", action="store_true", help="only show what is there")
     return parser
 
 

@@ -1,10 +1,12 @@
-"""Reaching a deployment's table from an operator's machine."""
+"""Reaching a deployment's table and queues from an operator's machine."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,21 +20,136 @@ class Unreachable(Exception):
     """The deployment, or what is asked of it, is out of reach; says why, in a sentence."""
 
 
+@dataclass(frozen=True)
+class DeadLetter:
+    """A message that no worker could read or finish. What its user wrote is not shown."""
+
+    id: str
+    sent_at: datetime
+    receives: int
+    reason: str
+    tenant: str | None
+    job_id: str | None
+
+
+class DeadLetters:
+    """The dead letter queue of jobs, and the queue that its messages came from."""
+
+    def __init__(self, sqs: Any, dead_letters_url: str, jobs_url: str) -> None:
+        self._sqs = sqs
+        self._dead = dead_letters_url
+        self._jobs = jobs_url
+
+    def look(self) -> list[DeadLetter]:
+        """What is there now."""
+        return [_dead_letter(message) for message in self._held()]
+
+    def redrive(self) -> list[DeadLetter]:
+        """Put every message that is there now back on the queue of jobs; gives what they were.
+
+        A message is deleted here once it is there: if this is cut short, one may be in both, which
+        does no harm, since a job is run once however often its message comes.
+        """
+        moved = []
+        for message in self._held():
+            parameters: dict[str, Any] = {"MessageBody": message["Body"]}
+            group = message["Attributes"].get("MessageGroupId") or _said(message, "tenant")
+            if group:
+                parameters["MessageGroupId"] = group
+            self._sqs.send_message(QueueUrl=self._jobs, **parameters)
+            self._sqs.delete_message(QueueUrl=self._dead, ReceiptHandle=message["ReceiptHandle"])
+            moved.append(_dead_letter(message))
+        return moved
+
+    def _held(self) -> Iterator[dict[str, Any]]:
+        """What was there at the beginning; what is still there at the end is let go."""
+        began = datetime.now(UTC)
+        handles = []
+        seen: set[str] = set()
+        try:
+            while True:
+                answer = self._sqs.receive_message(
+                    QueueUrl=self._dead,
+                    MaxNumberOfMessages=10,
+                    VisibilityTimeout=_HOLD,
+                    WaitTimeSeconds=1,
+                    AttributeNames=["All"],
+                    MessageAttributeNames=["All"],
+                )
+                messages = answer.get("Messages", [])
+                handles += [message["ReceiptHandle"] for message in messages]
+                fresh = [m for m in messages if m["MessageId"] not in seen and _sent(m) < began]
+                if not fresh:
+                    return
+                seen.update(message["MessageId"] for message in fresh)
+                yield from fresh
+        finally:
+            for handle in handles:
+                with suppress(self._sqs.exceptions.ClientError):  # it was deleted meanwhile
+                    self._sqs.change_message_visibility(
+                        QueueUrl=self._dead, ReceiptHandle=handle, VisibilityTimeout=0
+                    )
+
+
+_HOLD = 120
+"""Seconds for which a message that is looked at is hidden from others who look."""
+
+
+def _sent(message: dict[str, Any]) -> datetime:
+    return datetime.fromtimestamp(int(message["Attributes"]["SentTimestamp"]) / 1000, UTC)
+
+
+def _said(message: dict[str, Any], name: str) -> str | None:
+    """A field of the message's body, if that can be read."""
+    try:
+        value = json.loads(message["Body"])[name]
+    except (ValueError, TypeError, KeyError, IndexError):
+        return None
+    return value if isinstance(value, str) else None
+
+
+def _dead_letter(message: dict[str, Any]) -> DeadLetter:
+    reason = message.get("MessageAttributes", {}).get("reason", {}).get("StringValue")
+    return DeadLetter(
+        id=message["MessageId"],
+        sent_at=_sent(message),
+        receives=int(message["Attributes"]["ApproximateReceiveCount"]),
+        reason=reason or "received too often: its worker died each time",
+        tenant=_said(message, "tenant"),
+        job_id=_said(message, "job_id"),
+    )
+
+
 def local_table(state: Path) -> DynamoRecords:
     """The table of the local stack that runs on a state folder. Raises Unreachable."""
+    session, stack = _local(state)
+    client = session.client("dynamodb", endpoint_url=stack["aws_endpoint_url"])
+    return DynamoRecords(client, stack["table"])
+
+
+def local_dead_letters(state: Path) -> DeadLetters:
+    """The dead letters of the local stack that runs on a state folder. Raises Unreachable."""
+    session, stack = _local(state)
+    sqs = session.client("sqs", endpoint_url=stack["aws_endpoint_url"])
+    return DeadLetters(sqs, stack["dead_letter_queue_url"], stack["queue_url"])
+
+
+def _local(state: Path) -> tuple[boto3.Session, dict[str, str]]:
     import boto3
 
     try:
         stack = json.loads((state / "stack.json").read_text("utf-8"))
-        endpoint, region, table = (stack[name] for name in ("aws_endpoint_url", "region", "table"))
+        found = {name: stack[name] for name in _STACK}
     except FileNotFoundError:
         raise Unreachable(f"No local stack is running on {state}: start it with make run.") from (
             None
         )
     except (ValueError, KeyError):
         raise Unreachable(f"{state / 'stack.json'} is not what make run writes.") from None
-    session = boto3.Session("test", "test", region_name=region)
-    return DynamoRecords(session.client("dynamodb", endpoint_url=endpoint), table)
+    return boto3.Session("test", "test", region_name=found["region"]), found
+
+
+_STACK = ("aws_endpoint_url", "region", "table", "queue_url", "dead_letter_queue_url")
 
 
 def deployed_table(
@@ -45,8 +162,16 @@ def deployed_table(
     with explained():
         session = _session(region, profile)
         if table is None:
-            table = _table_of(session, stack)
+            table = _outputs(session, stack, "TableName")["TableName"]
         return DynamoRecords(session.client("dynamodb"), table)
+
+
+def deployed_dead_letters(*, stack: str, region: str | None, profile: str | None) -> DeadLetters:
+    """The dead letters of a CloudFormation stack. Raises Unreachable."""
+    with explained():
+        session = _session(region, profile)
+        urls = _outputs(session, stack, "DeadLetterQueueUrl", "QueueUrl")
+        return DeadLetters(session.client("sqs"), urls["DeadLetterQueueUrl"], urls["QueueUrl"])
 
 
 @contextmanager
@@ -90,9 +215,10 @@ def _session(region: str | None, profile: str | None) -> boto3.Session:
     return boto3.Session(region_name=region, profile_name=profile)
 
 
-def _table_of(session: Any, stack: str) -> str:
+def _outputs(session: Any, stack: str, *names: str) -> dict[str, str]:
     stacks = session.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
-    for output in stacks[0].get("Outputs", ()):
-        if output["OutputKey"] == "TableName":
-            return str(output["OutputValue"])
-    raise Unreachable(f"The stack {stack} has no output TableName: is it robotchat's?")
+    outputs = {o["OutputKey"]: str(o["OutputValue"]) for o in stacks[0].get("Outputs", ())}
+    for name in names:
+        if name not in outputs:
+            raise Unreachable(f"The stack {stack} has no output {name}: is it robotchat's?")
+    return outputs
