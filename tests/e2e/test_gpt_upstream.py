@@ -17,7 +17,7 @@ from robotchat.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from robotchat.responses import Options, Responses
+from robotchat.responses.engine import Options, Responses
 
 
 @pytest.fixture(scope="module")
