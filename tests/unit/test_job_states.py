@@ -245,3 +245,54 @@ def test_a_fingerprint_does_not_depend_on_the_order_of_fields() -> None:
 
 def test_moments_sort_as_text() -> None:
     assert rfc3339(NOW) < rfc3339(NOW + timedelta(microseconds=1)) < rfc3339(NOW + SECOND)
+
+
+def test_a_clock_that_was_turned_back_does_not_hold_a_job_for_ever() -> None:
+    job = running()
+    hour_before = NOW - 3600 * SECOND
+    mended = jobs.within_bounds(job, hour_before)
+    assert mended.alive_until == hour_before + jobs.ALIVE, "its worker may be alive"
+    assert jobs.within_bounds(job, NOW) == job
+    waiting = jobs.fail(running(), 1, NOW, error=UpstreamUnavailable("x"), backoff=SECOND)
+    assert jobs.within_bounds(waiting, NOW) == waiting
+    assert jobs.within_bounds(waiting, hour_before).not_before == hour_before
+
+
+def test_no_host_can_put_a_job_off_for_days() -> None:
+    error = UpstreamUnavailable("away", retry_after=86400)
+    job = jobs.fail(running(), 1, NOW, error=error, backoff=SECOND)
+    assert job.not_before == NOW + jobs.LONGEST_BACKOFF
+
+
+def test_a_job_past_its_lifetime_expires_unless_somebody_is_working_on_it() -> None:
+    late = NOW + timedelta(days=8)
+    assert jobs.lapse(new_job(), late).status is JobStatus.EXPIRED
+    assert jobs.lapse(new_job(), NOW).status is JobStatus.QUEUED
+    alive = running().model_copy(update={"alive_until": late + SECOND})
+    assert jobs.lapse(alive, late) == alive
+    assert jobs.lapse(running(), late).status is JobStatus.EXPIRED
+
+
+def test_a_job_that_is_deleted_while_it_is_drawn_keeps_nothing_of_what_it_gets() -> None:
+    job = running().model_copy(update={"message": "a secret", "request": {"prompt": "a secret"}})
+    gone = jobs.discard(job, NOW)
+    assert (gone.status, gone.cancel_requested, gone.message) == (JobStatus.RUNNING, True, None)
+    after = jobs.succeed(gone, 1, NOW, prompt="a secret", reply="a secret")
+    assert after.status is JobStatus.SUCCEEDED
+    assert "a secret" not in after.model_dump_json()
+    with pytest.raises(JobNotRetryable):
+        jobs.retry(jobs.discard(new_job(status=JobStatus.FAILED), NOW), NOW)
+
+
+def test_a_job_that_is_given_back_after_a_cancel_is_canceled() -> None:
+    asked = jobs.cancel(running(), NOW)
+    back = jobs.give_back(asked, 1, NOW, reason="waiting_for_host", pause=SECOND)
+    assert (back.status, back.reason) == (JobStatus.CANCELED, None)
+
+
+def test_retention_is_the_same_after_a_retry() -> None:
+    job = new_job(retention=3600.0)
+    failed = jobs.fail(jobs.claim(job, NOW), 1, NOW, error=UpstreamRejected("x"), backoff=SECOND)
+    later = NOW + timedelta(days=3)
+    again = jobs.succeed(jobs.claim(jobs.retry(failed, later), later), 1, later)
+    assert again.expires_at == later + 3600 * SECOND

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -25,8 +26,10 @@ from robotchat.errors import (
 from robotchat.images import decode_base64
 from robotchat.jobs import Job, JobStatus
 from robotchat.prompt import Fold, PromptState
+from robotchat.records import Put
 from robotchat.robot import Robot, Shift
 from robotchat.settings import Settings
+from robotchat.upkeep import Upkeep
 from tests.cases.clock import FakeClock
 
 
@@ -53,12 +56,13 @@ class HeldQueue:
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, float]] = []
+        self.waiting = 0
 
     def send(self, job: Job, *, delay: float = 0.0) -> None:
         self.sent.append((job.id, delay))
 
     def backlog(self) -> int:
-        return 0
+        return self.waiting
 
     def take(self) -> str:
         return self.sent.pop(0)[0]
@@ -516,3 +520,146 @@ def test_an_edit_is_not_the_same_as_a_turn(bench: Bench) -> None:
     turn = ChatImageRequest(message="blue", conversation_id=first.conversation_id)
     with pytest.raises(IdempotencyKeyReused):
         bench.robot.submit_chat_image(turn, idempotency_key="k")
+
+
+# --- what else may go wrong -----------------------------------------------------------------------
+
+
+def test_a_repeated_request_gives_its_job_even_when_it_would_be_refused_today(held: Bench) -> None:
+    settings = {"override_settings": {"sd_model_checkpoint": "fake.safetensors"}}
+    request = ChatImageRequest(message="a beach", settings=settings)
+    first = held.robot.submit_chat_image(request, idempotency_key="k")
+    held.art.answers["sdapi/v1/sd-models"] = []
+    assert held.robot.submit_chat_image(request, idempotency_key="k").id == first.id
+
+
+def test_a_turn_canceled_before_its_turn_does_not_let_the_next_one_overtake(held: Bench) -> None:
+    first = held.submit("one")
+    second = held.submit("two", first.conversation_id)
+    third = held.submit("three", first.conversation_id)
+    held.queue.sent.clear()
+    held.robot.cancel(second.id)
+    assert held.queue.sent == [], "the third still waits for the first"
+    fourth = held.submit("four", first.conversation_id)
+    held.robot.run(first.id)
+    assert held.queue.take() == third.id
+    held.robot.run(third.id)
+    assert held.queue.take() == fourth.id
+
+
+def test_a_turn_after_a_canceled_one_waits_for_the_turn_before_that(held: Bench) -> None:
+    first = held.submit("one")
+    second = held.submit("two", first.conversation_id)
+    held.robot.cancel(second.id)
+    third = held.submit("three", first.conversation_id)
+    assert (third.reason, third.predecessor) == ("waiting_for_turn", first.id)
+    held.queue.sent.clear()
+    held.robot.run(first.id)
+    assert held.queue.take() == third.id
+
+
+def test_a_waiting_callers_repetition_runs_a_job_again_that_failed_for_a_while(
+    bench: Bench,
+) -> None:
+    request = Text2ImageRequest(prompt="a beach")
+    bench.art.enqueue([UpstreamUnavailable("away")] * 5)
+    with pytest.raises(UpstreamUnavailable):
+        bench.robot.text2image(request, idempotency_key="k")
+    bench.clock.advance(120)
+    assert bench.robot.text2image(request, idempotency_key="k").status is JobStatus.SUCCEEDED
+
+
+def test_a_job_that_was_waited_for_is_retried_by_the_queue(held: Bench) -> None:
+    held.art.enqueue([UpstreamRejected("no")])
+    with pytest.raises(UpstreamRejected) as error:
+        held.robot.text2image(Text2ImageRequest(prompt="a beach"))
+    job_id = error.value.details["job_id"]
+    held.robot.retry(job_id)
+    held.art.enqueue([UpstreamUnavailable("away")])
+    assert held.robot.run(held.queue.take()).reason == "backing_off"
+    assert held.queue.take() == job_id, "nobody else would run it"
+
+
+def test_a_picture_that_another_holder_may_have_interrupted_is_drawn_again(held: Bench) -> None:
+    job = held.submit("a beach")
+
+    def the_lease_runs_out_meanwhile(body: dict[str, Any]) -> Any:
+        held.clock.advance(40)
+        with held.robot.hosts.lease(patience=0):
+            return held.art.draw(body)
+
+    held.art.enqueue([the_lease_runs_out_meanwhile])
+    after = held.robot.run(job.id)
+    assert (after.status, after.reason, after.images) == (JobStatus.QUEUED, "backing_off", [])
+
+
+def test_a_checkpoint_that_has_gone_since_is_waited_for(held: Bench) -> None:
+    settings = {"override_settings": {"sd_model_checkpoint": "fake.safetensors"}}
+    job = held.submit("a beach", settings=settings)
+    other = FakeArt(checkpoints=["other.safetensors"])
+    held.art.answers["sdapi/v1/sd-models"] = other.answers["sdapi/v1/sd-models"]
+    fresh = Robot(
+        art=held.art,
+        writer=held.words,  # type: ignore[arg-type]
+        records=held.robot.records,
+        images=held.robot.images,
+        queue=held.queue,
+        clock=held.clock,
+    )
+    after = fresh.run(job.id)
+    assert (after.status, after.attempt, after.reason) == (
+        JobStatus.QUEUED,
+        0,
+        "no_host_has_model",
+    )
+    held.clock.advance(1000)
+    assert fresh.run(job.id).status is JobStatus.FAILED
+
+
+def test_another_attempts_picture_cannot_take_the_place_of_the_finished_jobs(held: Bench) -> None:
+    job = held.submit("a beach")
+    done = held.robot.run(job.id)
+    kept = held.robot.images.get(done.images[0].key)
+    other = held.art.draw({**held.art.requests[0], "seed": 7})
+    picture = held.robot.drawing(done).pictures[0]
+    late = dataclasses.replace(picture, data=decode_base64(other["images"][0]))
+    held.robot._store(done, [late], "")
+    assert held.robot.images.get(done.images[0].key) == kept
+
+
+# --- the sweeper ----------------------------------------------------------------------------------
+
+
+def test_the_sweeper_does_not_take_a_long_queue_for_a_loss(held: Bench) -> None:
+    job = held.submit("a beach")
+    held.clock.advance(600)
+    held.queue.waiting = 1
+    assert Upkeep(held.robot).sweep() == []
+    held.clock.advance(3600)
+    assert [found.id for found in Upkeep(held.robot).sweep()] == [job.id], "lost for certain"
+    held.clock.advance(600)
+    held.queue.waiting = 0
+    assert len(Upkeep(held.robot).sweep()) == 1
+    assert Upkeep(held.robot).sweep() == [], "it is given time"
+
+
+def test_one_job_that_cannot_be_repaired_does_not_keep_others_from_it(held: Bench) -> None:
+    broken, job = held.submit("one"), held.submit("two")
+    record = held.robot.records.get(f"job#{broken.id}", "job")
+    assert record
+    odd = dataclasses.replace(record, data={**record.data, "status": "odd"})
+    held.robot.records.commit(Put(odd))
+    held.clock.advance(600)
+    assert [found.id for found in Upkeep(held.robot).sweep()] == [job.id]
+
+
+def test_many_turns_that_rightly_wait_do_not_hide_a_lost_one(held: Bench) -> None:
+    first = held.submit("one")
+    for number in range(120):
+        held.submit(f"turn {number}", first.conversation_id)
+    lost = held.submit("another conversation")
+    held.robot.jobs.change(first.id, jobs.claim)
+    held.clock.advance(599)
+    held.robot.jobs.change(first.id, lambda j, now: jobs.update(j, 1, now))
+    held.clock.advance(1)
+    assert [found.id for found in Upkeep(held.robot).sweep()] == [lost.id]
