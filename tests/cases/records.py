@@ -142,6 +142,13 @@ class RecordsCases:
         page = records.query("due", "d", up_to="4")
         assert [r.data["n"] for r in page.records] == [0, 1, 2, 3, 4]
 
+    def test_records_are_counted_up_to_a_bound_and_a_limit(self, records: Records) -> None:
+        for number in range(5):
+            records.commit(Put(Record(f"r{number}", "x", {}, due=("d", f"{number}"))))
+        records.commit(Put(Record("other", "x", {}, due=("e", "0"))))
+        assert records.count("due", "d", up_to="2", limit=10) == 3
+        assert records.count("due", "d", up_to="9", limit=4) == 4
+
     def test_labels_narrow_a_query_however_few_match(self, records: Records) -> None:
         for number in range(6):
             labels = {"kind": "rare" if number == 5 else "usual"}

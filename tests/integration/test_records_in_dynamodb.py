@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from dev.aws import Emulator
 from robotchat.aws.stores import DynamoRecords
-from robotchat.records import Records
+from robotchat.records import Put, Record, Records, Stale
 from tests.cases.records import RecordsCases
 from tests.emulator import create_table, running_emulator
 
@@ -28,3 +30,30 @@ class TestDynamoRecords(RecordsCases):
     def records(self, emulator: Emulator) -> Records:
         name = next(NAMES)
         return DynamoRecords(create_table(emulator, name), name)
+
+
+class Repeating:
+    """A client that repeats a write, as the real one does when the answer to it was lost."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def put_item(self, **parameters: Any) -> Any:
+        self._client.put_item(**parameters)
+        return self._client.put_item(**parameters)
+
+
+def test_a_write_whose_answer_was_lost_is_known_again(emulator: Emulator) -> None:
+    name = next(NAMES)
+    client = create_table(emulator, name)
+    records = DynamoRecords(Repeating(client), name)  # type: ignore[arg-type]
+    records.commit(Put(Record("a", "b", {"n": 1})))
+    found = records.get("a", "b")
+    assert found
+    assert found.version == 1
+    records.commit(Put(replace(found, data={"n": 2})))
+    with pytest.raises(Stale):
+        DynamoRecords(client, name).commit(Put(replace(found, data={"n": 2})))
