@@ -158,8 +158,7 @@ def a_folder_that_is_not_deployed(root: Path) -> None:
 
 
 def a_function_without_a_folder(root: Path) -> None:
-    (root / "functions/jobs/get_job/app.py").unlink()
-    (root / "functions/jobs/get_job").rmdir()
+    shutil.rmtree(root / "functions/jobs/get_job")
 
 
 def a_function_with_anothers_code(root: Path) -> None:
