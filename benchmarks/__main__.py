@@ -22,8 +22,10 @@ ALL = ("cold_start", "writes", "overhead", "throughput", "first_token", "cost")
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*ALL, []], help="which (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)} (all)")
     asked = parser.parse_args()
+    if unknown := set(asked.names) - set(ALL):
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     met = True
     for name in asked.names or ALL:
