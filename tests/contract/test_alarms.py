@@ -268,7 +268,7 @@ def test_the_dashboard_shows_metrics_that_there_are(own: Own) -> None:
     written = own.period(lambda: metrics.record_attempt(job), took(1), sweep())
     ours = {name for namespace, name, _ in written if namespace == "robotchat"}
     names = {name for namespace, name in shown() if namespace == "robotchat"}
-    assert names <= ours | {"WebhookAttempts"}
+    assert names <= ours | {"WebhookAttempts", "FirstTokenTime"}
     assert {namespace for namespace, _ in shown()} == {
         "robotchat",
         "AWS/SQS",

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from robotchat import Robot
+from robotchat.aws.gpt import completed
 from robotchat.aws.log import correlate
 from robotchat.aws.metrics import record_attempt, record_delivery, record_end, record_sweep
+from robotchat.aws.streams import EventStream
 from robotchat.correlation import correlation_id
 from robotchat.drivers.fake import FakeArt
 from robotchat.hosts import HostState
@@ -142,6 +144,36 @@ def test_the_sweeper_tells_of_hosts_whose_last_uses_failed(
         "Hosts": 2,
     }
     assert metrics.lines[0]["down"] == ["sd-1"]
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"choices": [{"delta": {"role": "assistant", "content": ""}}]}, False),
+        ({"choices": [], "usage": {}}, False),
+        ({"choices": [{"delta": {"content": "Hi"}}]}, True),
+        ({"choices": [{"delta": {"tool_calls": [{"index": 0}]}}]}, True),
+        ({"choices": [{"text": "Hi"}]}, True),
+        ({"type": "response.created"}, False),
+        ({"type": "response.output_text.delta", "delta": "Hi"}, True),
+    ],
+)
+def test_the_first_words_of_a_streamed_answer_are_timed(
+    said: dict[str, Any], words: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Upstream:
+        def __iter__(self) -> Iterator[dict[str, Any]]:
+            return iter([said, said])
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    answer = completed({"stream": True}, whole=lambda body: {}, stream=lambda body: Upstream())  # type: ignore[arg-type,return-value]
+    assert isinstance(answer, EventStream)
+    assert b"[DONE]" in b"".join(answer.chunks)
+    lines = Metrics(capsys.readouterr().out).lines
+    assert [line["correlation_id"] for line in lines] == ["request-1"] * words
+    assert all(line["FirstTokenTime"][0] >= 0 for line in lines)
 
 
 def test_every_attempt_is_reported_and_a_job_knows_its_request() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from robotchat.aws.api import EventStream
+from robotchat.aws.metrics import record_first_token
 from robotchat.chat import Body
 from robotchat.chat import EventStream as Events
 
@@ -54,11 +57,14 @@ class _Opened:
         self._open = open_stream
         self._encode = encode
         self._end = end
+        self._request = contextvars.copy_context()
         self._lock = threading.Lock()
         self._stream: Events | None = None
         self._cancelled = False
 
     def events(self) -> Iterator[tuple[str | None, Body] | bytes]:
+        asked = time.monotonic()
+        silent = True
         stream = self._open()
         with self._lock:
             self._stream = stream
@@ -67,6 +73,9 @@ class _Opened:
             if cancelled:
                 return
             for event in stream:
+                if silent and _says_something(event):
+                    silent = False
+                    self._request.run(record_first_token, time.monotonic() - asked)
                 yield self._encode(event)
             if self._end:
                 yield self._end
@@ -80,3 +89,15 @@ class _Opened:
             stream = self._stream
         if stream is not None:
             stream.close()
+
+
+def _says_something(event: Body) -> bool:
+    """Whether an event brings words, or a call of a tool, and not only the frame for them."""
+    if str(event.get("type", "")).endswith(".delta"):
+        return True
+    deltas = ({**choice, **(choice.get("delta") or {})} for choice in event.get("choices") or ())
+    return any(
+        delta.get(name)
+        for delta in deltas
+        for name in ("text", "content", "reasoning_content", "tool_calls", "refusal")
+    )

@@ -81,6 +81,11 @@ def record_delivery(delivery: Delivery) -> None:
     )
 
 
+def record_first_token(seconds: float) -> None:
+    """A streamed answer has said its first words, so long after the upstream was asked."""
+    _emit({"FirstTokenTime": (MetricUnit.Seconds, round(seconds, 4))})
+
+
 def record_sweep(*, repaired: int, requeued: int, hosts: Sequence[HostState]) -> None:
     """The sweeper has looked at everything.
 
