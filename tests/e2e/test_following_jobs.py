@@ -119,6 +119,7 @@ def test_a_job_is_followed_from_its_snapshot_to_its_end(bench: Bench) -> None:
     follower = Follower(bench, job["id"])
     assert follower.headers["content-type"].startswith("text/event-stream")
     wait_until(lambda: follower.saw("progress"), "progress", timeout=30)
+    bench.host.wait_for(paused=1)
     bench.host.release()
     follower.thread.join(30)
     events = follower.events()
