@@ -118,8 +118,14 @@ def test_a_job_is_followed_from_its_snapshot_to_its_end(bench: Bench) -> None:
     job = bench.say("a beach")
     follower = Follower(bench, job["id"])
     assert follower.headers["content-type"].startswith("text/event-stream")
-    wait_until(lambda: follower.saw("progress"), "progress", timeout=30)
-    bench.host.wait_for(paused=1)
+    bench.host.wait_for(paused=1, timeout=30)
+    wait_until(
+        lambda: any(
+            name == "progress" and data["progress"] > 0 for name, data in follower.events()
+        ),
+        "progress",
+        timeout=30,
+    )
     bench.host.release()
     follower.thread.join(30)
     events = follower.events()
