@@ -23,7 +23,7 @@ _WRITES = {"PutItem": 1, "UpdateItem": 1, "DeleteItem": 1}
 
 
 def measure() -> dict[str, float]:
-    from robotchat.art import Text2ImageRequest
+    from robotchat.art.requests import Text2ImageRequest
 
     with tempfile.TemporaryDirectory() as folder, emulated_table(Path(folder)) as (client, table):
         counted: Counter[str] = Counter()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dev import errors, openapi
-from robotchat import messages
+from robotchat.lifecycle import queue_messages as messages
 
 ROOT = Path(__file__).resolve().parent.parent
 READMES = ("README.md", "README.zh-CN.md")

@@ -304,7 +304,7 @@ def _seed(state: State, emulator: Emulator, deployment: Deployment) -> str | Non
     from robotchat.aws.keys import ensure_key
     from robotchat.aws.stores import DynamoRecords
     from robotchat.clock import SystemClock
-    from robotchat.webhooks import Webhooks
+    from robotchat.events.webhooks import Webhooks
 
     physical = deployment.physical
     records = DynamoRecords(emulator.client("dynamodb"), physical["Table"])

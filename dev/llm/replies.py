@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from robotchat.chat import EventStream
 from robotchat.errors import RobotchatError
-from robotchat.responses.engine import Responses
+from robotchat.gpt.driver import EventStream
+from robotchat.gpt.responses.engine import Responses
 
 Body = dict[str, Any]
 MODELS = ("stand-in", "stand-in-mini")

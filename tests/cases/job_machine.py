@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from robotchat.errors import UpstreamGarbage, UpstreamRejected, UpstreamUnavailable
-from robotchat.jobs import Job
+from robotchat.jobs.job import Job
 from robotchat.records import Records
 from tests.cases.job_world import Act, World
 

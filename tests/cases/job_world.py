@@ -23,21 +23,24 @@ from typing import Any, Literal
 import pytest
 
 from robotchat import robot as robot_module
-from robotchat.art import Capabilities, Progress, Text2ImageRequest
+from robotchat.art.answers import Progress
+from robotchat.art.driver import Capabilities
+from robotchat.art.requests import Text2ImageRequest
 from robotchat.aws import worker as worker_module
 from robotchat.aws.stores import SqsQueue
 from robotchat.clock import Clock
 from robotchat.conversation import ChatEditRequest, ChatImageRequest
 from robotchat.drivers.fake import FakeArt
 from robotchat.errors import RobotchatError
-from robotchat.heartbeat import Heartbeat
 from robotchat.images import MemoryImages
-from robotchat.jobs import Job, Jobs, JobStatus
-from robotchat.prompt import Fold, PromptState
+from robotchat.jobs.job import Job, JobStatus
+from robotchat.jobs.store import Jobs
+from robotchat.lifecycle.heartbeat import Heartbeat
+from robotchat.lifecycle.sweep import Upkeep
+from robotchat.prompt.models import Fold, PromptState
 from robotchat.records import Operation, Page, Put, Record, Records
 from robotchat.robot import Robot, Shift
 from robotchat.settings import Settings
-from robotchat.upkeep import Upkeep
 from tests.cases.clock import FakeClock
 
 TENANT = "acme"

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from robotchat.art import Text2ImageRequest
+from robotchat.art.requests import Text2ImageRequest
 from robotchat.conversation import ChatImageRequest
 from robotchat.drivers.fake import FakeArt
 from robotchat.errors import LimitExceeded, RobotchatError, UpstreamRejected
-from robotchat.jobs import Job, JobStatus
-from robotchat.limits import Limits, Usage
+from robotchat.jobs.job import Job, JobStatus
+from robotchat.jobs.limits import Limits, Usage
 from robotchat.records import Records
 from robotchat.robot import Robot
 from robotchat.settings import Settings

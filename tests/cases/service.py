@@ -15,7 +15,7 @@ from robotchat.aws import wiring
 from robotchat.config import MemorySecrets
 from robotchat.drivers.fake import FakeArt
 from robotchat.images import MemoryImages
-from robotchat.jobs import Job
+from robotchat.jobs.job import Job
 from robotchat.records import MemoryRecords
 from robotchat.robot import Robot
 

@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 
 from robotchat.aws import metrics
-from robotchat.hosts import HostState
-from robotchat.jobs import Job, JobKind, JobStatus
+from robotchat.hosts.lease import HostState
+from robotchat.jobs.job import Job, JobKind, JobStatus
 from tests.translated import translated
 
 STACK = "robotchat"

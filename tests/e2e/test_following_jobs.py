@@ -17,7 +17,8 @@ from dev import sd_host
 from dev.sd_host import RunningHost
 from robotchat.aws.stores import DynamoRecords
 from robotchat.clock import SystemClock
-from robotchat.jobs import Job, JobKind, Jobs
+from robotchat.jobs.job import Job, JobKind
+from robotchat.jobs.store import Jobs
 from tests.local_stack import RunningStack, wait_until
 
 SMALL = {"steps": 4, "width": 64, "height": 64}

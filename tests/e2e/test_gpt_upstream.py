@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from dev import llm
-from robotchat.chat import ChatBot
 from robotchat.drivers.openai import OpenAIChat, Upstream
 from robotchat.errors import (
     UpstreamError,
@@ -17,7 +16,8 @@ from robotchat.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from robotchat.responses.engine import Options, Responses
+from robotchat.gpt.bot import ChatBot
+from robotchat.gpt.responses.engine import Options, Responses
 
 
 @pytest.fixture(scope="module")

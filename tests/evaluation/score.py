@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robotchat.prompt import Fold, PromptState, PromptWriter, fold
+from robotchat.prompt.models import Fold, PromptState
+from robotchat.prompt.rules import fold
+from robotchat.prompt.writer import PromptWriter
 
 CONVERSATIONS = Path(__file__).with_name("conversations.toml")
 CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")

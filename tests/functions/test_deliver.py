@@ -23,10 +23,10 @@ from robotchat.aws import wiring
 from robotchat.aws.deliver import SqsDeliveries
 from robotchat.aws.log import logger
 from robotchat.aws.stores import record_of
-from robotchat.events import Event
-from robotchat.jobs import Jobs
+from robotchat.events.event import Event
+from robotchat.events.webhooks import Delivery, Webhooks
+from robotchat.jobs.store import Jobs
 from robotchat.records import MemoryRecords
-from robotchat.webhooks import Delivery, Webhooks
 from tests.cases.clock import FakeClock
 
 EVENTS = Path(__file__).parents[2] / "events"

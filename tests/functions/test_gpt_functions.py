@@ -14,7 +14,6 @@ from functions.workers.respond.app import handler as respond
 from robotchat.aws import gpt as gpt_module
 from robotchat.aws import respond as respond_module
 from robotchat.aws import wiring
-from robotchat.chat import ChatBot
 from robotchat.drivers.fake import FakeChat
 from robotchat.errors import (
     Misconfigured,
@@ -22,7 +21,8 @@ from robotchat.errors import (
     UpstreamRejected,
     UpstreamUnavailable,
 )
-from robotchat.responses.engine import Responses
+from robotchat.gpt.bot import ChatBot
+from robotchat.gpt.responses.engine import Responses
 from robotchat.settings import Settings
 
 EVENTS = Path(__file__).parents[2] / "events"

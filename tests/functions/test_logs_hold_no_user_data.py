@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from robotchat.art import Text2ImageRequest
+from robotchat.art.requests import Text2ImageRequest
 from robotchat.aws.log import logger
 from robotchat.conversation import ChatEditRequest, ChatImageRequest
 from robotchat.drivers.fake import FakeArt
@@ -80,7 +80,7 @@ class Words:
     """A prompt writer that repeats what was said."""
 
     def write(self, current: Any, message: str, *, editing: bool) -> Any:
-        from robotchat.prompt import Fold
+        from robotchat.prompt.models import Fold
 
         return Fold(mode="edit" if editing else "generate", prompt=message), "fallback"
 

@@ -13,7 +13,7 @@ from robotchat.aws.answers import preferred_wait
 from robotchat.drivers.fake import FakeArt, plain_png
 from robotchat.errors import UpstreamRejected
 from robotchat.images import encode_base64
-from robotchat.jobs import Job, JobStatus
+from robotchat.jobs.job import Job, JobStatus
 from tests.cases.service import Service
 
 SMALL = {"prompt": "a beach", "width": 64, "height": 64}

@@ -13,8 +13,8 @@ from botocore.exceptions import ClientError
 
 from functions.workers.publish.app import handler
 from robotchat.aws import publish
-from robotchat.events import Event
-from robotchat.jobs import WebhookTarget
+from robotchat.events.event import Event
+from robotchat.jobs.job import WebhookTarget
 from robotchat.settings import Settings
 
 EVENT = json.loads((Path(__file__).parents[2] / "events/workers/publish.json").read_text("utf-8"))

@@ -15,9 +15,9 @@ from robotchat.aws.stores import SqsQueue
 from robotchat.aws.sweep import Sweeper
 from robotchat.correlation import correlation_id
 from robotchat.drivers.fake import FakeArt
-from robotchat.events import Event
-from robotchat.jobs import JobStatus
-from robotchat.upkeep import GRACE
+from robotchat.events.event import Event
+from robotchat.jobs.job import JobStatus
+from robotchat.lifecycle.sweep import GRACE
 from tests.cases.service import Context, Service
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from robotchat.aws import worker
 from robotchat.errors import JobNotRetryable
-from robotchat.jobs import JobStatus
+from robotchat.jobs.job import JobStatus
 from robotchat.records import MemoryRecords
 from robotchat.settings import Settings
 from tests.cases.limits import Office

@@ -19,8 +19,9 @@ from cryptography.x509.oid import NameOID
 
 from robotchat.drivers.fake import plain_png
 from robotchat.errors import ForbiddenUrl, UpstreamUnavailable
-from robotchat.fetch import fetch_image, is_loopback
-from robotchat.guarded import guarded_client
+from robotchat.net.addresses import is_loopback
+from robotchat.net.fetch import fetch_image
+from robotchat.net.guarded import guarded_client
 
 PNG = plain_png(8, 8)
 NAME = "pictures.example"

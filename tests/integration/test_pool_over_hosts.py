@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from dev import sd_host
-from robotchat.art import ArtConfig, Text2ImageRequest
+from robotchat.art.bot import ArtConfig
+from robotchat.art.requests import Text2ImageRequest
 from robotchat.drivers.webui import WebUI
 from robotchat.errors import UnknownCheckpoint, UpstreamError, WrongResult
-from robotchat.hosts import host_name
-from robotchat.jobs import Job, JobStatus
+from robotchat.hosts.lease import host_name
+from robotchat.jobs.job import Job, JobStatus
 from robotchat.robot import Robot
 from robotchat.settings import Settings
 

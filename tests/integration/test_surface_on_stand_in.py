@@ -14,10 +14,10 @@ from PIL import Image
 
 from dev import sd_host
 from dev.openapi import load_handler
-from robotchat import heartbeat
 from robotchat.aws import wiring
 from robotchat.drivers.webui import WebUI
 from robotchat.images import decode_base64, encode_base64
+from robotchat.lifecycle import heartbeat
 from tests.cases.service import ROOT, Answer, Context, Service
 
 SMALL = {"prompt": "a beach", "steps": 2, "width": 64, "height": 64}

@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 from dev import sd_host
-from robotchat.art import ArtBot, Capabilities, Drawing, Text2ImageRequest, to_a1111
+from robotchat.art.bot import ArtBot
+from robotchat.art.driver import Capabilities
+from robotchat.art.requests import Text2ImageRequest
+from robotchat.art.results import Drawing, to_a1111
 from robotchat.drivers.fake import plain_png
 from robotchat.drivers.webui import WebUI
 from robotchat.errors import (
@@ -126,7 +129,7 @@ def test_a_bad_controlnet_unit_never_passes_for_a_good_one(bot: ArtBot) -> None:
     request = Text2ImageRequest.parse(
         {**SMALL, "seed": 1, "alwayson_scripts": {"controlnet": {"args": [unit]}}}
     )
-    from robotchat.art import read_drawing, verify
+    from robotchat.art.results import read_drawing, verify
 
     drawing = read_drawing(request, bot.driver.txt2img(request.body()))
     with pytest.raises(WrongResult, match="without ControlNet"):

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from robotchat.art import ArtBot, ArtConfig, Capabilities, Image2ImageRequest, Text2ImageRequest
+from robotchat.art.bot import ArtBot, ArtConfig
+from robotchat.art.driver import Capabilities
+from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest
 from robotchat.drivers.fake import FakeArt, plain_png
 from robotchat.errors import (
     ForbiddenOption,

@@ -6,17 +6,9 @@ from typing import Any
 
 import pytest
 
-from robotchat.art import (
-    Image2ImageRequest,
-    Model,
-    Sampler,
-    Scheduler,
-    Scripts,
-    Text2ImageRequest,
-    Upscaler,
-    check,
-    check_options,
-)
+from robotchat.art.answers import Model, Sampler, Scheduler, Scripts, Upscaler
+from robotchat.art.checks import check, check_options
+from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest
 from robotchat.errors import (
     ForbiddenOption,
     InvalidRequest,

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from robotchat.art import Model, Sampler, Scheduler, find_checkpoint, find_sampler, find_scheduler
-from robotchat.art.matching import same_checkpoint, split_sampler
+from robotchat.art.answers import Model, Sampler, Scheduler
+from robotchat.art.matching import (
+    find_checkpoint,
+    find_sampler,
+    find_scheduler,
+    same_checkpoint,
+    split_sampler,
+)
 from robotchat.errors import UnknownCheckpoint, UnknownSampler
 
 SHA = "6ce0161689" + "ab" * 27

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from robotchat.art import (
+from robotchat.art.requests import (
     Image2ImageRequest,
     Text2ImageRequest,
     effective,

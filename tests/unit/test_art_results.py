@@ -7,18 +7,9 @@ from typing import Any
 
 import pytest
 
-from robotchat.art import (
-    Drawing,
-    Image2ImageRequest,
-    Model,
-    Picture,
-    Sampler,
-    Text2ImageRequest,
-    read_drawing,
-    to_a1111,
-    verify,
-)
-from robotchat.art.requests import DrawRequest
+from robotchat.art.answers import Model, Sampler
+from robotchat.art.requests import DrawRequest, Image2ImageRequest, Text2ImageRequest
+from robotchat.art.results import Drawing, Picture, read_drawing, to_a1111, verify
 from robotchat.drivers.fake import plain_png
 from robotchat.errors import UpstreamGarbage, WrongResult
 from robotchat.images import encode_base64

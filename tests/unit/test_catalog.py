@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from robotchat.art import ArtBot
-from robotchat.catalog import Catalog
+from robotchat.art.bot import ArtBot
 from robotchat.drivers.fake import FakeArt
 from robotchat.errors import Misconfigured, NotFound, UpstreamUnavailable
-from robotchat.hosts import Host, HostPool
+from robotchat.hosts.catalog import Catalog
+from robotchat.hosts.lease import Host
+from robotchat.hosts.pool import HostPool
 from robotchat.records import MemoryRecords
 from tests.cases.clock import FakeClock
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from robotchat.chat import ChatBot
 from robotchat.drivers.fake import FakeChat
 from robotchat.errors import UpstreamError, UpstreamGarbage, UpstreamUnavailable
+from robotchat.gpt.bot import ChatBot
 
 
 def test_it_completes_a_prompt() -> None:

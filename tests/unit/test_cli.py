@@ -10,7 +10,7 @@ import pytest
 
 from robotchat import cli
 from robotchat.aws.keys import ApiKey, create_key, find_key, revoke_key
-from robotchat.limits import Limits
+from robotchat.jobs.limits import Limits
 from robotchat.records import MemoryRecords
 
 

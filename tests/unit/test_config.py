@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from robotchat.art import ALLOWED_OPTIONS
+from robotchat.art.checks import ALLOWED_OPTIONS
 from robotchat.config import Configuration, MemorySecrets, ServiceConfig
 from robotchat.errors import StaleVersion
 from robotchat.records import MemoryRecords, Put, Record

@@ -19,8 +19,9 @@ from robotchat.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from robotchat.fetch import check_url, fetch_image, is_loopback, is_public
-from robotchat.guarded import guarded_client
+from robotchat.net.addresses import check_url, is_loopback, is_public
+from robotchat.net.fetch import fetch_image
+from robotchat.net.guarded import guarded_client
 
 PNG = plain_png(8, 8)
 PUBLIC = "93.184.215.14"

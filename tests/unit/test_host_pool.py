@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from robotchat.art import ArtBot, Progress, ProgressState, Text2ImageRequest
+from robotchat.art.answers import Progress, ProgressState
+from robotchat.art.bot import ArtBot
+from robotchat.art.requests import Text2ImageRequest
 from robotchat.drivers.fake import FakeArt
 from robotchat.errors import (
     InvalidRequest,
@@ -20,7 +22,8 @@ from robotchat.errors import (
     UpstreamUnavailable,
     WrongResult,
 )
-from robotchat.hosts import Host, HostPool, LeaseLost, host_name
+from robotchat.hosts.lease import Host, LeaseLost, host_name
+from robotchat.hosts.pool import HostPool
 from robotchat.records import MemoryRecords
 from tests.cases.clock import FakeClock
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from robotchat import inputs
 from robotchat.drivers.fake import FakeArt
 from robotchat.errors import ForbiddenUrl, InvalidImage, InvalidRequest, JobExpired
 from robotchat.images import MemoryImages, decode_base64, encode_base64
-from robotchat.jobs import Job, JobKind
+from robotchat.jobs.job import Job, JobKind
+from robotchat.lifecycle import inputs
 from robotchat.settings import Settings
 
 CAT: str = FakeArt().draw({"prompt": "a cat"})["images"][0]

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from robotchat import jobs
+from robotchat import ids
 from robotchat.clock import rfc3339
 from robotchat.errors import (
     IdempotencyKeyReused,
@@ -16,7 +16,10 @@ from robotchat.errors import (
     UpstreamRejected,
     UpstreamUnavailable,
 )
-from robotchat.jobs import Job, JobKind, Jobs, JobStatus, NotYet, StillRunning, Superseded
+from robotchat.jobs import states
+from robotchat.jobs.job import ALIVE, Job, JobKind, JobStatus
+from robotchat.jobs.states import NotYet, StillRunning, Superseded
+from robotchat.jobs.store import Jobs
 from robotchat.records import MemoryRecords
 from tests.cases.clock import FakeClock
 
@@ -39,7 +42,7 @@ def new_job(**fields: object) -> Job:
 
 
 def running() -> Job:
-    return jobs.claim(new_job(), NOW + SECOND)
+    return states.claim(new_job(), NOW + SECOND)
 
 
 def test_a_queued_job_is_claimed_with_the_first_attempt() -> None:
@@ -50,24 +53,24 @@ def test_a_queued_job_is_claimed_with_the_first_attempt() -> None:
 
 def test_a_running_job_is_not_claimed_while_its_worker_lives() -> None:
     with pytest.raises(StillRunning) as refused:
-        jobs.claim(running(), NOW + 11 * SECOND)
+        states.claim(running(), NOW + 11 * SECOND)
     assert refused.value.seconds == 50
 
 
 def test_a_running_job_whose_worker_is_silent_is_claimed_again() -> None:
-    again = jobs.claim(running(), NOW + 62 * SECOND)
+    again = states.claim(running(), NOW + 62 * SECOND)
     assert again.attempt == 2
     assert again.started_at == NOW + SECOND
 
 
 def test_the_attempt_that_lost_its_job_can_write_nothing_more() -> None:
-    again = jobs.claim(running(), NOW + 62 * SECOND)
+    again = states.claim(running(), NOW + 62 * SECOND)
     for write in (
-        lambda: jobs.update(again, 1, NOW),
-        lambda: jobs.succeed(again, 1, NOW),
-        lambda: jobs.fail(again, 1, NOW, error=UpstreamUnavailable("x"), backoff=SECOND),
-        lambda: jobs.give_back(again, 1, NOW, reason="waiting_for_host", pause=SECOND),
-        lambda: jobs.canceled(again, 1, NOW),
+        lambda: states.update(again, 1, NOW),
+        lambda: states.succeed(again, 1, NOW),
+        lambda: states.fail(again, 1, NOW, error=UpstreamUnavailable("x"), backoff=SECOND),
+        lambda: states.give_back(again, 1, NOW, reason="waiting_for_host", pause=SECOND),
+        lambda: states.canceled(again, 1, NOW),
     ):
         with pytest.raises(Superseded):
             write()
@@ -76,32 +79,34 @@ def test_the_attempt_that_lost_its_job_can_write_nothing_more() -> None:
 def test_a_job_all_of_whose_workers_died_fails_in_the_end() -> None:
     job = running()
     for number in (1, 2, 3):
-        job = jobs.claim(job, NOW + number * 100 * SECOND)
+        job = states.claim(job, NOW + number * 100 * SECOND)
     assert job.status is JobStatus.FAILED
     assert job.error
     assert (job.error.code, job.error.retryable) == ("worker_lost", True)
 
 
 def test_a_transient_failure_queues_the_job_again_after_a_pause() -> None:
-    job = jobs.fail(running(), 1, NOW, error=UpstreamUnavailable("away"), backoff=4 * SECOND)
+    job = states.fail(running(), 1, NOW, error=UpstreamUnavailable("away"), backoff=4 * SECOND)
     assert (job.status, job.reason, job.not_before) == (
         JobStatus.QUEUED,
         "backing_off",
         NOW + 4 * SECOND,
     )
     with pytest.raises(NotYet) as early:
-        jobs.claim(job, NOW + SECOND)
+        states.claim(job, NOW + SECOND)
     assert early.value.seconds == 3
-    assert jobs.claim(job, NOW + 4 * SECOND).attempt == 2
+    assert states.claim(job, NOW + 4 * SECOND).attempt == 2
 
 
 def test_the_pause_is_no_shorter_than_the_upstream_asks_for() -> None:
     error = UpstreamUnavailable("away", retry_after=30)
-    assert jobs.fail(running(), 1, NOW, error=error, backoff=SECOND).not_before == NOW + 30 * SECOND
+    assert (
+        states.fail(running(), 1, NOW, error=error, backoff=SECOND).not_before == NOW + 30 * SECOND
+    )
 
 
 def test_a_permanent_failure_is_final_at_once() -> None:
-    job = jobs.fail(running(), 1, NOW, error=UpstreamRejected("no such thing"), backoff=SECOND)
+    job = states.fail(running(), 1, NOW, error=UpstreamRejected("no such thing"), backoff=SECOND)
     assert job.status is JobStatus.FAILED
     assert job.error
     assert job.error.code == "upstream_rejected"
@@ -109,40 +114,40 @@ def test_a_permanent_failure_is_final_at_once() -> None:
 
 def test_the_last_attempt_that_fails_is_final() -> None:
     job = running().model_copy(update={"attempt": 3})
-    job = jobs.fail(job, 3, NOW, error=UpstreamUnavailable("away"), backoff=SECOND)
+    job = states.fail(job, 3, NOW, error=UpstreamUnavailable("away"), backoff=SECOND)
     assert job.status is JobStatus.FAILED
 
 
 def test_giving_a_job_back_does_not_cost_an_attempt() -> None:
-    job = jobs.give_back(running(), 1, NOW, reason="waiting_for_host", pause=SECOND)
+    job = states.give_back(running(), 1, NOW, reason="waiting_for_host", pause=SECOND)
     assert (job.status, job.attempt, job.reason) == (JobStatus.QUEUED, 0, "waiting_for_host")
 
 
 def test_retention_counts_from_the_end_of_the_work() -> None:
     end = NOW + timedelta(days=1)
-    assert jobs.succeed(running(), 1, end).expires_at == end + timedelta(days=7)
+    assert states.succeed(running(), 1, end).expires_at == end + timedelta(days=7)
 
 
 def test_a_queued_job_is_canceled_at_once_and_a_running_one_by_its_worker() -> None:
-    assert jobs.cancel(new_job(), NOW).status is JobStatus.CANCELED
-    asked = jobs.cancel(running(), NOW)
+    assert states.cancel(new_job(), NOW).status is JobStatus.CANCELED
+    asked = states.cancel(running(), NOW)
     assert (asked.status, asked.cancel_requested) == (JobStatus.RUNNING, True)
-    assert jobs.canceled(asked, 1, NOW).status is JobStatus.CANCELED
+    assert states.canceled(asked, 1, NOW).status is JobStatus.CANCELED
 
 
 def test_a_cancel_that_comes_too_late_does_not_take_the_pictures_away() -> None:
-    asked = jobs.cancel(running(), NOW)
-    assert jobs.succeed(asked, 1, NOW).status is JobStatus.SUCCEEDED
+    asked = states.cancel(running(), NOW)
+    assert states.succeed(asked, 1, NOW).status is JobStatus.SUCCEEDED
 
 
 def test_a_failure_after_a_cancel_is_a_cancel() -> None:
-    asked = jobs.cancel(running(), NOW)
-    failed = jobs.fail(asked, 1, NOW, error=UpstreamUnavailable("x"), backoff=SECOND)
+    asked = states.cancel(running(), NOW)
+    failed = states.fail(asked, 1, NOW, error=UpstreamUnavailable("x"), backoff=SECOND)
     assert failed.status is JobStatus.CANCELED
 
 
 def test_a_job_that_was_not_begun_in_its_lifetime_expires() -> None:
-    job = jobs.claim(new_job(), NOW + timedelta(days=8))
+    job = states.claim(new_job(), NOW + timedelta(days=8))
     assert job.status is JobStatus.EXPIRED
     assert job.error
     assert job.error.code == "job_expired"
@@ -152,29 +157,29 @@ def test_a_job_that_was_not_begun_in_its_lifetime_expires() -> None:
 def test_a_final_state_never_changes(status: JobStatus) -> None:
     job = new_job(status=status)
     for refused in (
-        lambda: jobs.claim(job, NOW),
-        lambda: jobs.cancel(job, NOW),
-        lambda: jobs.expire(job, NOW),
+        lambda: states.claim(job, NOW),
+        lambda: states.cancel(job, NOW),
+        lambda: states.expire(job, NOW),
     ):
         with pytest.raises(JobIsFinal):
             refused()
-    for late in (lambda: jobs.succeed(job, 0, NOW), lambda: jobs.update(job, 0, NOW)):
+    for late in (lambda: states.succeed(job, 0, NOW), lambda: states.update(job, 0, NOW)):
         with pytest.raises(Superseded):
             late()
 
 
 def test_only_failed_and_expired_jobs_can_be_retried() -> None:
-    failed = jobs.fail(running(), 1, NOW, error=UpstreamRejected("x"), backoff=SECOND)
-    again = jobs.retry(failed, NOW)
+    failed = states.fail(running(), 1, NOW, error=UpstreamRejected("x"), backoff=SECOND)
+    again = states.retry(failed, NOW)
     assert (again.status, again.attempt, again.error) == (JobStatus.QUEUED, 0, None)
     for job in (new_job(), running(), new_job(status=JobStatus.SUCCEEDED)):
         with pytest.raises(JobNotRetryable):
-            jobs.retry(job, NOW)
+            states.retry(job, NOW)
 
 
 def test_the_same_key_gives_the_same_job() -> None:
     store = Jobs(MemoryRecords(), FakeClock())
-    job = new_job(id=jobs.id_for_key("job", "t", "key"), fingerprint="f")
+    job = new_job(id=ids.id_for_key("job", "t", "key"), fingerprint="f")
     first, is_new = store.add(job)
     assert is_new
     assert store.add(job) == (first, False)
@@ -188,7 +193,7 @@ def test_the_same_key_for_another_request_is_refused() -> None:
 
 
 def test_the_same_key_of_another_tenant_is_another_job() -> None:
-    assert jobs.id_for_key("job", "t", "key") != jobs.id_for_key("job", "u", "key")
+    assert ids.id_for_key("job", "t", "key") != ids.id_for_key("job", "u", "key")
 
 
 def test_another_tenants_job_does_not_exist() -> None:
@@ -214,8 +219,8 @@ def test_a_lost_race_is_decided_anew_from_what_the_winner_wrote() -> None:
     def cancel_after_a_rival_claimed(job: Job, now: object) -> Job:
         calls.append(job.status)
         if len(calls) == 1:
-            store.change(job.id, jobs.claim)
-        return jobs.cancel(job, NOW)
+            store.change(job.id, states.claim)
+        return states.cancel(job, NOW)
 
     changed = store.change("job_a", cancel_after_a_rival_claimed)
     assert calls == [JobStatus.QUEUED, JobStatus.RUNNING]
@@ -239,8 +244,8 @@ def test_jobs_are_listed_newest_first_and_filtered() -> None:
 
 
 def test_a_fingerprint_does_not_depend_on_the_order_of_fields() -> None:
-    assert jobs.fingerprint({"a": 1, "b": [1, 2]}) == jobs.fingerprint({"b": [1, 2], "a": 1})
-    assert jobs.fingerprint({"a": [1, 2]}) != jobs.fingerprint({"a": [2, 1]})
+    assert ids.fingerprint({"a": 1, "b": [1, 2]}) == ids.fingerprint({"b": [1, 2], "a": 1})
+    assert ids.fingerprint({"a": [1, 2]}) != ids.fingerprint({"a": [2, 1]})
 
 
 def test_moments_sort_as_text() -> None:
@@ -250,49 +255,51 @@ def test_moments_sort_as_text() -> None:
 def test_a_clock_that_was_turned_back_does_not_hold_a_job_for_ever() -> None:
     job = running()
     hour_before = NOW - 3600 * SECOND
-    mended = jobs.within_bounds(job, hour_before)
-    assert mended.alive_until == hour_before + jobs.ALIVE, "its worker may be alive"
-    assert jobs.within_bounds(job, NOW) == job
-    waiting = jobs.fail(running(), 1, NOW, error=UpstreamUnavailable("x"), backoff=SECOND)
-    assert jobs.within_bounds(waiting, NOW) == waiting
-    assert jobs.within_bounds(waiting, hour_before).not_before == hour_before
+    mended = states.within_bounds(job, hour_before)
+    assert mended.alive_until == hour_before + ALIVE, "its worker may be alive"
+    assert states.within_bounds(job, NOW) == job
+    waiting = states.fail(running(), 1, NOW, error=UpstreamUnavailable("x"), backoff=SECOND)
+    assert states.within_bounds(waiting, NOW) == waiting
+    assert states.within_bounds(waiting, hour_before).not_before == hour_before
 
 
 def test_no_host_can_put_a_job_off_for_days() -> None:
     error = UpstreamUnavailable("away", retry_after=86400)
-    job = jobs.fail(running(), 1, NOW, error=error, backoff=SECOND)
-    assert job.not_before == NOW + jobs.LONGEST_BACKOFF
+    job = states.fail(running(), 1, NOW, error=error, backoff=SECOND)
+    assert job.not_before == NOW + states.LONGEST_BACKOFF
 
 
 def test_a_job_past_its_lifetime_expires_unless_somebody_is_working_on_it() -> None:
     late = NOW + timedelta(days=8)
-    assert jobs.lapse(new_job(), late).status is JobStatus.EXPIRED
-    assert jobs.lapse(new_job(), NOW).status is JobStatus.QUEUED
+    assert states.lapse(new_job(), late).status is JobStatus.EXPIRED
+    assert states.lapse(new_job(), NOW).status is JobStatus.QUEUED
     alive = running().model_copy(update={"alive_until": late + SECOND})
-    assert jobs.lapse(alive, late) == alive
-    assert jobs.lapse(running(), late).status is JobStatus.EXPIRED
+    assert states.lapse(alive, late) == alive
+    assert states.lapse(running(), late).status is JobStatus.EXPIRED
 
 
 def test_a_job_that_is_deleted_while_it_is_drawn_keeps_nothing_of_what_it_gets() -> None:
     job = running().model_copy(update={"message": "a secret", "request": {"prompt": "a secret"}})
-    gone = jobs.discard(job, NOW)
+    gone = states.discard(job, NOW)
     assert (gone.status, gone.cancel_requested, gone.message) == (JobStatus.RUNNING, True, None)
-    after = jobs.succeed(gone, 1, NOW, prompt="a secret", reply="a secret")
+    after = states.succeed(gone, 1, NOW, prompt="a secret", reply="a secret")
     assert after.status is JobStatus.SUCCEEDED
     assert "a secret" not in after.model_dump_json()
     with pytest.raises(JobNotRetryable):
-        jobs.retry(jobs.discard(new_job(status=JobStatus.FAILED), NOW), NOW)
+        states.retry(states.discard(new_job(status=JobStatus.FAILED), NOW), NOW)
 
 
 def test_a_job_that_is_given_back_after_a_cancel_is_canceled() -> None:
-    asked = jobs.cancel(running(), NOW)
-    back = jobs.give_back(asked, 1, NOW, reason="waiting_for_host", pause=SECOND)
+    asked = states.cancel(running(), NOW)
+    back = states.give_back(asked, 1, NOW, reason="waiting_for_host", pause=SECOND)
     assert (back.status, back.reason) == (JobStatus.CANCELED, None)
 
 
 def test_retention_is_the_same_after_a_retry() -> None:
     job = new_job(retention=3600.0)
-    failed = jobs.fail(jobs.claim(job, NOW), 1, NOW, error=UpstreamRejected("x"), backoff=SECOND)
+    failed = states.fail(
+        states.claim(job, NOW), 1, NOW, error=UpstreamRejected("x"), backoff=SECOND
+    )
     later = NOW + timedelta(days=3)
-    again = jobs.succeed(jobs.claim(jobs.retry(failed, later), later), 1, later)
+    again = states.succeed(states.claim(states.retry(failed, later), later), 1, later)
     assert again.expires_at == later + 3600 * SECOND

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from robotchat.art import Image2ImageRequest, Text2ImageRequest
+from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest
 from robotchat.errors import (
     CheckpointNotAllowed,
     LimitExceeded,
@@ -15,11 +15,11 @@ from robotchat.errors import (
     WorkTooLarge,
 )
 from robotchat.images import encode_base64
-from robotchat.jobs import JobStatus
-from robotchat.limits import COST_UNIT, Limits, cost
+from robotchat.jobs.job import JobStatus
+from robotchat.jobs.limits import COST_UNIT, Limits, cost
+from robotchat.lifecycle.sweep import Upkeep
 from robotchat.records import MemoryRecords, Records
 from robotchat.settings import Settings
-from robotchat.upkeep import Upkeep
 from tests.cases.limits import LimitsCases, Office
 
 
@@ -133,7 +133,8 @@ def test_a_canceled_and_an_expired_job_give_back_what_they_held() -> None:
 
 
 def test_a_waiting_callers_job_whose_process_died_gives_back_when_it_is_swept_up() -> None:
-    from robotchat.jobs import JobKind, claim
+    from robotchat.jobs.job import JobKind
+    from robotchat.jobs.states import claim
 
     bench = office(active_jobs=1)
     job = bench.robot._new_job(JobKind.TEXT2IMAGE, "acme", inline=True)
@@ -146,7 +147,7 @@ def test_a_waiting_callers_job_whose_process_died_gives_back_when_it_is_swept_up
 
 def test_a_message_that_was_refused_for_good_never_counted() -> None:
     from robotchat.errors import InvalidRequest
-    from robotchat.jobs import JobKind
+    from robotchat.jobs.job import JobKind
 
     bench = office(active_jobs=1)
     bench.robot.reject(JobKind.TEXT2IMAGE, "acme", InvalidRequest("no"), job_id="job_" + "a" * 20)

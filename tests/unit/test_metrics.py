@@ -16,9 +16,9 @@ from robotchat.aws.metrics import record_attempt, record_delivery, record_end, r
 from robotchat.aws.streams import EventStream
 from robotchat.correlation import correlation_id
 from robotchat.drivers.fake import FakeArt
-from robotchat.hosts import HostState
-from robotchat.jobs import Job, JobError, JobKind, JobStatus, Timings
-from robotchat.webhooks import Attempt, Delivery, DeliveryState
+from robotchat.events.webhooks import Attempt, Delivery, DeliveryState
+from robotchat.hosts.lease import HostState
+from robotchat.jobs.job import Job, JobError, JobKind, JobStatus, Timings
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -9,11 +9,11 @@ import pytest
 from openai.types.conversations import Conversation, ConversationItem
 from pydantic import TypeAdapter
 
-from robotchat.chat import Body
 from robotchat.drivers.fake import FakeArt, FakeChat
 from robotchat.errors import InvalidRequest, JobNotFinal, NotFound
-from robotchat.jobs import Job
-from robotchat.responses.engine import Responses
+from robotchat.gpt.driver import Body
+from robotchat.gpt.responses.engine import Responses
+from robotchat.jobs.job import Job
 from robotchat.robot import Robot
 from robotchat.views import Viewer
 from tests.cases.clock import FakeClock

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robotchat.prompt import Fold, PromptState, fold
-from robotchat.prompt.models import MAX_PROMPT
+from robotchat.prompt.models import MAX_PROMPT, Fold, PromptState
+from robotchat.prompt.rules import fold
 from tests.evaluation.score import Evaluation, fallback
 
 ANY_TEXT = st.text(max_size=300)

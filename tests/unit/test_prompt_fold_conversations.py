@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from robotchat.prompt import PromptState, fold
+from robotchat.prompt.models import PromptState
+from robotchat.prompt.rules import fold
 
 Turn = tuple[str, str]
 

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robotchat.errors import RobotchatError, UpstreamGarbage, UpstreamTimeout, UpstreamUnavailable
-from robotchat.prompt import PromptState, PromptWriter, fold
-from robotchat.prompt.writer import schema
+from robotchat.prompt.models import PromptState
+from robotchat.prompt.rules import fold
+from robotchat.prompt.writer import PromptWriter, schema
 
 BEACH = PromptState(prompt="a beach", negative_prompt="people")
 

@@ -12,7 +12,6 @@ from openai.types.conversations import ConversationItem
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from robotchat.chat import Body
 from robotchat.conversation import Conversations
 from robotchat.drivers.fake import FakeChat, FakeStream
 from robotchat.errors import (
@@ -26,12 +25,16 @@ from robotchat.errors import (
     UpstreamRejected,
     UpstreamUnavailable,
 )
+from robotchat.gpt.driver import Body
+from robotchat.gpt.responses.engine import Options, Responses
+from robotchat.gpt.responses.items import chat_messages, picture_turn
+from robotchat.gpt.responses.store import ResponseStore
+from robotchat.ids import id_for_key
 from robotchat.images import MemoryImages
-from robotchat.jobs import Job, Jobs, StillRunning, id_for_key
+from robotchat.jobs.job import Job
+from robotchat.jobs.states import StillRunning
+from robotchat.jobs.store import Jobs
 from robotchat.records import MemoryRecords
-from robotchat.responses.engine import Options, Responses
-from robotchat.responses.items import chat_messages, picture_turn
-from robotchat.responses.store import ResponseStore
 from tests.cases.clock import FakeClock
 
 EVENT = TypeAdapter(ResponseStreamEvent)

@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from robotchat import heartbeat, jobs
-from robotchat.art import Image2ImageRequest, Text2ImageRequest
+from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest
 from robotchat.conversation import ChatEditRequest, ChatImageRequest
 from robotchat.drivers.fake import FakeArt
 from robotchat.errors import (
@@ -24,12 +23,14 @@ from robotchat.errors import (
     UpstreamUnavailable,
 )
 from robotchat.images import decode_base64
-from robotchat.jobs import Job, JobStatus
-from robotchat.prompt import Fold, PromptState
+from robotchat.jobs import states
+from robotchat.jobs.job import Job, JobStatus
+from robotchat.lifecycle import heartbeat
+from robotchat.lifecycle.sweep import Upkeep
+from robotchat.prompt.models import Fold, PromptState
 from robotchat.records import Put
 from robotchat.robot import Robot, Shift
 from robotchat.settings import Settings
-from robotchat.upkeep import Upkeep
 from tests.cases.clock import FakeClock
 
 
@@ -297,8 +298,8 @@ def test_a_crash_between_the_end_and_the_next_turn_is_repaired_by_redelivery(hel
     first = held.submit("one")
     second = held.submit("two", first.conversation_id)
     held.queue.sent.clear()
-    claimed = held.robot.jobs.change(first.id, jobs.claim)
-    held.robot.jobs.change(first.id, lambda j, now: jobs.succeed(j, claimed.attempt, now))
+    claimed = held.robot.jobs.change(first.id, states.claim)
+    held.robot.jobs.change(first.id, lambda j, now: states.succeed(j, claimed.attempt, now))
     held.robot.run(first.id)
     assert held.queue.take() == second.id
 
@@ -401,11 +402,11 @@ def test_an_attempt_that_was_superseded_writes_nothing(held: Bench) -> None:
 
     def the_worker_hangs_meanwhile(body: dict[str, Any]) -> Any:
         held.clock.advance(100)
-        held.robot.jobs.change(job.id, jobs.claim)
+        held.robot.jobs.change(job.id, states.claim)
         return held.art.draw(body)
 
     held.art.enqueue([the_worker_hangs_meanwhile])
-    with pytest.raises(jobs.StillRunning):
+    with pytest.raises(states.StillRunning):
         held.robot.run(job.id)
     after = held.robot.jobs.get(job.id, "local")
     assert (after.status, after.attempt, after.images) == (JobStatus.RUNNING, 2, [])
@@ -658,8 +659,8 @@ def test_many_turns_that_rightly_wait_do_not_hide_a_lost_one(held: Bench) -> Non
     for number in range(120):
         held.submit(f"turn {number}", first.conversation_id)
     lost = held.submit("another conversation")
-    held.robot.jobs.change(first.id, jobs.claim)
+    held.robot.jobs.change(first.id, states.claim)
     held.clock.advance(599)
-    held.robot.jobs.change(first.id, lambda j, now: jobs.update(j, 1, now))
+    held.robot.jobs.change(first.id, lambda j, now: states.update(j, 1, now))
     held.clock.advance(1)
     assert [found.id for found in Upkeep(held.robot).sweep()] == [lost.id]

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
-from robotchat import heartbeat
-from robotchat.art import Capabilities, Progress, ProgressState, Text2ImageRequest
+from robotchat.art.answers import Progress, ProgressState
+from robotchat.art.driver import Capabilities
+from robotchat.art.requests import Text2ImageRequest
 from robotchat.drivers.fake import FakeArt, plain_png
 from robotchat.errors import NotFound
 from robotchat.images import decode_base64, encode_base64
-from robotchat.jobs import Job, JobKind, JobStatus
+from robotchat.jobs.job import Job, JobKind, JobStatus
+from robotchat.lifecycle import heartbeat
 from robotchat.robot import Robot
 
 PREVIEW = encode_base64(plain_png(64, 64, "preview"))
@@ -229,7 +231,7 @@ def test_a_host_without_progress_is_estimated_by_its_speed(
 ) -> None:
     host.now = None
     robot.text2image(request(), tenant="me")
-    monkeypatch.setattr("robotchat.hosts.Lease.estimate", lambda lease, work: 1000.0)
+    monkeypatch.setattr("robotchat.hosts.lease.Lease.estimate", lambda lease, work: 1000.0)
     seen: list[Any] = []
 
     def look() -> None:

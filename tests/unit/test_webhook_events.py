@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from robotchat.errors import ForbiddenUrl
-from robotchat.events import MAX_METADATA, Event, accept_target
-from robotchat.jobs import Job, JobImage, JobKind, JobStatus, WebhookTarget
+from robotchat.events.event import MAX_METADATA, Event, accept_target
+from robotchat.jobs.job import Job, JobImage, JobKind, JobStatus, WebhookTarget
 from tests.cases.clock import FakeClock
 
 

@@ -15,10 +15,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from robotchat.clock import SystemClock
 from robotchat.errors import ForbiddenUrl, NotFound
-from robotchat.events import Event
-from robotchat.jobs import Job, JobKind, JobStatus, WebhookTarget
-from robotchat.records import MemoryRecords
-from robotchat.webhooks import (
+from robotchat.events.event import Event
+from robotchat.events.webhooks import (
     ATTEMPTS_KEPT,
     PERSISTENCE,
     RETRY_BASE,
@@ -29,6 +27,8 @@ from robotchat.webhooks import (
     Webhooks,
     WebhookView,
 )
+from robotchat.jobs.job import Job, JobKind, JobStatus, WebhookTarget
+from robotchat.records import MemoryRecords
 from tests.cases.clock import FakeClock
 
 URL = "https://hooks.example.com/jobs?token=hush"

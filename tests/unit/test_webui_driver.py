@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from robotchat.art import ArtBot, Capabilities
+from robotchat.art.bot import ArtBot
+from robotchat.art.driver import Capabilities
 from robotchat.drivers.fake import plain_png
 from robotchat.drivers.webui import Timeouts, WebUI
 from robotchat.errors import (

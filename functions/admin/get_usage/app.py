@@ -6,7 +6,7 @@ steps and pictures. A job's own cost is in the job.
 
 from robotchat.aws.accounts import ledger
 from robotchat.aws.api import Endpoint
-from robotchat.limits import Usage
+from robotchat.jobs.limits import Usage
 
 handler = Endpoint(scope="jobs:read")
 

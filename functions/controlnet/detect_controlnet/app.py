@@ -1,6 +1,6 @@
 """POST /controlnet/detect: run a ControlNet preprocessor on pictures; the caller waits."""
 
-from robotchat.art import Detection, DetectRequest
+from robotchat.art.answers import Detection, DetectRequest
 from robotchat.aws.answers import time_left
 from robotchat.aws.api import Endpoint
 from robotchat.aws.wiring import robot

@@ -1,6 +1,6 @@
 """GET /controlnet/control_types: which ControlNet preprocessors and models go together."""
 
-from robotchat.art import ControlType
+from robotchat.art.answers import ControlType
 from robotchat.aws.api import Endpoint
 from robotchat.aws.wiring import robot
 

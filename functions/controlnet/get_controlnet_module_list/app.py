@@ -1,6 +1,6 @@
 """GET /controlnet/module_list: ControlNet's preprocessors."""
 
-from robotchat.art import ControlNetModules
+from robotchat.art.answers import ControlNetModules
 from robotchat.aws.api import Endpoint
 from robotchat.aws.wiring import robot
 

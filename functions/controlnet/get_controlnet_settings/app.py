@@ -1,6 +1,6 @@
 """GET /controlnet/settings: how many ControlNet units a request may have."""
 
-from robotchat.art import ControlNetSettings
+from robotchat.art.answers import ControlNetSettings
 from robotchat.aws.api import Endpoint
 from robotchat.aws.wiring import robot
 

@@ -5,7 +5,7 @@ from typing import Any
 from robotchat.aws.api import Endpoint, EventStream
 from robotchat.aws.gpt import completed
 from robotchat.aws.wiring import chatbot
-from robotchat.chat_requests import ChatCompletionRequest
+from robotchat.gpt.requests import ChatCompletionRequest
 
 handler = Endpoint(scope="chat")
 

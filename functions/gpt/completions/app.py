@@ -5,7 +5,7 @@ from typing import Any
 from robotchat.aws.api import Endpoint, EventStream
 from robotchat.aws.gpt import completed
 from robotchat.aws.wiring import chatbot
-from robotchat.chat_requests import CompletionRequest
+from robotchat.gpt.requests import CompletionRequest
 
 handler = Endpoint(scope="chat")
 

@@ -5,7 +5,7 @@ from typing import Any
 from robotchat.aws.api import Endpoint, EventStream, IdempotencyKey
 from robotchat.aws.gpt import responded
 from robotchat.aws.wiring import talking
-from robotchat.chat_requests import ResponseRequest
+from robotchat.gpt.requests import ResponseRequest
 
 handler = Endpoint(scope="chat")
 

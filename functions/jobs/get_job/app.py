@@ -2,7 +2,7 @@
 
 from robotchat.aws.api import Endpoint
 from robotchat.aws.wiring import robot, viewer
-from robotchat.outlook import outlook
+from robotchat.lifecycle.estimate import outlook
 from robotchat.views import JobView
 
 handler = Endpoint(scope="jobs:read")

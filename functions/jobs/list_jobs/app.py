@@ -4,7 +4,7 @@ from typing import Annotated
 
 from robotchat.aws.api import Endpoint, Query
 from robotchat.aws.wiring import robot, viewer
-from robotchat.jobs import JobKind, JobStatus
+from robotchat.jobs.job import JobKind, JobStatus
 from robotchat.views import JobList
 
 handler = Endpoint(scope="jobs:read")

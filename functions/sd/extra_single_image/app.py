@@ -5,7 +5,7 @@ from typing import Any
 from robotchat.aws.answers import time_left
 from robotchat.aws.api import Endpoint
 from robotchat.aws.wiring import robot
-from robotchat.surface import UpscaleRequest
+from robotchat.hosts.webui_api import UpscaleRequest
 
 handler = Endpoint(scope="images")
 

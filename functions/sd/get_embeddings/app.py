@@ -1,6 +1,6 @@
 """GET /sdapi/v1/embeddings: the learnt words that a prompt may use."""
 
-from robotchat.art import Embeddings
+from robotchat.art.answers import Embeddings
 from robotchat.aws.api import Endpoint
 from robotchat.aws.wiring import robot
 

@@ -1,6 +1,6 @@
 """GET /sdapi/v1/loras: the LoRAs that a prompt may name."""
 
-from robotchat.art import Lora
+from robotchat.art.answers import Lora
 from robotchat.aws.api import Endpoint
 from robotchat.aws.wiring import robot
 

@@ -1,6 +1,6 @@
 """GET /sdapi/v1/sd-models: the checkpoints that a request may name."""
 
-from robotchat.art import Model
+from robotchat.art.answers import Model
 from robotchat.aws.api import Endpoint
 from robotchat.aws.wiring import robot
 

@@ -1,6 +1,6 @@
 """GET /sdapi/v1/prompt-styles: the texts that `styles` may name."""
 
-from robotchat.art import PromptStyle
+from robotchat.art.answers import PromptStyle
 from robotchat.aws.api import Endpoint
 from robotchat.aws.wiring import robot
 

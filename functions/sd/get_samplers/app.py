@@ -1,6 +1,6 @@
 """GET /sdapi/v1/samplers: the samplers that a request may name."""
 
-from robotchat.art import Sampler
+from robotchat.art.answers import Sampler
 from robotchat.aws.api import Endpoint
 from robotchat.aws.wiring import robot
 

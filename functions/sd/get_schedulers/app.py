@@ -1,6 +1,6 @@
 """GET /sdapi/v1/schedulers: the noise schedules that a request may name."""
 
-from robotchat.art import Scheduler
+from robotchat.art.answers import Scheduler
 from robotchat.aws.api import Endpoint
 from robotchat.aws.wiring import robot
 

@@ -1,6 +1,6 @@
 """GET /sdapi/v1/script-info: the scripts that a request may name, with their arguments."""
 
-from robotchat.art import ScriptInfo
+from robotchat.art.answers import ScriptInfo
 from robotchat.aws.api import Endpoint
 from robotchat.aws.wiring import robot
 

@@ -1,6 +1,6 @@
 """GET /sdapi/v1/scripts: the scripts that a request may name."""
 
-from robotchat.art import Scripts
+from robotchat.art.answers import Scripts
 from robotchat.aws.api import Endpoint
 from robotchat.aws.wiring import robot
 

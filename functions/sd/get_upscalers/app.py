@@ -1,6 +1,6 @@
 """GET /sdapi/v1/upscalers: the ways to enlarge a picture."""
 
-from robotchat.art import Upscaler
+from robotchat.art.answers import Upscaler
 from robotchat.aws.api import Endpoint
 from robotchat.aws.wiring import robot
 

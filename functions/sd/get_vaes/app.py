@@ -1,6 +1,6 @@
 """GET /sdapi/v1/sd-vae: the VAEs that `override_settings.sd_vae` may name."""
 
-from robotchat.art import Vae
+from robotchat.art.answers import Vae
 from robotchat.aws.api import Endpoint
 from robotchat.aws.wiring import robot
 

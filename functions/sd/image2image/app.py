@@ -7,7 +7,7 @@ it safe to ask again.
 
 from typing import Annotated, Any
 
-from robotchat.art import Image2ImageRequest
+from robotchat.art.requests import Image2ImageRequest
 from robotchat.aws.answers import draw
 from robotchat.aws.api import Endpoint, Header, IdempotencyKey, Response
 from robotchat.views import JobView

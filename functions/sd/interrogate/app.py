@@ -3,7 +3,7 @@
 from robotchat.aws.answers import time_left
 from robotchat.aws.api import Endpoint
 from robotchat.aws.wiring import robot
-from robotchat.surface import InterrogateRequest
+from robotchat.hosts.webui_api import InterrogateRequest
 
 handler = Endpoint(scope="images")
 

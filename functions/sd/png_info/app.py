@@ -1,9 +1,9 @@
 """POST /sdapi/v1/png-info: read the text that was written into a picture when it was drawn."""
 
-from robotchat.art import PngInfo
+from robotchat.art.answers import PngInfo
 from robotchat.aws.api import Endpoint
 from robotchat.aws.wiring import robot
-from robotchat.surface import PngInfoRequest
+from robotchat.hosts.webui_api import PngInfoRequest
 
 handler = Endpoint(scope="images")
 

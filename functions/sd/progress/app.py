@@ -6,7 +6,7 @@ A preview is made from the second look on.
 
 from robotchat.aws.api import Endpoint
 from robotchat.aws.wiring import robot
-from robotchat.surface import OwnProgress
+from robotchat.hosts.webui_api import OwnProgress
 
 handler = Endpoint(scope="images")
 

@@ -15,41 +15,43 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from robotchat.art import ArtBot, Drawing, Image2ImageRequest, Picture, Text2ImageRequest
-    from robotchat.chat import ChatBot, Session
+    from robotchat.art.bot import ArtBot
+    from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest
+    from robotchat.art.results import Drawing, Picture
     from robotchat.conversation import ChatEditRequest, ChatImageRequest, Conversation
     from robotchat.drivers.openai import OpenAIChat
     from robotchat.drivers.webui import WebUI
     from robotchat.errors import RobotchatError
+    from robotchat.gpt.bot import ChatBot, Session
+    from robotchat.gpt.responses.engine import Responses
     from robotchat.images import FolderImages, MemoryImages
-    from robotchat.jobs import Job, JobKind, JobStatus
-    from robotchat.prompt import PromptWriter
-    from robotchat.responses.engine import Responses
+    from robotchat.jobs.job import Job, JobKind, JobStatus
+    from robotchat.prompt.writer import PromptWriter
     from robotchat.robot import Robot
     from robotchat.settings import Settings
 
 _HOMES = {
-    "ArtBot": "robotchat.art",
-    "ChatBot": "robotchat.chat",
+    "ArtBot": "robotchat.art.bot",
+    "ChatBot": "robotchat.gpt.bot",
     "ChatEditRequest": "robotchat.conversation",
     "ChatImageRequest": "robotchat.conversation",
     "Conversation": "robotchat.conversation",
-    "Drawing": "robotchat.art",
+    "Drawing": "robotchat.art.results",
     "FolderImages": "robotchat.images",
-    "Image2ImageRequest": "robotchat.art",
-    "Job": "robotchat.jobs",
-    "JobKind": "robotchat.jobs",
-    "JobStatus": "robotchat.jobs",
+    "Image2ImageRequest": "robotchat.art.requests",
+    "Job": "robotchat.jobs.job",
+    "JobKind": "robotchat.jobs.job",
+    "JobStatus": "robotchat.jobs.job",
     "MemoryImages": "robotchat.images",
     "OpenAIChat": "robotchat.drivers.openai",
-    "Picture": "robotchat.art",
-    "PromptWriter": "robotchat.prompt",
-    "Responses": "robotchat.responses.engine",
+    "Picture": "robotchat.art.results",
+    "PromptWriter": "robotchat.prompt.writer",
+    "Responses": "robotchat.gpt.responses.engine",
     "Robot": "robotchat.robot",
     "RobotchatError": "robotchat.errors",
-    "Session": "robotchat.chat",
+    "Session": "robotchat.gpt.bot",
     "Settings": "robotchat.settings",
-    "Text2ImageRequest": "robotchat.art",
+    "Text2ImageRequest": "robotchat.art.requests",
     "WebUI": "robotchat.drivers.webui",
 }
 

@@ -23,7 +23,7 @@ from robotchat.errors import RobotchatError
 if TYPE_CHECKING:
     from robotchat.aws.keys import ApiKey
     from robotchat.aws.operator import DeadLetters
-    from robotchat.limits import Limits
+    from robotchat.jobs.limits import Limits
     from robotchat.records import Records
 
 SCOPES = ("images", "chat", "jobs:read", "admin")
@@ -168,7 +168,7 @@ def _key(key: ApiKey) -> dict[str, Any]:
 
 def _show_tenant(asked: argparse.Namespace, records: Records) -> None:
     from robotchat.clock import SystemClock
-    from robotchat.limits import Ledger
+    from robotchat.jobs.limits import Ledger
 
     ledger = Ledger(records, SystemClock())
     own, usage = ledger.own_limits(asked.tenant), ledger.usage(asked.tenant)
@@ -204,7 +204,7 @@ def _limit(own: Limits, name: str) -> str:
 
 def _set_tenant(asked: argparse.Namespace, records: Records) -> None:
     from robotchat.clock import SystemClock
-    from robotchat.limits import Ledger, Limits
+    from robotchat.jobs.limits import Ledger, Limits
 
     ledger = Ledger(records, SystemClock())
     fields = ledger.own_limits(asked.tenant).model_dump(exclude_unset=True)

@@ -17,10 +17,11 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from robotchat.art import ALLOWED_OPTIONS, ArtConfig
+from robotchat.art.bot import ArtConfig
+from robotchat.art.checks import ALLOWED_OPTIONS
 from robotchat.clock import Clock, rfc3339
 from robotchat.errors import StaleVersion
-from robotchat.limits import Limits
+from robotchat.jobs.limits import Limits
 from robotchat.records import Put, Record, Records, Stale
 from robotchat.settings import Settings
 

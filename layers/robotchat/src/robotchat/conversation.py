@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from robotchat.clock import Clock, rfc3339
 from robotchat.errors import NotFound
-from robotchat.jobs import Job, Jobs, WebhookTarget, new_id
+from robotchat.ids import new_id
+from robotchat.jobs.job import Job, WebhookTarget
+from robotchat.jobs.store import Jobs
 from robotchat.records import Put, Record, Records, Remove, Stale, every
 
 ExpiresIn = Annotated[

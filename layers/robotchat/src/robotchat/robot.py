@@ -18,17 +18,10 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from robotchat import inputs
-from robotchat.art import (
-    ArtBot,
-    ArtConfig,
-    ArtDriver,
-    Drawing,
-    Image2ImageRequest,
-    Picture,
-    Text2ImageRequest,
-)
-from robotchat.catalog import Catalog
+from robotchat.art.bot import ArtBot, ArtConfig
+from robotchat.art.driver import ArtDriver
+from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest
+from robotchat.art.results import Drawing, Picture
 from robotchat.clock import Clock, SystemClock
 from robotchat.conversation import (
     ChatEditRequest,
@@ -47,49 +40,43 @@ from robotchat.errors import (
     UpstreamBusy,
     UpstreamUnavailable,
 )
-from robotchat.events import accept_target
-from robotchat.heartbeat import Heartbeat
-from robotchat.hosts import Host, HostPool, host_name
+from robotchat.events.event import accept_target
+from robotchat.hosts.catalog import Catalog
+from robotchat.hosts.lease import Host, host_name
+from robotchat.hosts.options import TenantOptions, with_defaults
+from robotchat.hosts.pool import HostPool
+from robotchat.hosts.webui_api import Surface
+from robotchat.ids import checked_key, fingerprint, id_for_key, new_id
 from robotchat.images import Images, MemoryImages
-from robotchat.jobs import (
-    Job,
-    JobError,
-    JobImage,
-    JobKind,
-    Jobs,
-    JobStatus,
+from robotchat.jobs.job import Job, JobError, JobImage, JobKind, JobStatus, Timings, WebhookTarget
+from robotchat.jobs.limits import Charge, Ledger
+from robotchat.jobs.states import (
     NotYet,
     StillRunning,
     Superseded,
-    Timings,
-    WebhookTarget,
     canceled,
-    checked_key,
     claim,
     discard,
     fail,
-    fingerprint,
     give_back,
     give_up,
-    id_for_key,
-    new_id,
     released,
     succeed,
     succeeded,
     within_bounds,
 )
-from robotchat.jobs import cancel as cancel_job
-from robotchat.jobs import retry as retry_job
-from robotchat.limits import Charge, Ledger
-from robotchat.options import TenantOptions, with_defaults
-from robotchat.preparing import Preparation
-from robotchat.prompt import PromptWriter
+from robotchat.jobs.states import cancel as cancel_job
+from robotchat.jobs.states import retry as retry_job
+from robotchat.jobs.store import Jobs
+from robotchat.lifecycle import inputs
+from robotchat.lifecycle.heartbeat import Heartbeat
+from robotchat.lifecycle.prepare import Preparation
+from robotchat.prompt.writer import PromptWriter
 from robotchat.records import MemoryRecords, Operation, Records, Stale
 from robotchat.settings import Settings
-from robotchat.surface import Surface
 
 if TYPE_CHECKING:
-    from robotchat.responses.store import ResponseStore
+    from robotchat.gpt.responses.store import ResponseStore
 
 logger = logging.getLogger(__name__)
 
@@ -855,7 +842,7 @@ class Robot:
     @cached_property
     def said(self) -> ResponseStore:
         """What was said in the conversations; ``Responses(..., store=robot.said)`` talks there."""
-        from robotchat.responses.store import ResponseStore
+        from robotchat.gpt.responses.store import ResponseStore
 
         return ResponseStore(
             self.records,

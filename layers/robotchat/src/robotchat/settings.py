@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Literal
 
 from robotchat.errors import Misconfigured
-from robotchat.limits import Limits
+from robotchat.jobs.limits import Limits
 
 
 @dataclass(frozen=True)

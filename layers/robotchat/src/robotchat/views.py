@@ -12,11 +12,11 @@ from robotchat.clock import Clock, SystemClock
 from robotchat.conversation import Conversation
 from robotchat.errors import NotFound
 from robotchat.images import Images
-from robotchat.jobs import Job, JobError, JobImage, JobKind, JobStatus, Reason, Timings
-from robotchat.limits import cost_of
+from robotchat.jobs.job import Job, JobError, JobImage, JobKind, JobStatus, Reason, Timings
+from robotchat.jobs.limits import cost_of
 
 if TYPE_CHECKING:
-    from robotchat.outlook import Outlook
+    from robotchat.lifecycle.estimate import Outlook
 
 
 class _View(BaseModel):

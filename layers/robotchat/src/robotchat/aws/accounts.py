@@ -6,7 +6,7 @@ from functools import cache
 
 from robotchat.aws.wiring import records, settings
 from robotchat.clock import SystemClock
-from robotchat.limits import Ledger
+from robotchat.jobs.limits import Ledger
 
 
 @cache

@@ -6,14 +6,17 @@ import re
 from collections.abc import Callable
 from typing import Any, cast
 
-from robotchat.art import DrawRequest, Image2ImageRequest, Text2ImageRequest, to_a1111
+from robotchat.art.requests import DrawRequest, Image2ImageRequest, Text2ImageRequest
+from robotchat.art.results import to_a1111
 from robotchat.aws.api import Endpoint, Response
 from robotchat.aws.wiring import images, robot, settings, viewer
 from robotchat.clock import SystemClock, rfc3339
 from robotchat.config import ConfigView
 from robotchat.errors import StaleVersion
-from robotchat.inputs import upload_key
-from robotchat.jobs import Job, new_id, succeeded
+from robotchat.ids import new_id
+from robotchat.jobs.job import Job
+from robotchat.jobs.states import succeeded
+from robotchat.lifecycle.inputs import upload_key
 from robotchat.robot import Shift
 from robotchat.views import JobView, Upload, UploadRequest
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from robotchat.aws.log import logger
-from robotchat.webhooks import Delivery
+from robotchat.events.webhooks import Delivery
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

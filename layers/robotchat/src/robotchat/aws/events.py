@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from robotchat.aws.wiring import robot, viewer
-from robotchat.jobs import Job, watched
-from robotchat.outlook import Outlook
-from robotchat.outlook import outlook as foresee
+from robotchat.jobs.job import Job
+from robotchat.jobs.states import watched
+from robotchat.lifecycle.estimate import Outlook
+from robotchat.lifecycle.estimate import outlook as foresee
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at the job."""

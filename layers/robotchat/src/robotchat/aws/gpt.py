@@ -10,8 +10,8 @@ from typing import Any
 
 from robotchat.aws.api import EventStream
 from robotchat.aws.metrics import record_first_token
-from robotchat.chat import Body
-from robotchat.chat import EventStream as Events
+from robotchat.gpt.driver import Body
+from robotchat.gpt.driver import EventStream as Events
 
 HEARTBEAT = 5.0
 """Seconds of silence after which a stream shows that it is still there."""

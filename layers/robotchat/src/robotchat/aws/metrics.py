@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from robotchat.correlation import correlation_id
-from robotchat.jobs import Job, JobStatus
+from robotchat.jobs.job import Job, JobStatus
 
 if TYPE_CHECKING:
-    from robotchat.hosts import HostState
-    from robotchat.webhooks import Delivery
+    from robotchat.events.webhooks import Delivery
+    from robotchat.hosts.lease import HostState
 
 _NAMESPACE = "robotchat"
 

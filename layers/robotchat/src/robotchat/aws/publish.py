@@ -20,8 +20,9 @@ from robotchat.aws.metrics import record_end
 from robotchat.aws.stores import record_of
 from robotchat.aws.wiring import client, settings, webhooks
 from robotchat.errors import Misconfigured
-from robotchat.events import Event
-from robotchat.jobs import Job, Jobs, JobStatus
+from robotchat.events.event import Event
+from robotchat.jobs.job import Job, JobStatus
+from robotchat.jobs.store import Jobs
 
 SOURCE = "robotchat"
 

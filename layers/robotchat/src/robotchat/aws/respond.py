@@ -8,8 +8,8 @@ from typing import Any
 
 from robotchat.aws.log import logger
 from robotchat.aws.wiring import client, responses, settings
-from robotchat.jobs import StillRunning
-from robotchat.responses.engine import WORKER_LIFETIME
+from robotchat.gpt.responses.engine import WORKER_LIFETIME
+from robotchat.jobs.states import StillRunning
 
 
 class Responder:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from robotchat.errors import NotFound
-from robotchat.jobs import Job
+from robotchat.jobs.job import Job
 from robotchat.records import (
     Add,
     Index,

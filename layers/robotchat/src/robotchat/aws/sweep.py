@@ -7,7 +7,7 @@ from typing import Any
 from robotchat.aws.log import logger
 from robotchat.aws.metrics import record_sweep
 from robotchat.aws.wiring import robot, webhooks
-from robotchat.upkeep import Upkeep
+from robotchat.lifecycle.sweep import Upkeep
 
 
 class Sweeper:

@@ -14,23 +14,23 @@ from collections.abc import Callable, Sequence
 from functools import cache, cached_property, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from robotchat.art import ArtDriver
+from robotchat.art.driver import ArtDriver
 from robotchat.aws.stores import DynamoRecords, ManagedSecrets, S3Images, SqsQueue
 from robotchat.clock import SystemClock
 from robotchat.config import OPENAI, Configuration, SdHost, Stored
 from robotchat.errors import Misconfigured
-from robotchat.hosts import host_name
-from robotchat.prompt import PromptWriter
+from robotchat.hosts.lease import host_name
+from robotchat.prompt.writer import PromptWriter
 from robotchat.robot import Robot
 from robotchat.settings import Settings
 from robotchat.views import Viewer
 
 if TYPE_CHECKING:
-    from robotchat.chat import ChatBot
     from robotchat.drivers.openai import OpenAIChat, Upstream
-    from robotchat.jobs import Job
-    from robotchat.responses.engine import Responses
-    from robotchat.webhooks import Webhooks
+    from robotchat.events.webhooks import Webhooks
+    from robotchat.gpt.bot import ChatBot
+    from robotchat.gpt.responses.engine import Responses
+    from robotchat.jobs.job import Job
 
 
 CONFIG_AGE = 20.0
@@ -183,7 +183,7 @@ def viewer() -> Viewer:
 def webhooks() -> Webhooks:
     """Webhooks of all tenants, and the queue of their deliveries."""
     from robotchat.aws.deliver import SqsDeliveries
-    from robotchat.webhooks import Webhooks
+    from robotchat.events.webhooks import Webhooks
 
     queue = SqsDeliveries(client("sqs"), _set(settings().webhooks_queue_url, "WEBHOOKS_QUEUE_URL"))
     return Webhooks(records(), SystemClock(), queue, local=settings().local)
@@ -263,7 +263,7 @@ def chat() -> OpenAIChat:
 @_configured
 def chatbot() -> ChatBot:
     """Chat and completions. Raises Misconfigured when no language model is set."""
-    from robotchat.chat import ChatBot
+    from robotchat.gpt.bot import ChatBot
 
     return ChatBot(chat(), model=settings().openai_model)
 
@@ -272,9 +272,9 @@ def chatbot() -> ChatBot:
 def responses() -> Responses:
     """Responses over the table, whether or not a language model is set (see `talking`)."""
     from robotchat.conversation import Conversations
-    from robotchat.jobs import Jobs
-    from robotchat.responses.engine import Options, Responses
-    from robotchat.responses.store import ResponseStore
+    from robotchat.gpt.responses.engine import Options, Responses
+    from robotchat.gpt.responses.store import ResponseStore
+    from robotchat.jobs.store import Jobs
 
     clock = SystemClock()
     conversations = Conversations(records(), Jobs(records(), clock), clock)

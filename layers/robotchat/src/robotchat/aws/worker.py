@@ -14,8 +14,8 @@ from typing import Any
 from robotchat.aws.log import correlate, logger
 from robotchat.aws.wiring import client, job_queue, robot, settings
 from robotchat.errors import NotFound, RobotchatError
-from robotchat.jobs import NotYet, StillRunning
-from robotchat.messages import Unreadable, accept
+from robotchat.jobs.states import NotYet, StillRunning
+from robotchat.lifecycle.queue_messages import Unreadable, accept
 from robotchat.robot import Shift
 
 _LONGEST_VISIBILITY = 43200

@@ -11,9 +11,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Union
 
-from robotchat.art import Capabilities, Image2ImageRequest, Progress, Text2ImageRequest
-from robotchat.chat import Body, EventStream
+from robotchat.art.answers import Progress
+from robotchat.art.driver import Capabilities
+from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest
 from robotchat.errors import NotSupported, UpstreamRejected
+from robotchat.gpt.driver import Body, EventStream
 from robotchat.images import encode_base64
 
 Piece = Union[str, Body, Exception, Callable[["FakeStream"], None]]  # noqa: UP007 - forward name

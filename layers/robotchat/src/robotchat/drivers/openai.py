@@ -19,7 +19,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
-from robotchat.chat import Body, EventStream
 from robotchat.clock import Clock, SystemClock
 from robotchat.errors import (
     UpstreamError,
@@ -30,6 +29,7 @@ from robotchat.errors import (
     UpstreamUnauthorized,
     UpstreamUnavailable,
 )
+from robotchat.gpt.driver import Body, EventStream
 
 if TYPE_CHECKING:
     import httpx2

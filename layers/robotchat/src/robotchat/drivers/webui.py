@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urlsplit
 
-from robotchat.art import Capabilities
 from robotchat.art.answers import Progress, read
+from robotchat.art.driver import Capabilities
 from robotchat.drivers.sdcpp import IGNORED, SdCpp
 from robotchat.errors import (
     Misconfigured,

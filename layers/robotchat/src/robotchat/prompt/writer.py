@@ -157,7 +157,7 @@ class PromptWriter:
         Whatever the language model does (absent, slow, failing, refusing, answering garbage), there
         is a prompt: that of `fold`, with the source `fallback`.
         """
-        from robotchat.prompt import fold
+        from robotchat.prompt.rules import fold
 
         if self._chat is not None:
             try:

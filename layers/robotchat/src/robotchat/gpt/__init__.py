@@ -1,0 +1,1 @@
+"""Language models: chat, completions, and responses that remember."""

@@ -1,0 +1,1 @@
+"""The Responses API: requests that chain, over any upstream."""

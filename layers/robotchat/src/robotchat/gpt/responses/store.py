@@ -1,0 +1,579 @@
+"""What is remembered of responses: the records that requests continue from.
+
+A response continues another one (``previous_response_id``) or the last one of a conversation.
+Either way the past is a chain of records, each naming the one before. Walking it record by record
+would be slow, so the records of one thread or conversation share an index partition and are read
+together; the chain decides what counts, since an index may lag behind.
+
+One response at a time may continue a conversation. A claim says which: it is taken before the
+model is asked, and given up in the very write that makes the response the conversation's last.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from robotchat.clock import Clock, SystemClock
+from robotchat.conversation import Conversations
+from robotchat.errors import ConversationBusy, IdempotencyKeyReused, NotFound
+from robotchat.gpt.driver import Body
+from robotchat.gpt.responses.events import FINAL
+from robotchat.ids import new_id
+from robotchat.images import Images
+from robotchat.jobs.job import Job
+from robotchat.jobs.states import StillRunning
+from robotchat.records import Operation, Put, Record, Records, Remove, Stale, every
+
+CLAIM = timedelta(seconds=60)
+"""A claim on a conversation that is not renewed for this long is void."""
+
+QUEUED_CLAIM = timedelta(minutes=15)
+"""The same for a response that waits for a worker, which is nobody's to renew."""
+
+KEY_CLAIM = timedelta(seconds=60)
+"""A request with an idempotency key that shows no sign of life for this long is dead."""
+
+INLINE_BYTES = 200_000
+"""Larger responses are kept as files: a record must stay well below DynamoDB's 400 KB."""
+
+CONTINUED = frozenset({"completed", "incomplete"})
+"""States of a response that a conversation goes on from: what was said, was said."""
+
+
+@dataclass(frozen=True)
+class StoredResponse:
+    """A response, what it was asked, and what it continues."""
+
+    tenant: str
+    response: Body
+    input: Sequence[Body]
+    previous: str | None = None
+    """The stored response before this one."""
+    thread: str = ""
+    """Index partition of all responses with the same beginning."""
+    position: int = 0
+    """Place in the thread, or turn of the conversation."""
+    request: Body | None = None
+    """What a worker answers, for a response in the background."""
+    attempt: int = 0
+    alive_until: datetime | None = None
+    """While in progress: whoever makes it is taken for dead after this moment."""
+    upstream_id: str | None = None
+    """Its id at an upstream that keeps the state itself."""
+    file: str | None = None
+    """Where the words are, if they are not in the record."""
+    version: int = 0
+
+    @property
+    def id(self) -> str:
+        return str(self.response["id"])
+
+    @property
+    def status(self) -> str:
+        return str(self.response["status"])
+
+    @property
+    def final(self) -> bool:
+        return self.status in FINAL
+
+    @property
+    def conversation_id(self) -> str | None:
+        conversation = self.response.get("conversation")
+        return conversation["id"] if conversation else None
+
+    @property
+    def items(self) -> list[Body]:
+        """What this turn added: its input and its output."""
+        return [*self.input, *self.response["output"]]
+
+
+class Superseded(Exception):
+    """The response is final already, or another one makes it: write nothing more."""
+
+
+class ResponseStore:
+    """Responses and their events in a document store, large ones as files."""
+
+    def __init__(
+        self,
+        records: Records,
+        conversations: Conversations,
+        files: Images,
+        *,
+        clock: Clock | None = None,
+        retention: timedelta = timedelta(days=30),
+    ) -> None:
+        self.conversations = conversations
+        self._records = records
+        self._files = files
+        self._clock = clock or SystemClock()
+        self._retention = retention
+
+    # Reading.
+
+    def get(self, response_id: str, tenant: str) -> StoredResponse:
+        """The tenant's response. Raises NotFound, also for another tenant's id."""
+        found = self.find(response_id) if response_id.startswith("resp_") else None
+        if found is None or found.tenant != tenant or found.response["store"] is False:
+            raise NotFound(f"Response with id '{response_id}' not found.", param="response_id")
+        return found
+
+    def find(self, response_id: str) -> StoredResponse | None:
+        """The response as it is now, whoever it belongs to."""
+        record = self._records.get(f"response#{response_id}", "response")
+        return None if record is None or _is_tombstone(record) else self._present(record)
+
+    def history(self, last: StoredResponse) -> list[StoredResponse]:
+        """A response and all that it continues, oldest first. Deleted ones are left out."""
+        known = self._thread(last) if last.previous else {}
+        chain = [last]
+        previous = last.previous
+        while previous is not None:
+            record = known.get(previous)
+            if record is None or record.data.get("status") not in FINAL:
+                record = self._records.get(f"response#{previous}", "response")
+            if record is None:
+                break
+            if not _is_tombstone(record):
+                chain.append(self._present(record))
+            previous = record.data["previous"]
+        chain.reverse()
+        return chain
+
+    def conversation_history(self, conversation_id: str, tenant: str) -> list[StoredResponse]:
+        """What was said in a conversation, oldest first. Raises NotFound."""
+        self.conversations.get(conversation_id, tenant)
+        claim = self._records.get(f"conversation#{conversation_id}", "answering")
+        head = self.find(claim.data["head"]) if claim and claim.data["head"] else None
+        return self.history(head) if head else []
+
+    def pictures(self, conversation_id: str) -> Iterable[Job]:
+        """What was drawn in a conversation, in order."""
+        return self.conversations.turns(conversation_id)
+
+    # Writing.
+
+    def add(
+        self,
+        stored: StoredResponse,
+        also: Callable[[StoredResponse], Iterable[Operation]] = lambda stored: (),
+    ) -> StoredResponse:
+        """Store a new response, together with ``also``.
+
+        Raises Superseded when there is one of this id, and whatever ``also`` raises.
+        """
+        while True:
+            try:
+                self._records.commit(Put(self._record(stored)), *also(stored))
+            except Stale:
+                if self._records.get(f"response#{stored.id}", "response") is not None:
+                    raise Superseded(stored.id) from None
+                continue
+            return replace(stored, version=1)
+
+    def change(
+        self,
+        response_id: str,
+        transition: Callable[[StoredResponse], StoredResponse],
+        also: Callable[[StoredResponse], Iterable[Operation]] = lambda stored: (),
+    ) -> StoredResponse:
+        """Apply a transition as one conditional write, again when another was faster.
+
+        Raises NotFound, and whatever ``transition`` or ``also`` raise.
+        """
+        while True:
+            present = self.find(response_id)
+            if present is None:
+                raise NotFound(f"Response with id '{response_id}' not found.")
+            changed = transition(present)
+            if changed is present:
+                return present
+            try:
+                self._records.commit(Put(self._record(changed)), *also(changed))
+            except Stale:
+                continue
+            if present.file is not None:
+                self._files.delete(present.file)
+            return replace(changed, version=present.version + 1)
+
+    def remove(self, stored: StoredResponse) -> None:
+        """Take a response back that nothing can have continued, as if it had never been."""
+        self._erase(f"response#{stored.id}", "response")
+        self._files.delete(self._prefix(stored))
+
+    def delete(self, stored: StoredResponse) -> None:
+        """Forget what a response says. Its place in the chain stays, for those that follow it."""
+
+        def bury(record: Record) -> Record:
+            data = {"tombstone": True, "tenant": stored.tenant, "previous": stored.previous}
+            return replace(record, data={**data, "status": "deleted"})
+
+        while True:
+            record = self._records.get(f"response#{stored.id}", "response")
+            if record is None:
+                return
+            try:
+                self._records.commit(Put(bury(record)))
+            except Stale:
+                continue
+            break
+        self._erase_events(stored.id)
+        self._files.delete(self._prefix(stored))
+
+    def _erase_events(self, response_id: str) -> None:
+        index = 0
+        while self._erase(f"response#{response_id}", f"events#{index:06d}"):
+            index += 1
+
+    def _erase(self, pk: str, sk: str) -> bool:
+        """Delete a record, whatever it says by now. Tells whether there was one."""
+        while (record := self._records.get(pk, sk)) is not None:
+            try:
+                self._records.commit(Remove(record))
+            except Stale:
+                continue
+            return True
+        return False
+
+    # Idempotency keys.
+
+    def reserve(self, response_id: str, fingerprint: str) -> str | None:
+        """Take the id that an idempotency key stands for, to make its response now.
+
+        Gives a token to renew and to release it with; None when the response is made already.
+        Raises IdempotencyKeyReused when the key was used with another request, or its response is
+        deleted, and StillRunning while another request with the key is being answered.
+        """
+        key = (f"response#{response_id}", "key")
+        while True:
+            record = self._records.get(*key) or Record(*key, data={})
+            made = self._records.get(f"response#{response_id}", "response")
+            same = record.data.get("fingerprint") == fingerprint
+            if (record.version and not same) or (made and (not same or _is_tombstone(made))):
+                raise IdempotencyKeyReused(
+                    "This idempotency key was used before, with another request or for a response "
+                    "that is deleted.",
+                    param="Idempotency-Key",
+                )
+            if made is not None:
+                return None
+            now = self._clock.now()
+            if record.version and now < (until := datetime.fromisoformat(record.data["until"])):
+                raise StillRunning((until - now).total_seconds())
+            token = new_id("token")
+            data = {"fingerprint": fingerprint, "token": token, **self._until(KEY_CLAIM)}
+            # A little longer than the response, which must not outlive its key.
+            expiry = (now + self._retention + timedelta(days=1)).timestamp()
+            try:
+                self._records.commit(Put(replace(record, data=data, expires_at=expiry)))
+            except Stale:
+                continue
+            return token
+
+    def renew_key(self, response_id: str, token: str) -> None:
+        """Show that whoever makes the response of an idempotency key is alive."""
+        while record := self._key(response_id, token):
+            data = {**record.data, **self._until(KEY_CLAIM)}
+            try:
+                self._records.commit(Put(replace(record, data=data)))
+            except Stale:
+                continue
+            return
+
+    def release_key(self, response_id: str, token: str) -> None:
+        """Nothing came of it: the idempotency key is as if it had never been used."""
+        while record := self._key(response_id, token):
+            try:
+                self._records.commit(Remove(record))
+            except Stale:
+                continue
+            return
+
+    def _key(self, response_id: str, token: str) -> Record | None:
+        record = self._records.get(f"response#{response_id}", "key")
+        return record if record is not None and record.data["token"] == token else None
+
+    def _until(self, duration: timedelta) -> Body:
+        return {"until": (self._clock.now() + duration).isoformat()}
+
+    # Claims on conversations.
+
+    def claim(
+        self, conversation_id: str, tenant: str, holder: str, *, title: str, queued: bool = False
+    ) -> Claim:
+        """Begin a turn of a conversation. Raises NotFound, and ConversationBusy for a second one.
+
+        ``title`` names a conversation that has none.
+        """
+        while True:
+            conversation = self.conversations.get(conversation_id, tenant)
+            record = self._claim_record(conversation_id)
+            now = self._clock.now()
+            # Its own id is in it when an earlier attempt at the same response died.
+            held = record.data["holder"] not in (None, holder)
+            if held and now < datetime.fromisoformat(record.data["until"]):
+                raise ConversationBusy(
+                    "Another request is continuing this conversation.",
+                    param="conversation",
+                    retry_after=1.0,
+                )
+            begun = conversation.model_copy(
+                update={
+                    "turns": conversation.turns + 1,
+                    "updated_at": now,
+                    "title": conversation.title or title or None,
+                }
+            )
+            claimed = self._held(record, holder, QUEUED_CLAIM if queued else CLAIM)
+            try:
+                self._records.commit(self.conversations.put(begun), Put(claimed))
+            except Stale:
+                continue
+            return Claim(conversation_id, holder, begun.turns, record.data["head"])
+
+    def renew(self, claim: Claim) -> None:
+        """Show that a claim's holder is alive; a claim that is lost stays lost."""
+        record = self._claim_record(claim.conversation_id)
+        while record.data["holder"] == claim.holder:
+            try:
+                self._records.commit(Put(self._held(record, claim.holder, CLAIM)))
+            except Stale:
+                record = self._claim_record(claim.conversation_id)
+                continue
+            return
+
+    def release(self, claim: Claim) -> None:
+        """Give up a claim without a turn; one that is lost already needs no release."""
+        record = self._claim_record(claim.conversation_id)
+        while record.data["holder"] == claim.holder:
+            try:
+                self._records.commit(Put(replace(record, data={**record.data, "holder": None})))
+            except Stale:
+                record = self._claim_record(claim.conversation_id)
+                continue
+            return
+
+    def closing(self, claim: Claim, stored: StoredResponse) -> Operation:
+        """The write that ends a claim, for the commit that stores the final response.
+
+        A response that was said becomes the conversation's last. Raises ConversationBusy when the
+        claim was lost, and NotFound when the conversation was deleted.
+        """
+        record = self._kept(claim)
+        head = stored.id if stored.status in CONTINUED else record.data["head"]
+        return Put(replace(record, data={**record.data, "holder": None, "head": head}))
+
+    def keeping(self, claim: Claim) -> Operation:
+        """The write that renews a claim, for a commit that needs it to be still held.
+
+        Raises what ``closing`` raises.
+        """
+        return Put(self._held(self._kept(claim), claim.holder, CLAIM))
+
+    def _kept(self, claim: Claim) -> Record:
+        record = self._claim_record(claim.conversation_id)
+        if not record.version:
+            raise NotFound("The conversation was deleted.", param="conversation")
+        if record.data["holder"] != claim.holder:
+            raise ConversationBusy(
+                "The conversation went on while this response was made; it is not part of it.",
+                param="conversation",
+            )
+        return record
+
+    def forget_conversation(self, conversation_id: str, tenant: str) -> None:
+        """Delete everything that was said in a conversation; the conversation itself stays.
+
+        What is being said meanwhile is not stored. If this ends halfway, it can be done again.
+        """
+        claim = self._claim_record(conversation_id)
+        known = {claim.data["head"], claim.data["holder"]} - {None}  # if the index lags behind
+        for record in every(self._records, "group", f"conversation#{conversation_id}"):
+            if record.sk == "response":
+                known.add(record.pk.removeprefix("response#"))
+        # First of all: nothing under way can be stored without it.
+        self._erase(claim.pk, claim.sk)
+        for response_id in known:
+            self._erase_events(response_id)
+            self._erase(f"response#{response_id}", "response")
+        self._files.delete(self._conversation_prefix(conversation_id, tenant))
+
+    def add_items(
+        self, conversation_id: str, tenant: str, items: Sequence[Body], *, title: str = ""
+    ) -> None:
+        """Append items that a client put into a conversation itself."""
+        holder = new_id("items")
+        claim = self.claim(conversation_id, tenant, holder, title=title)
+        stored = StoredResponse(
+            tenant=tenant,
+            response={
+                "id": holder,
+                "status": "completed",
+                "output": [],
+                "store": False,
+                "conversation": {"id": conversation_id},
+            },
+            input=items,
+            previous=claim.head,
+            thread=f"conversation#{conversation_id}",
+            position=claim.turn,
+        )
+        self.add(stored, lambda stored: [self.closing(claim, stored)])
+
+    # Events of responses in the background.
+
+    def events_put(self, stored: StoredResponse, index: int, events: Sequence[Body]) -> Put:
+        """The write of a batch of events, the ``index``-th of its response."""
+        return Put(
+            Record(
+                pk=f"response#{stored.id}",
+                sk=f"events#{index:06d}",
+                data={"events": list(events)},
+                expires_at=self._expiry(stored),
+            )
+        )
+
+    def write_events(self, stored: StoredResponse, index: int, events: Sequence[Body]) -> None:
+        """Store a batch of events. Raises Superseded when another attempt has stored it."""
+        try:
+            self._records.commit(self.events_put(stored, index, events))
+        except Stale:
+            raise Superseded(stored.id) from None
+
+    def read_events(self, response_id: str, index: int) -> Sequence[Body] | None:
+        """A batch of events, None if there is none yet."""
+        record = self._records.get(f"response#{response_id}", f"events#{index:06d}")
+        return record.data["events"] if record else None
+
+    # How records look.
+
+    def _claim_record(self, conversation_id: str) -> Record:
+        key = (f"conversation#{conversation_id}", "answering")
+        empty: Body = {"holder": None, "until": None, "head": None}
+        return self._records.get(*key) or Record(*key, data=empty)
+
+    def _held(self, record: Record, holder: str, duration: timedelta) -> Record:
+        data = {**record.data, "holder": holder, **self._until(duration)}
+        return replace(record, data=data)
+
+    def _thread(self, last: StoredResponse) -> dict[str, Record]:
+        known: dict[str, Record] = {}
+        cursor: str | None = None
+        while True:
+            page = self._records.query(
+                "group", last.thread, up_to=f"{last.position:08d}", cursor=cursor
+            )
+            for record in page.records:
+                if record.sk == "response":
+                    known[record.pk.removeprefix("response#")] = record
+            cursor = page.cursor
+            if cursor is None:
+                return known
+
+    def _record(self, stored: StoredResponse) -> Record:
+        alive_until = stored.alive_until
+        content: Body = {
+            "response": stored.response,
+            "input": list(stored.input),
+            "request": stored.request,
+        }
+        data: Body = {
+            "tenant": stored.tenant,
+            "status": stored.status,
+            "previous": stored.previous,
+            "attempt": stored.attempt,
+            "alive_until": alive_until.isoformat() if alive_until else None,
+            "upstream_id": stored.upstream_id,
+        }
+        encoded = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(encoded) > INLINE_BYTES:
+            # A name of its own for each version: a write that loses its race must not replace
+            # the file of the one that won.
+            data["file"] = f"{self._prefix(stored)}{new_id('v')}.json"
+            self._files.put(data["file"], encoded, "application/json")
+        else:
+            data.update(content)
+        return Record(
+            pk=f"response#{stored.id}",
+            sk="response",
+            data=data,
+            version=stored.version,
+            group=(stored.thread, f"{stored.position:08d}"),
+            expires_at=self._expiry(stored),
+        )
+
+    def _present(self, record: Record) -> StoredResponse:
+        """The response in a record, or as it is now if a change has just moved its words."""
+        while True:
+            try:
+                return self._load(record)
+            except NotFound:
+                again = self._records.get(record.pk, record.sk)
+                if again is None or _is_tombstone(again) or again.version == record.version:
+                    raise
+                record = again
+
+    def _load(self, record: Record) -> StoredResponse:
+        data = record.data
+        content: dict[str, Any] = data
+        if "file" in data:
+            content = json.loads(self._files.get(data["file"]))
+        thread, position = record.group or ("", "0")
+        alive_until = data["alive_until"]
+        return StoredResponse(
+            tenant=data["tenant"],
+            response=content["response"],
+            input=content["input"],
+            previous=data["previous"],
+            thread=thread,
+            position=int(position),
+            request=content["request"],
+            attempt=data["attempt"],
+            alive_until=datetime.fromisoformat(alive_until) if alive_until else None,
+            upstream_id=data["upstream_id"],
+            file=data.get("file"),
+            version=record.version,
+        )
+
+    def _prefix(self, stored: StoredResponse) -> str:
+        # Conversations are kept until they are deleted, other responses for a time: the files of
+        # the two lie apart, so that a rule of the file store can let the latter expire.
+        if stored.conversation_id is not None:
+            return f"{self._conversation_prefix(stored.conversation_id, stored.tenant)}{stored.id}/"
+        return f"responses/{stored.tenant}/{stored.id}/"
+
+    @staticmethod
+    def _conversation_prefix(conversation_id: str, tenant: str) -> str:
+        return f"conversations/{tenant}/{conversation_id}/"
+
+    def _expiry(self, stored: StoredResponse) -> float | None:
+        # A conversation is kept until it is deleted.
+        if stored.conversation_id is not None:
+            return None
+        return (self._clock.now() + self._retention).timestamp()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to make one turn of a conversation."""
+
+    conversation_id: str
+    holder: str
+    turn: int
+    head: str | None
+    """The conversation's last response, which this turn continues."""
+
+    @classmethod
+    def of(cls, stored: StoredResponse) -> Claim | None:
+        """The claim that was taken for a stored response, if it belongs to a conversation."""
+        if stored.conversation_id is None:
+            return None
+        return cls(stored.conversation_id, stored.id, stored.position, stored.previous)
+
+
+def _is_tombstone(record: Record) -> bool:
+    return bool(record.data.get("tombstone"))

@@ -1,0 +1,209 @@
+"""The right to draw on one host, and what is known of that host."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, Protocol, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict
+
+from robotchat.art.bot import ArtBot
+from robotchat.art.matching import checkpoint_key
+from robotchat.clock import Clock
+from robotchat.records import Stale
+
+logger = logging.getLogger(__name__)
+
+RENEW_INTERVAL = 10.0
+"""Seconds between two signs of life of whoever keeps a lease without a job's heartbeat."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """An SD host: a name that may be shown, and who draws on it."""
+
+    name: str
+    bot: ArtBot
+
+
+def host_name(url: str) -> str:
+    """A stable name for the host at a URL, that does not give the address away."""
+    parts = urlsplit(url)
+    address = f"{parts.scheme}://{parts.hostname}:{parts.port}{parts.path.rstrip('/')}"
+    return f"sd-{hashlib.sha256(address.encode()).hexdigest()[:8]}"
+
+
+class HostState(BaseModel):
+    """What is known of a host, as of now."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    holder: str | None = None
+    holder_until: datetime | None = None
+    checkpoint: str | None = None
+    """The checkpoint that it had loaded when it was last used."""
+    free_since: datetime | None = None
+    ends_at: datetime | None = None
+    """When the present holder expects to be done."""
+    speed: float | None = None
+    """Pixel-steps per second, as measured."""
+    failures: int = 0
+    cool_down_until: datetime | None = None
+    version: int = 0
+
+    def but(self, **changes: Any) -> Self:
+        """The same with these changes."""
+        return self.model_copy(update=changes)
+
+    def state(self, now: datetime) -> Literal["free", "busy", "cooling_down"]:
+        """``busy``, ``cooling_down`` or ``free``."""
+        if self.held(now):
+            return "busy"
+        return "cooling_down" if self.cooling(now) else "free"
+
+    def held(self, now: datetime) -> bool:
+        return self.holder is not None and self.holder_until is not None and now < self.holder_until
+
+    def cooling(self, now: datetime) -> bool:
+        return self.cool_down_until is not None and now < self.cool_down_until
+
+
+class LeaseLost(Exception):
+    """The lease ran out, and the host may be another's by now: do not touch the host any more."""
+
+
+class Leases(Protocol):
+    """Where leases are written down: the pool."""
+
+    clock: Clock
+    ttl: timedelta
+    """How long a lease outlives its holder's last sign of life."""
+
+    def write(self, state: HostState) -> HostState:
+        """Store a host's state, and give it in its new version. Raises Stale when another wrote
+        it meanwhile."""
+        ...
+
+    def cool_down(self, failures: int) -> timedelta:
+        """How long a host is left alone after so many failures one after the other."""
+        ...
+
+
+class Lease:
+    """The right to draw on a host. Made by ``HostPool.lease``; not to be kept beyond it."""
+
+    def __init__(
+        self, pool: Leases, host: Host, state: HostState, *, before: str | None = None
+    ) -> None:
+        self.host = host
+        self._before = before
+        self._pool = pool
+        self._state = state
+        self._lock = threading.Lock()
+        self._failed = False
+        self.lost = False
+        """Whether it turned out that the lease had run out and another has the host."""
+        self.switched = False
+        """Whether the host had to load another checkpoint for what was drawn."""
+
+    @property
+    def checkpoint(self) -> str | None:
+        """The checkpoint that the host has loaded, or is to load for this lease."""
+        return self._state.checkpoint
+
+    def renew(self, *, remaining: float | None = None) -> None:
+        """Show that the holder lives, and say in how many seconds it expects to be done.
+
+        Raises LeaseLost when the lease has run out and was taken by another.
+        """
+        now = self._pool.clock.now()
+        ends_at = now + timedelta(seconds=remaining) if remaining is not None else None
+        with self._lock:
+            self._write(self._state.but(holder_until=now + self._pool.ttl, ends_at=ends_at))
+
+    def drew(self, *, checkpoint: str | None, work: float, seconds: float) -> None:
+        """Note what was drawn, to be written with the release: which checkpoint is loaded now
+        (None: the host does not tell, so it is the one that was asked for), and how fast the host
+        did ``work`` pixel-steps."""
+        measured = work / seconds if seconds > 0 else None
+        with self._lock:
+            checkpoint = checkpoint or self._state.checkpoint
+            self.switched = checkpoint != self._before and not same_checkpoint(
+                checkpoint, self._before
+            )
+            known = self._state.speed
+            if measured and not self.switched:
+                known = measured if known is None else 0.7 * known + 0.3 * measured
+            self._state = self._state.but(checkpoint=checkpoint, speed=known)
+
+    def estimate(self, work: float) -> float | None:
+        """How many seconds ``work`` pixel-steps will take on this host, if that is known."""
+        return work / self._state.speed if self._state.speed else None
+
+    @contextmanager
+    def kept(self, interval: float = RENEW_INTERVAL) -> Iterator[None]:
+        """Renew the lease in the background, for work that has no heartbeat of its own."""
+        stop = threading.Event()
+
+        def renew() -> None:
+            while not stop.wait(interval):
+                try:
+                    self.renew()
+                except LeaseLost:
+                    logger.warning("the lease of %s ran out while it was used", self.host.name)
+                    return
+
+        thread = threading.Thread(target=renew, name=f"lease-{self.host.name}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def failed(self) -> None:
+        """Note that the host failed, so that it is left alone for a while after the release."""
+        self._failed = True
+
+    def release(self) -> None:
+        """Give the host back. Releasing twice, or after the lease was lost, does nothing."""
+        now = self._pool.clock.now()
+        with self._lock:
+            if self._state.holder is None:
+                return
+            failures = self._state.failures + 1 if self._failed else 0
+            pause = self._pool.cool_down(failures)
+            free = self._state.but(
+                holder=None,
+                holder_until=None,
+                ends_at=None,
+                free_since=now,
+                failures=failures,
+                cool_down_until=now + pause if failures else None,
+                checkpoint=None if self._failed else self._state.checkpoint,
+            )
+            try:
+                self._write(free)
+            except LeaseLost:
+                logger.warning("the lease of %s ran out before its release", self.host.name)
+                self._state = self._state.but(holder=None)
+
+    def _write(self, state: HostState) -> None:
+        try:
+            self._state = self._pool.write(state)
+        except Stale as error:
+            self.lost = True
+            raise LeaseLost(self.host.name) from error
+
+
+def same_checkpoint(one: str | None, other: str | None) -> bool:
+    """Whether two names of a checkpoint, as hosts give them in lists and in infos, are for one."""
+    return one is not None and other is not None and checkpoint_key(one) == checkpoint_key(other)

@@ -1,0 +1,47 @@
+"""Ids: unguessable ones, and those that follow from what a caller gave."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+from base64 import b32encode
+from collections.abc import Mapping
+from typing import Any
+
+from robotchat.errors import (
+    InvalidRequest,
+)
+
+# --- identity -------------------------------------------------------------------------------------
+
+
+def new_id(prefix: str) -> str:
+    """An unguessable id: the prefix and 128 random bits."""
+    return f"{prefix}_{_base32(secrets.token_bytes(16))}"
+
+
+def id_for_key(prefix: str, tenant: str, key: str) -> str:
+    """The id that an idempotency key stands for: the same for the same tenant and key."""
+    digest = hashlib.sha256(f"{tenant}\n{key}".encode()).digest()
+    return f"{prefix}_{_base32(digest[:16])}"
+
+
+def checked_key(key: str) -> str:
+    """An idempotency key as a caller may choose it. Raises InvalidRequest for another one."""
+    if not re.fullmatch(r"[!-~]{1,255}", key):
+        raise InvalidRequest(
+            "An idempotency key is 1 to 255 visible ASCII characters.", param="Idempotency-Key"
+        )
+    return key
+
+
+def fingerprint(request: Mapping[str, Any]) -> str:
+    """A hash of a JSON request that does not depend on the order of its fields."""
+    text = json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _base32(data: bytes) -> str:
+    return b32encode(data).decode().rstrip("=").lower()

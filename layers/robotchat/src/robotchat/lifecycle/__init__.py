@@ -1,0 +1,1 @@
+"""What happens to a job, from its acceptance to its end."""

@@ -1,0 +1,48 @@
+"""What a queued job has before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from robotchat.clock import rfc3339
+from robotchat.jobs.job import Job, JobStatus
+from robotchat.jobs.limits import COST_UNIT
+from robotchat.jobs.store import due
+from robotchat.robot import Robot
+
+FARTHEST_POSITION = 100
+"""A job that has more before it is not told its place in the queue."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a queued job can expect: its place in the queue (1: it is next; None: too far back to
+    be counted), and seconds until it is drawn, if jobs before it are like it."""
+
+    position: int | None
+    eta: float | None
+
+
+def outlook(robot: Robot, job: Job) -> Outlook | None:
+    """What a queued job has before it; None for one that is not queued.
+
+    Jobs are counted as they were accepted, all tenants' together, while the queue is fair
+    between tenants and hosts prefer jobs for the checkpoint that they have loaded: so this
+    is about right, and costs one cheap question.
+    """
+    if job.status is not JobStatus.QUEUED:
+        return None
+    counted = robot.records.count(
+        "due", "job", up_to=rfc3339(due(job)), limit=FARTHEST_POSITION + 1
+    )
+    if counted > FARTHEST_POSITION:
+        return Outlook(None, None)
+    position = max(counted, 1)
+    speeds = [state.speed for state in robot.hosts.states() if state.speed]
+    if job.charge is None or not speeds:
+        return Outlook(position, None)
+    work = job.charge.cost * COST_UNIT
+    wait = (position - 1) * work / sum(speeds)
+    if job.not_before is not None:
+        wait = max(wait, (job.not_before - robot.clock.now()).total_seconds())
+    return Outlook(position, round(wait + work * len(speeds) / sum(speeds), 1))

@@ -1,0 +1,208 @@
+"""Pictures that come with a request: from the caller's words to bytes, and out of the records.
+
+A request may hold pictures as base64 or data URIs, as https URLs, and as ids of uploads; units of
+ControlNet hold more of them, deep inside. Before a job is stored, whatever is large is put into
+the image store and replaced by a reference, so that records stay small; before it is drawn, every
+reference, upload and URL is replaced by base64, since an SD host must never fetch what a caller
+names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from robotchat.art.requests import (
+    DrawRequest,
+    Image2ImageRequest,
+    Text2ImageRequest,
+)
+from robotchat.errors import InvalidImage, InvalidRequest, JobExpired, NotFound
+from robotchat.images import Images, decode_base64, encode_base64, inspect
+from robotchat.jobs.job import Job
+from robotchat.settings import Settings
+
+_REFERENCE = "robotchat-image:"
+_LARGE = 1024
+"""Text from this length on is stored apart when it is a picture."""
+
+_PICTURE_FIELDS = frozenset(
+    {
+        *("init_images", "mask", "latent_mask", "firstpass_image"),
+        *("image", "mask_image", "input_image", "effective_region_mask"),
+    }
+)
+"""Fields that hold pictures, in requests and in ControlNet units."""
+
+_WORDS = frozenset({"prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt", "styles"})
+"""Fields whose text is only ever drawn. Any other text that is a URL may be one that an SD host,
+or an extension of it, would fetch by itself."""
+
+_SET_BY_THE_CONVERSATION = ("prompt", "init_images")
+_NOT_INHERITED = frozenset(
+    {"prompt", "negative_prompt", "denoising_strength", "alwayson_scripts", *_PICTURE_FIELDS}
+)
+
+
+def check_settings(settings: Mapping[str, Any], *, editing: bool) -> dict[str, Any]:
+    """The A1111 fields of a turn, validated. Raises InvalidRequest, naming the field."""
+    for name in _SET_BY_THE_CONVERSATION:
+        if name in settings:
+            raise InvalidRequest(
+                f"settings.{name} is not the caller's to set: it follows from the conversation.",
+                param=f"settings.{name}",
+            )
+    request: DrawRequest
+    if editing:
+        # The picture comes later; a placeholder stands in for the field that must be there.
+        request = Image2ImageRequest.parse({**settings, "init_images": ["-"]})
+        body = request.body()
+        del body["init_images"]
+        return body
+    return Text2ImageRequest.parse(settings).body()
+
+
+def inherited(effective: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a turn takes over from the turn before: size, steps, sampler, checkpoint, seed ..."""
+    return {k: v for k, v in (effective or {}).items() if k not in _NOT_INHERITED}
+
+
+def reference(key: str) -> str:
+    """What stands in a record for the picture under a key."""
+    return _REFERENCE + key
+
+
+def store_images(
+    body: Mapping[str, Any], job: Job, images: Images, settings: Settings
+) -> tuple[dict[str, Any], int]:
+    """The body with every picture in it checked, stored and replaced by a reference.
+
+    Gives also how many bytes were stored. URLs and ids of uploads stay as they are; they are
+    resolved when the job runs. Raises InvalidImage, ImageTooLarge and ForbiddenUrl.
+    """
+    sizes: dict[str, int] = {}
+
+    def store(text: str, field: str) -> str:
+        if field in _WORDS:
+            return text
+        if text.startswith(_REFERENCE):
+            # References are made here only: a caller's own could lead to anybody's picture.
+            raise InvalidImage(
+                "An image must be base64, a data URI, an https URL or an upload id.", param=field
+            )
+        if text.startswith(("https://", "http://")):
+            from robotchat.net.addresses import check_url
+
+            return check_url(text, allow_http_loopback=settings.local, param=field)
+        if not _is_picture(text, field):
+            return text
+        data = decode_base64(text, max_bytes=settings.max_image_bytes)
+        info = inspect(
+            data, max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels
+        )
+        key = f"{job.images_prefix}input-{hashlib.sha256(data).hexdigest()[:32]}"
+        images.put(key, data, info.content_type)
+        sizes[key] = len(data)
+        return reference(key)
+
+    result: dict[str, Any] = _map_texts(dict(body), store)
+    return result, sum(sizes.values())
+
+
+def load_images(
+    body: Mapping[str, Any], tenant: str, images: Images, settings: Settings
+) -> dict[str, Any]:
+    """The body with every reference, upload and URL replaced by the picture itself, as base64.
+
+    Raises InvalidImage, ImageTooLarge and ForbiddenUrl for what the caller must change, and
+    JobExpired for a picture that is no longer stored.
+    """
+
+    def load(text: str, field: str) -> str:
+        if field in _WORDS:
+            return text
+        if text.startswith(_REFERENCE):
+            key = text.removeprefix(_REFERENCE)
+            if not key.startswith(f"tenants/{tenant}/"):
+                raise InvalidImage("That is not a picture of this tenant.", param=field)
+            try:
+                return encode_base64(images.get(key))
+            except NotFound as error:
+                raise JobExpired("An input picture of this job is no longer stored.") from error
+        if field in _PICTURE_FIELDS and text.startswith("upload_"):
+            try:
+                data = images.get(upload_key(tenant, text))
+            except NotFound as error:
+                raise InvalidImage("There is no such upload.", param=field) from error
+        elif text.startswith(("https://", "http://")):
+            from robotchat.net.fetch import fetch_image
+
+            data = fetch_image(
+                text,
+                max_bytes=settings.max_image_bytes,
+                timeout=30.0,
+                allow_http_loopback=settings.local,
+            )
+        else:
+            return text
+        inspect(data, max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
+        return encode_base64(data)
+
+    result: dict[str, Any] = _map_texts(dict(body), load)
+    return result
+
+
+def upload_key(tenant: str, upload_id: str) -> str:
+    """Where an upload is in the image store. Raises InvalidRequest for a made-up id."""
+    if not upload_id.removeprefix("upload_").isalnum():
+        raise InvalidRequest("There is no such upload.", param="image")
+    return f"tenants/{tenant}/uploads/{upload_id}"
+
+
+def with_references(body: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """What was really sent, for the record: pictures stay the references that they were."""
+    return {
+        name: recorded[name]
+        if name in recorded and (name == "alwayson_scripts" or _refers(recorded[name], name))
+        else value
+        for name, value in body.items()
+    }
+
+
+def _refers(value: Any, field: str) -> bool:
+    """Whether a part of a record stands for pictures that are loaded when they are needed."""
+    if isinstance(value, str):
+        marks = (_REFERENCE, "upload_", "https://", "http://")
+        return field in _PICTURE_FIELDS or (field not in _WORDS and value.startswith(marks))
+    if isinstance(value, Mapping):
+        return any(_refers(item, name) for name, item in value.items())
+    return isinstance(value, list) and any(_refers(item, field) for item in value)
+
+
+def _is_picture(text: str, field: str) -> bool:
+    if text.startswith(("https://", "http://", "upload_")):
+        return False
+    if not text and field != "init_images":
+        return False  # clients write "none" like this, in units of ControlNet above all
+    if field in _PICTURE_FIELDS or text.startswith("data:image/"):
+        return True
+    if len(text) < _LARGE:
+        return False
+    # A long text somewhere in a script's arguments: a picture if it is base64 of one.
+    try:
+        head = decode_base64(text[:64], max_bytes=64)
+    except InvalidImage:
+        return False
+    return head.startswith((b"\x89PNG", b"\xff\xd8\xff")) or head[8:12] == b"WEBP"
+
+
+def _map_texts(value: Any, change: Callable[[str, str], str], field: str = "") -> Any:
+    """A copy of a JSON value with every text changed; ``field`` is the name it stands under."""
+    if isinstance(value, str):
+        return change(value, field)
+    if isinstance(value, Mapping):
+        return {name: _map_texts(item, change, name) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_map_texts(item, change, field) for item in value]
+    return value

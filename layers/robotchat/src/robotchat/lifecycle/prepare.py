@@ -1,0 +1,137 @@
+"""Before a host is held: from a job to the request that will be drawn.
+
+Here a conversation is folded into a prompt, what a turn takes over from the turn before is
+settled, input pictures are loaded and the seed is chosen. None of it needs a GPU, so none of it
+keeps one waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest, effective
+from robotchat.errors import InvalidRequest
+from robotchat.hosts.options import TenantOptions
+from robotchat.images import Images
+from robotchat.jobs.job import Job, JobKind, JobStatus
+from robotchat.jobs.limits import Ledger
+from robotchat.jobs.store import Jobs
+from robotchat.lifecycle import inputs
+from robotchat.prompt.models import PromptState
+from robotchat.prompt.writer import PromptWriter
+from robotchat.settings import Settings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be drawn: the request, the same with references for its images, and what to
+    note in the job. No request: there is nothing to draw, only a reply."""
+
+    request: Text2ImageRequest | Image2ImageRequest | None
+    reference: dict[str, Any] | None
+    notes: dict[str, Any]
+
+
+class Preparation:
+    """Makes plans for jobs."""
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        images: Images,
+        writer: PromptWriter,
+        options: TenantOptions,
+        ledger: Ledger,
+        settings: Settings,
+    ) -> None:
+        self._jobs = jobs
+        self._images = images
+        self._writer = writer
+        self._options = options
+        self._ledger = ledger
+        self._settings = settings
+
+    def prepare(self, job: Job) -> Plan:
+        """All that can be done before a host is held: the prompt, the input pictures, the seed."""
+        if job.effective is not None:
+            # Tried before: the same picture again, not another prompt or seed.
+            return self._plan(job, job.effective, {"picture": job.picture})
+        if job.message is None:
+            return self._plan(job, job.request, {"prompt_source": "caller"})
+        return self._turn(job, job.message)
+
+    def _plan(self, job: Job, fields: Mapping[str, Any], notes: dict[str, Any]) -> Plan:
+        """The request that follows from A1111 fields with references in them."""
+        body = inputs.load_images(fields, job.tenant, self._images, self._settings)
+        editing = job.kind in (JobKind.IMAGE2IMAGE, JobKind.CHAT_IMAGE2IMAGE)
+        request = effective((Image2ImageRequest if editing else Text2ImageRequest).parse(body))
+        request = self._ledger.permit(request, job.tenant)
+        return Plan(request, inputs.with_references(request.body(), fields), notes)
+
+    def _turn(self, job: Job, message: str) -> Plan:
+        editing = job.kind is JobKind.CHAT_IMAGE2IMAGE
+        state, before = self._said_so_far(job)
+        fold, source = self._writer.write(state, message, editing=editing)
+        notes: dict[str, Any] = {
+            "prompt": fold.prompt,
+            "negative_prompt": fold.negative_prompt,
+            "prompt_source": source,
+            "reply": fold.reply,
+            "picture": before.picture if before else None,
+        }
+        inherited = inputs.inherited(before.effective if before else None)
+        if fold.mode == "reply":
+            return Plan(None, None, {**notes, "effective": inherited})
+        if fold.width and fold.height:
+            inherited |= {"width": fold.width, "height": fold.height}
+        settings = {**inherited, **job.request}
+        options = self._options_of(job, inherited)
+        if options:
+            settings["override_settings"] = options
+        settings["prompt"] = fold.prompt
+        negatives = [fold.negative_prompt, str(job.request.get("negative_prompt") or "")]
+        settings["negative_prompt"] = ", ".join(text for text in negatives if text)
+        if editing:
+            if not settings.get("init_images"):
+                if notes["picture"] is None:
+                    raise InvalidRequest(
+                        "There is no picture to change: send one with the message.", param="image"
+                    )
+                settings["init_images"] = [inputs.reference(notes["picture"])]
+            if fold.denoising_strength is not None:
+                settings.setdefault("denoising_strength", fold.denoising_strength)
+        else:
+            settings.pop("denoising_strength", None)
+        return self._plan(job, settings, notes)
+
+    def _options_of(self, job: Job, inherited: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a turn: the tenant's, under those of the turns before and its own."""
+        merged = self._options.get(job.tenant)
+        for fields in (inherited, job.request):
+            merged |= fields.get("override_settings") or {}
+        return merged
+
+    def _said_so_far(self, job: Job) -> tuple[PromptState | None, Job | None]:
+        """What the conversation draws as of the turn before, and that turn.
+
+        A turn that failed before its prompt was written still counts as said; a canceled one was
+        taken back by the user.
+        """
+        unfolded: list[Job] = []
+        before = self._jobs.find(job.parent) if job.parent else None
+        nearest = before
+        while before is not None and before.prompt is None:
+            if before.status is not JobStatus.CANCELED and before.message is not None:
+                unfolded.insert(0, before)
+            before = self._jobs.find(before.parent) if before.parent else None
+        state = (
+            PromptState(prompt=before.prompt, negative_prompt=before.negative_prompt or "")
+            if before is not None and before.prompt is not None
+            else None
+        )
+        for turn in unfolded:
+            fold, _ = self._writer.write(state, turn.message or "", editing=False)
+            state = PromptState(prompt=fold.prompt, negative_prompt=fold.negative_prompt)
+        return state, before or nearest
