@@ -36,7 +36,7 @@ test-sam-local: .venv/.ready .venv-sam/.ready ## tests of sam build, sam deploy,
 	@.venv/bin/python -m pytest -rs tests/sam_local
 
 check: .venv/.ready ## format, lint, types, template
-	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy layers/robotchat/src functions dev && .venv/bin/cfn-lint template.yaml && .venv/bin/python -m dev.generated --check
+	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy layers/robotchat/src functions dev && .venv/bin/cfn-lint template.yaml && .venv/bin/python -m dev.checks.generated --check
 
 eval: .venv/.ready ## score what writes prompts: make eval ARGS="--backend llm --base-url ... --model ..."
 	@.venv/bin/python -m tests.evaluation.score $(ARGS)
@@ -48,7 +48,7 @@ bench: .venv/.ready ## what the service costs, as ratios; written to benchmarks/
 	@.venv/bin/python -m benchmarks $(ARGS)
 
 docs: .venv/.ready ## write what is generated: OpenAPI, errors, message schema, endpoint tables
-	@.venv/bin/python -m dev.generated --write
+	@.venv/bin/python -m dev.checks.generated --write
 
 .venv/.ready: dev/requirements.txt layers/robotchat/pyproject.toml
 	@sh dev/set_up.sh "$(PYTHON)"

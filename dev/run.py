@@ -40,14 +40,14 @@ from typing import IO, Any
 
 import aiohttp
 
-from dev import ports
-from dev.aws import REGION, Deployment, Emulator, EmulatorError, deploy, store_openai_key
-from dev.gateway import Gateway
-from dev.lambda_host import LambdaHost, Layer
-from dev.poller import Poller
-from dev.ports import LOOPBACK, Address
-from dev.processes import ChildError, Children
-from dev.streams import Streams
+from dev.stack import ports
+from dev.stack.aws import REGION, Deployment, Emulator, EmulatorError, deploy, store_openai_key
+from dev.stack.gateway import Gateway
+from dev.stack.lambda_host import LambdaHost, Layer
+from dev.stack.poller import Poller
+from dev.stack.ports import LOOPBACK, Address
+from dev.stack.processes import ChildError, Children
+from dev.stack.streams import Streams
 from dev.template import Template, TemplateError
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -32,11 +32,6 @@ from urllib.parse import urlsplit
 import aiohttp
 import boto3
 
-from dev import ports
-from dev.aws import REGION, Deployment, Emulator
-from dev.poller import Poller
-from dev.ports import Address
-from dev.processes import Children
 from dev.run import (
     ROOT,
     TENANT,
@@ -48,8 +43,13 @@ from dev.run import (
     main,
     start_sd_host,
 )
-from dev.runtime_api import FunctionError
-from dev.streams import Streams
+from dev.stack import ports
+from dev.stack.aws import REGION, Deployment, Emulator
+from dev.stack.poller import Poller
+from dev.stack.ports import Address
+from dev.stack.processes import Children
+from dev.stack.runtime_api import FunctionError
+from dev.stack.streams import Streams
 from dev.template import Template
 
 DESKTOP = Address(listen="127.0.0.1", name="host.docker.internal")

@@ -1,7 +1,7 @@
 """What the local stack needs to know of the SAM template: functions, routes, event sources.
 
 The template is read as SAM reads it (``Globals`` merged in, ``!Ref`` to parameters resolved);
-everything that only a deployment can know (names, ARNs, environments) is left to ``dev.aws``.
+everything that only a deployment can know (names, ARNs, environments) is left to ``dev.stack.aws``.
 """
 
 from __future__ import annotations

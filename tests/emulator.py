@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dev.aws import Emulator
-from dev.ports import LOOPBACK, Address
-from dev.processes import Children
+from dev.stack.aws import Emulator
+from dev.stack.ports import LOOPBACK, Address
+from dev.stack.processes import Children
 from dev.template import Template
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dev.lambda_host import Function, LambdaHost, Layer
-from dev.ports import free_port
-from dev.processes import Children
+from dev.stack.lambda_host import Function, LambdaHost, Layer
+from dev.stack.ports import free_port
+from dev.stack.processes import Children
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "tests" / "integration" / "fixtures" / "sample"

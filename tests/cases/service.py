@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dev.openapi import load_handler
+from dev.checks.openapi import load_handler
 from robotchat.aws import wiring
 from robotchat.config import MemorySecrets
 from robotchat.drivers.fake import FakeArt

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from openapi_spec_validator import validate
 
-from dev import contract, openapi
+from dev.checks import contract, openapi
 
 ROOT = Path(__file__).parents[2]
 

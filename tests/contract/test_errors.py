@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dev import errors
+from dev.checks import errors
 from robotchat import errors as tree
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from dev.ports import free_port
+from dev.stack.ports import free_port
 from tests.local_stack import RunningStack, wait_until
 
 FINAL = ("succeeded", "failed", "canceled", "expired")

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from dev import errors
-from dev.contract import endpoint_folders
+from dev.checks import errors
+from dev.checks.contract import endpoint_folders
 from robotchat.aws.api import Endpoint
 from robotchat.aws.problems import Family, family_of
 from robotchat.errors import RobotchatError

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dev.aws import Emulator
+from dev.stack.aws import Emulator
 from robotchat.aws.stores import DynamoRecords
 from robotchat.records import Records
 from tests.cases.limits import LimitsCases

@@ -15,10 +15,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from dev import gateway as gateway_module
-from dev.gateway import Gateway
-from dev.lambda_host import LambdaHost
-from dev.ports import bind
+from dev.stack import gateway as gateway_module
+from dev.stack.gateway import Gateway
+from dev.stack.lambda_host import LambdaHost
+from dev.stack.ports import bind
 from dev.template import Template
 from tests.local_stack import SAMPLE, hosting, sample_function
 

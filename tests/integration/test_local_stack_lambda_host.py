@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from dev import lambda_host
-from dev.lambda_host import LambdaHost
-from dev.runtime_api import Body, FunctionError
+from dev.stack import lambda_host
+from dev.stack.lambda_host import LambdaHost
+from dev.stack.runtime_api import Body, FunctionError
 from tests.local_stack import hosting, sample_function
 
 LIMIT = 30.0

@@ -13,13 +13,13 @@ from typing import Any, cast
 import aiohttp
 import pytest
 
-from dev import poller as poller_module
-from dev.aws import REGION, Emulator
-from dev.lambda_host import LambdaHost
-from dev.poller import Poller
-from dev.processes import Children
-from dev.runtime_api import FunctionError
-from dev.sqs import Sqs, SqsError
+from dev.stack import poller as poller_module
+from dev.stack.aws import REGION, Emulator
+from dev.stack.lambda_host import LambdaHost
+from dev.stack.poller import Poller
+from dev.stack.processes import Children
+from dev.stack.runtime_api import FunctionError
+from dev.stack.sqs import Sqs, SqsError
 from dev.template import QueueSource, Schedule
 
 SOURCE = QueueSource("Worker", "Jobs", batch_size=1, window=0, concurrency=5, partial=True)

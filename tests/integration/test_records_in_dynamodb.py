@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dev.aws import Emulator
+from dev.stack.aws import Emulator
 from robotchat.aws.stores import DynamoRecords
 from robotchat.records import Put, Record, Records, Stale
 from tests.cases.records import RecordsCases

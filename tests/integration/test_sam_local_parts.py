@@ -13,10 +13,10 @@ import pytest
 from aiohttp import web
 
 from dev import sam_local
-from dev.ports import free_port
 from dev.run import Options, StartError
-from dev.runtime_api import FunctionError
 from dev.sam_local import SamFunctions
+from dev.stack.ports import free_port
+from dev.stack.runtime_api import FunctionError
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from dev import sd_host
-from dev.openapi import load_handler
+from dev.checks.openapi import load_handler
 from robotchat.aws import wiring
 from robotchat.drivers.webui import WebUI
 from robotchat.images import decode_base64, encode_base64

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from dev.ports import free_port
+from dev.stack.ports import free_port
 from tests.local_stack import RunningStack, wait_until
 
 

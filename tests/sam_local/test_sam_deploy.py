@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dev.aws import REGION, Emulator
-from dev.ports import Address
+from dev.stack.aws import REGION, Emulator
+from dev.stack.ports import Address
 from tests.emulator import running_emulator
 from tests.sam_project import Project
 from tests.translated import translated

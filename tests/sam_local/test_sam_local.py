@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from dev.ports import free_port, is_free
 from dev.sam_local import docker_address
+from dev.stack.ports import free_port, is_free
 from tests.local_stack import RunningStack, wait_until
 from tests.sam_project import Project
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from dev.rest_events import (
+from dev.stack.rest_events import (
     Request,
     Router,
     allows,
@@ -16,7 +16,7 @@ from dev.rest_events import (
     proxy_event,
     proxy_result,
 )
-from dev.runtime_api import FunctionError
+from dev.stack.runtime_api import FunctionError
 from dev.template import Api, Route
 
 API = Api(stage="prod", binary_types=("image/png", "multipart/*"))

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from dev import streams
-from dev.runtime_api import FunctionError
-from dev.streams import check_pattern, matches, taken_of
+from dev.stack import streams
+from dev.stack.runtime_api import FunctionError
+from dev.stack.streams import check_pattern, matches, taken_of
 from dev.template import StreamSource, Template, TemplateError
 
 FILTER = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.poller import Timetable, succeeded
+from dev.stack.poller import Timetable, succeeded
 from dev.template import QueueSource, Schedule, Template, TemplateError
 
 SAMPLE = Path(__file__).parents[1] / "integration" / "fixtures" / "sample" / "template.yaml"

@@ -10,7 +10,7 @@ from typing import Any
 
 @cache
 def openapi_document() -> dict[str, Any]:
-    """The OpenAPI 3.1 document; ``python -m dev.openapi --write`` makes it from the endpoints."""
+    """The OpenAPI 3.1 document, as ``python -m dev.checks.openapi --write`` made it."""
     text = files("robotchat.aws").joinpath("openapi.json").read_text("utf-8")
     document: dict[str, Any] = json.loads(text)
     return document

@@ -1,5 +1,6 @@
-"""The OpenAPI 3.1 document of the API, made from its endpoints: ``python -m dev.openapi --write``.
+"""The OpenAPI 3.1 document of the API, made from its endpoints.
 
+``python -m dev.checks.openapi --write`` writes it.
 Routes, parameters, bodies and answers are what the route functions declare. What every endpoint
 has in common is added here, so that no handler repeats it: errors in the shape of its family, the
 ways to authenticate, the request id, tags. ``--check`` says whether the committed document is
@@ -24,7 +25,7 @@ from robotchat.aws.api import Endpoint
 from robotchat.aws.problems import Family, family_of, problem
 from robotchat.errors import LimitExceeded, RobotchatError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 COMMITTED = Path("layers/robotchat/src/robotchat/aws/openapi.json")
 PROJECT = Path("layers/robotchat/pyproject.toml")
 
@@ -425,7 +426,7 @@ def written(root: Path = ROOT) -> str:
 
 def main() -> int:
     """Check the committed document, or write it."""
-    parser = argparse.ArgumentParser(prog="python -m dev.openapi", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m dev.checks.openapi", description=__doc__)
     choice = parser.add_mutually_exclusive_group(required=True)
     choice.add_argument("--check", action="store_true", help="fail if the document is not current")
     choice.add_argument("--write", action="store_true", help="write the document")
@@ -440,7 +441,10 @@ def main() -> int:
         committed.write_text(text, "utf-8")
         return 0
     if not committed.exists() or committed.read_text("utf-8") != text:
-        print(f"{COMMITTED} is not current: run `python -m dev.openapi --write`.", file=sys.stderr)
+        print(
+            f"{COMMITTED} is not current: run `python -m dev.checks.openapi --write`.",
+            file=sys.stderr,
+        )
         return 1
     return 0
 

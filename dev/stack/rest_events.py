@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-from dev.runtime_api import FunctionError
+from dev.stack.runtime_api import FunctionError
 from dev.template import Api, Route
 
 ACCOUNT = "000000000000"

@@ -1,6 +1,6 @@
 """What is generated and committed: the OpenAPI document, and the parts of documents made from it.
 
-``python -m dev.generated --write`` writes all of it, ``--check`` fails when something is not
+``python -m dev.checks.generated --write`` writes all of it, ``--check`` fails when something is not
 current. The READMEs' endpoint tables stand between ``<!-- endpoints -->`` comments.
 """
 
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dev import errors, openapi
+from dev.checks import errors, openapi
 from robotchat.lifecycle import queue_messages as messages
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,7 +49,7 @@ def generated(root: Path = ROOT) -> dict[Path, str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m dev.generated", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m dev.checks.generated", description=__doc__)
     choice = parser.add_mutually_exclusive_group(required=True)
     choice.add_argument("--check", action="store_true", help="fail if something is not current")
     choice.add_argument("--write", action="store_true", help="write what is not current")

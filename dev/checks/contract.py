@@ -1,6 +1,7 @@
-"""What must agree: folders, template, events, code and OpenAPI document. ``python -m dev.contract``
+"""What must agree: folders, template, events, code and OpenAPI document.
 
-Each check takes the root of a repository and returns what is wrong with it, a sentence each.
+``python -m dev.checks.contract`` prints what does not. Each check takes the root of a repository
+and returns what is wrong with it, a sentence each.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dev import openapi
+from dev.checks import openapi
 from dev.template import FUNCTION, Route, Template
 
 FAMILIES = ("sd", "controlnet", "gpt", "chat", "jobs", "admin", "workers")
@@ -106,7 +107,7 @@ def document_is_current(root: Path) -> list[str]:
         return [str(error)]
     committed = root / openapi.COMMITTED
     if not committed.exists() or committed.read_text("utf-8") != text:
-        return [f"{openapi.COMMITTED}: is not current; run `python -m dev.openapi --write`."]
+        return [f"{openapi.COMMITTED}: is not current; run `python -m dev.checks.openapi --write`."]
     return []
 
 
@@ -251,7 +252,7 @@ def translated(root: Path) -> dict[str, Any]:
 def main() -> int:
     """Print what does not agree."""
     logging.getLogger("samtranslator").setLevel(logging.ERROR)  # it warns of its own switches
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     wrong = [complaint for check in CHECKS for complaint in check(root)]
     for complaint in wrong:
         print(complaint)

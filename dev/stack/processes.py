@@ -1,8 +1,8 @@
 """Child processes that cannot outlive this one.
 
 Each child is the leader of its own session, so that a Ctrl-C in the terminal reaches only us and a
-child is stopped together with everything it started. A reaper process (``dev/reaper.py``) ends the
-children when we are killed without the chance to do so ourselves.
+child is stopped together with everything it started. A reaper process (``dev/stack/reaper.py``)
+ends the children when we are killed without the chance to do so ourselves.
 """
 
 from __future__ import annotations

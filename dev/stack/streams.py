@@ -18,9 +18,9 @@ from typing import Any
 
 import aiohttp
 
-from dev.aws_json import JsonService
-from dev.lambda_host import Functions
-from dev.runtime_api import FunctionError
+from dev.stack.aws_json import JsonService
+from dev.stack.lambda_host import Functions
+from dev.stack.runtime_api import FunctionError
 from dev.template import StreamSource, TemplateError
 
 IDLE_PAUSE = 0.2  # Lambda asks four times a second
@@ -28,7 +28,7 @@ RETRY_PAUSE = 0.25
 LONGEST_PAUSE = 10.0
 READ_LIMIT = 1000
 
-logger = logging.getLogger("dev.streams")
+logger = logging.getLogger("dev.stack.streams")
 
 Change = dict[str, Any]
 """A record of a stream, as GetRecords gives it."""

@@ -18,9 +18,9 @@ from typing import Any
 
 import aiohttp
 
-from dev.lambda_host import ACCOUNT, Functions
-from dev.runtime_api import FunctionError
-from dev.sqs import Sqs, SqsError
+from dev.stack.lambda_host import ACCOUNT, Functions
+from dev.stack.runtime_api import FunctionError
+from dev.stack.sqs import Sqs, SqsError
 from dev.template import QueueSource, Schedule, TemplateError
 
 # The emulator looks every 100 ms during a long poll. While messages flow we ask more often.
@@ -29,7 +29,7 @@ BUSY_FOR = 2.0
 LONG_POLL = 1  # seconds; the emulator's shutdown waits for long polls
 RETRY_PAUSE = 0.5
 
-logger = logging.getLogger("dev.poller")
+logger = logging.getLogger("dev.stack.poller")
 
 
 class Poller:

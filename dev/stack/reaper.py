@@ -1,6 +1,6 @@
 """Kills registered process groups when its parent is gone, however the parent died.
 
-Started by ``dev.processes`` with a pipe as its standard input: a line ``+PID GRACE`` registers a
+Started by ``dev.stack.processes`` with a pipe as standard input: a line ``+PID GRACE`` registers a
 process group, ``-PID`` forgets it. The end of the pipe means that the parent is dead: every group
 still registered gets SIGTERM (when it has a grace period, in seconds) and then SIGKILL. Works the
 same on Linux and macOS, and needs nothing but the standard library, so it starts in 20 ms.

@@ -23,8 +23,8 @@ from typing import Any
 
 from aiohttp import web
 
-from dev.lambda_host import Invocation, LambdaHost
-from dev.rest_events import (
+from dev.stack.lambda_host import Invocation, LambdaHost
+from dev.stack.rest_events import (
     ACCOUNT,
     API_ID,
     Request,
@@ -37,7 +37,7 @@ from dev.rest_events import (
     proxy_event,
     proxy_result,
 )
-from dev.runtime_api import FunctionError
+from dev.stack.runtime_api import FunctionError
 from dev.template import Api, Authorizer, GatewayResponse, Route
 
 BODY_LIMIT = 10 * 1024 * 1024
@@ -46,7 +46,7 @@ STREAM_TIMEOUT = 900.0
 PRELUDE_LIMIT = 1 << 20
 SEPARATOR = bytes(8)
 
-logger = logging.getLogger("dev.gateway")
+logger = logging.getLogger("dev.stack.gateway")
 
 # Gateway-made answers: the default status, the message, and the error's name.
 DEFAULTS: dict[str, tuple[int, str, str]] = {

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dev.lambda_host import Function
-from dev.ports import LOOPBACK, Address, remembered_port
-from dev.processes import Child, Children
+from dev.stack.lambda_host import Function
+from dev.stack.ports import LOOPBACK, Address, remembered_port
+from dev.stack.processes import Child, Children
 from dev.template import Template
 
 REGION = "us-east-1"

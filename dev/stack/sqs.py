@@ -7,7 +7,7 @@ from typing import Any
 
 import aiohttp
 
-from dev.aws_json import JsonService
+from dev.stack.aws_json import JsonService
 
 
 class SqsError(Exception):

@@ -1,7 +1,8 @@
 """``docs/errors.md``: every error code, made from the exception tree.
 
-``python -m dev.errors --write`` writes it, ``--check`` fails when it is not current. What an error
-means is said by its class; what to do about it is said here, and a code without such advice fails.
+``python -m dev.checks.errors --write`` writes it, ``--check`` fails when it is not current. What an
+error means is said by its class; what to do about it is said here, and a code without such advice
+fails.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from robotchat.aws.problems import Family, problem
 from robotchat.errors import RobotchatError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = Path("docs/errors.md")
 
 ADVICE = {
@@ -76,7 +77,7 @@ _FAMILIES: tuple[tuple[str, Family], ...] = (
 _HEAD = """\
 # Errors
 
-<!-- Made from the exception tree by `python -m dev.errors --write`. -->
+<!-- Made from the exception tree by `python -m dev.checks.errors --write`. -->
 
 Every error has a stable machine code, says whether the same request may succeed later
 (`retryable`), and names the request (`request_id`, also the header `x-request-id`). Its shape is
@@ -120,7 +121,7 @@ def document() -> str:
     rows = []
     for kind in tree():
         if kind.code not in ADVICE:
-            raise NoAdvice(f"dev/errors.py does not say what to do about {kind.code}.")
+            raise NoAdvice(f"dev/checks/errors.py does not say what to do about {kind.code}.")
         meaning = " ".join((inspect.getdoc(kind) or "").split("\n\n")[0].split())
         if kind is RobotchatError:
             meaning = "Something went wrong on our side."
@@ -134,7 +135,9 @@ def document() -> str:
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
     unknown = sorted(set(ADVICE) - {kind.code for kind in tree()})
     if unknown:
-        raise NoAdvice(f"dev/errors.py knows codes that there are not: {', '.join(unknown)}.")
+        raise NoAdvice(
+            f"dev/checks/errors.py knows codes that there are not: {', '.join(unknown)}."
+        )
     return _HEAD + "".join(rows)
 
 
@@ -151,7 +154,7 @@ def _statuses(kind: type[RobotchatError]) -> str:
 
 def main() -> int:
     """Check the document, or write it."""
-    parser = argparse.ArgumentParser(prog="python -m dev.errors", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m dev.checks.errors", description=__doc__)
     choice = parser.add_mutually_exclusive_group(required=True)
     choice.add_argument("--check", action="store_true", help="fail if the document is not current")
     choice.add_argument("--write", action="store_true", help="write the document")
@@ -165,7 +168,10 @@ def main() -> int:
     if asked.write:
         path.write_text(text, "utf-8")
     elif not path.exists() or path.read_text("utf-8") != text:
-        print(f"{DOCUMENT} is not current: run `python -m dev.errors --write`.", file=sys.stderr)
+        print(
+            f"{DOCUMENT} is not current: run `python -m dev.checks.errors --write`.",
+            file=sys.stderr,
+        )
         return 1
     return 0
 

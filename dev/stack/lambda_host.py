@@ -26,8 +26,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from dev.processes import Child, Children
-from dev.runtime_api import RESPONSE_LIMIT, Body, FunctionError, RuntimeApi, Work
+from dev.stack.processes import Child, Children
+from dev.stack.runtime_api import RESPONSE_LIMIT, Body, FunctionError, RuntimeApi, Work
 
 _T = TypeVar("_T")
 
