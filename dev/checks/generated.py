@@ -16,7 +16,7 @@ from typing import Any
 from dev.checks import errors, openapi
 from robotchat.lifecycle import queue_messages as messages
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 READMES = ("README.md", "README.zh-CN.md")
 _TABLE = re.compile(r"(<!-- endpoints -->\n).*?(<!-- /endpoints -->)", re.DOTALL)
 _METHODS = ("get", "post", "put", "delete", "patch")
