@@ -21,6 +21,7 @@ from robotchat.images import (
     inspect,
     measure,
     png_text,
+    upright_size,
 )
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -305,3 +306,36 @@ def test_a_file_that_cannot_be_put_in_place_leaves_nothing_behind(tmp_path: Path
     with pytest.raises(OSError, match="directory"):
         FolderImages(tmp_path).put("a.png", b"one", "image/png")
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+# --- turned pictures ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_as_high_as_it_is_shown(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "a camera"
+    exif[0x0112] = orientation
+    shown = (17, 33) if orientation >= 5 else (33, 17)
+    assert upright_size(picture(kind, exif=exif)) == shown
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_picture_without_an_orientation_stands_upright(kind: str) -> None:
+    assert upright_size(picture(kind)) == (33, 17)
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"Exif\0\0II*\0\xff\xff\xff\xff",
+        b"Exif\0\0MM\0*\0\0\0\x08\0\x09",
+        b"Exif\0\0what",
+        b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x63\0\0",
+    ],
+)
+def test_a_damaged_exif_block_turns_nothing(exif: bytes) -> None:
+    data = picture("JPEG")
+    block = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+    assert upright_size(data[:2] + block + data[2:]) == (33, 17)

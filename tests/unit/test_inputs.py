@@ -126,3 +126,33 @@ def test_the_record_of_what_was_sent_holds_references_and_no_pictures() -> None:
 def test_a_text_that_only_looks_like_base64_stays_as_it_is() -> None:
     text = encode_base64(b"no picture" * 200)
     assert store({"script_args": [text]}) == ({"script_args": [text]}, 0)
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "size"),
+    [
+        (None, (624, 624)),
+        ("v1-5-pruned-emaonly", (624, 624)),
+        ("sd_xl_base_1.0", (1024, 1024)),
+        ("ponyDiffusionV6XL_v6StartWithThisOne", (1024, 1024)),
+        ("flux1-dev-bnb-nf4", (1024, 1024)),
+    ],
+)
+def test_a_picture_is_scaled_to_what_its_checkpoint_draws_well(
+    checkpoint: str | None, size: tuple[int, int]
+) -> None:
+    body = {
+        "init_images": [
+            FakeArt().draw({"prompt": "a cat", "width": 64, "height": 64})["images"][0]
+        ],
+        "override_settings": {"sd_model_checkpoint": checkpoint} if checkpoint else {},
+    }
+    assert inputs.size_like_picture(body) == dict(zip(("width", "height"), size, strict=True))
+
+
+def test_a_very_long_picture_stays_within_what_can_be_drawn() -> None:
+    strip = FakeArt().draw({"prompt": "a cat", "width": 2048, "height": 64})["images"][0]
+    size = inputs.size_like_picture({"init_images": [strip]})
+    assert size["width"] == 2048
+    assert size["height"] >= 64
+    assert size["height"] % 8 == 0

@@ -39,6 +39,7 @@ class Words:
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.size: tuple[int | None, int | None] = (None, None)
 
     def write(
         self, current: PromptState | None, message: str, *, editing: bool
@@ -49,7 +50,9 @@ class Words:
         if message == "thanks":
             return Fold(mode="reply", prompt=so_far, reply="Any time."), "fallback"
         prompt = f"{so_far} + {message}" if so_far else message
-        return Fold(mode="edit" if editing else "generate", prompt=prompt), "fallback"
+        width, height = self.size
+        mode: Literal["edit", "generate"] = "edit" if editing else "generate"
+        return Fold(mode=mode, prompt=prompt, width=width, height=height), "fallback"
 
 
 class HeldQueue:
@@ -162,6 +165,47 @@ def test_an_edit_starts_from_the_picture_that_is_sent(bench: Bench) -> None:
         assert job.status is JobStatus.SUCCEEDED
         assert decode_base64(bench.art.requests[-1]["init_images"][0]) == cat
     assert len(str(job.request)) < 1000, "the record holds a reference, not the picture"
+
+
+def _uploaded(width: int, height: int) -> str:
+    drawn = FakeArt().draw({"prompt": "a cat", "width": width, "height": height})["images"][0]
+    return str(drawn)
+
+
+@pytest.mark.parametrize(
+    ("uploaded", "settings", "size"),
+    [
+        ((512, 256), {}, (888, 440)),
+        ((64, 128), {}, (440, 888)),
+        ((512, 256), {"width": 256, "height": 256}, (256, 256)),
+        ((512, 256), {"width": 256}, (256, 128)),
+        ((512, 256), {"height": 256}, (512, 256)),
+    ],
+)
+def test_an_edited_upload_keeps_its_shape_unless_asked_otherwise(
+    bench: Bench,
+    uploaded: tuple[int, int],
+    settings: dict[str, Any],
+    size: tuple[int, int],
+) -> None:
+    job = bench.robot.chat_image2image("make it blue", image=_uploaded(*uploaded), **settings)
+    assert (job.images[0].width, job.images[0].height) == size
+    after = bench.robot.chat_image2image("bluer", conversation_id=job.conversation_id)
+    assert (after.images[0].width, after.images[0].height) == size
+
+
+def test_an_upload_in_a_conversation_has_its_own_shape(bench: Bench) -> None:
+    first = bench.robot.chat_text2image("a beach", width=256, height=256)
+    job = bench.robot.chat_image2image(
+        "make it blue", image=_uploaded(512, 256), conversation_id=first.conversation_id
+    )
+    assert (job.images[0].width, job.images[0].height) == (888, 440)
+
+
+def test_a_size_that_the_message_asks_for_comes_before_the_uploads_shape(bench: Bench) -> None:
+    bench.words.size = (256, 512)
+    job = bench.robot.chat_image2image("make it tall", image=_uploaded(512, 256))
+    assert (job.images[0].width, job.images[0].height) == (256, 512)
 
 
 def test_an_edit_of_nothing_is_refused_and_leaves_nothing_behind(bench: Bench) -> None:

@@ -82,6 +82,60 @@ def measure(data: bytes) -> tuple[int, int]:
     return info.width, info.height
 
 
+def upright_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a picture as it is shown: turned as its EXIF orientation says.
+
+    The picture was already inspected. Cameras write pictures as the sensor lay; every program
+    that shows one, the web UI too, turns it first.
+    """
+    width, height = measure(data)
+    return (height, width) if _orientation(data) in (5, 6, 7, 8) else (width, height)
+
+
+def _orientation(data: bytes) -> int:
+    """The EXIF orientation (1 to 8) of a picture that was inspected; 1 when none is given."""
+    exif = _exif(data)
+    if exif.startswith(b"Exif\0\0"):
+        exif = exif[6:]
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
+    if order is None:
+        return 1
+    try:
+        (start,) = struct.unpack_from(f"{order}I", exif, 4)
+        (entries,) = struct.unpack_from(f"{order}H", exif, start)
+        for number in range(entries):
+            tag, kind, count, value = struct.unpack_from(
+                f"{order}HHIH", exif, start + 2 + 12 * number
+            )
+            if (tag, kind, count) == (0x0112, 3, 1):
+                return int(value) if 1 <= value <= 8 else 1
+    except struct.error:
+        return 1
+    return 1
+
+
+def _exif(data: bytes) -> bytes:
+    """The EXIF block of a picture that was inspected; empty when it has none."""
+    if data.startswith(_PNG_SIGNATURE):
+        return next((bytes(body) for kind, body in _chunks(data) if kind == b"eXIf"), b"")
+    if data.startswith(b"RIFF"):
+        position = 12
+        while position + 8 <= len(data):
+            (length,) = struct.unpack_from("<I", data, position + 4)
+            if data[position : position + 4] == b"EXIF":
+                return data[position + 8 : position + 8 + length]
+            position += 8 + length + (length & 1)
+        return b""
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF and data[position + 1] != 0xDA:
+        (length,) = struct.unpack_from(">H", data, position + 2)
+        block = data[position + 4 : position + 2 + length]
+        if data[position + 1] == 0xE1 and block.startswith(b"Exif\0\0"):
+            return block
+        position += 2 + length
+    return b""
+
+
 # --- PNG ------------------------------------------------------------------------------------------
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -19,8 +19,9 @@ from robotchat.art.requests import (
     Text2ImageRequest,
 )
 from robotchat.errors import InvalidImage, InvalidRequest, JobExpired, NotFound
-from robotchat.images import Images, decode_base64, encode_base64, inspect
+from robotchat.images import Images, decode_base64, encode_base64, inspect, upright_size
 from robotchat.jobs.job import Job
+from robotchat.prompt.shapes import budget, fit, shaped
 from robotchat.settings import Settings
 
 _REFERENCE = "robotchat-image:"
@@ -151,6 +152,25 @@ def load_images(
 
     result: dict[str, Any] = _map_texts(dict(body), load)
     return result
+
+
+def size_like_picture(body: Mapping[str, Any]) -> dict[str, int]:
+    """The sides that an edit does not name, after the shape of its picture.
+
+    `body` is the request with its pictures loaded. With neither side named, the picture is
+    scaled to what the checkpoint draws well; with one, the other follows from it.
+    """
+    width, height = body.get("width"), body.get("height")
+    if width and height:
+        return {}
+    picture = body["init_images"][0]
+    across, down = upright_size(decode_base64(picture, max_bytes=len(picture)))
+    if width:
+        return {"height": fit(width, width * down / across)[1]}
+    if height:
+        return {"width": fit(height * across / down, height)[0]}
+    checkpoint = (body.get("override_settings") or {}).get("sd_model_checkpoint")
+    return dict(zip(("width", "height"), shaped(across, down, budget(checkpoint)), strict=True))
 
 
 def upload_key(tenant: str, upload_id: str) -> str:

@@ -63,8 +63,13 @@ class Preparation:
         return self._turn(job, job.message)
 
     def _plan(self, job: Job, fields: Mapping[str, Any], notes: dict[str, Any]) -> Plan:
-        """The request that follows from A1111 fields with references in them."""
+        """The request that follows from A1111 fields with references in them.
+
+        An edit whose fields name no size, or one side only, gets the shape of its picture.
+        """
         body = inputs.load_images(fields, job.tenant, self._images, self._settings)
+        if job.kind is JobKind.CHAT_IMAGE2IMAGE:
+            body |= inputs.size_like_picture(body)
         editing = job.kind in (JobKind.IMAGE2IMAGE, JobKind.CHAT_IMAGE2IMAGE)
         request = effective((Image2ImageRequest if editing else Text2ImageRequest).parse(body))
         request = self._ledger.permit(request, job.tenant)
@@ -100,6 +105,13 @@ class Preparation:
                         "There is no picture to change: send one with the message.", param="image"
                     )
                 settings["init_images"] = [inputs.reference(notes["picture"])]
+            elif not (fold.width and fold.height):
+                # A new picture: its shape counts, not that of the pictures before.
+                settings = {
+                    name: value
+                    for name, value in settings.items()
+                    if name not in ("width", "height") or name in job.request
+                }
             if fold.denoising_strength is not None:
                 settings.setdefault("denoising_strength", fold.denoising_strength)
         else:

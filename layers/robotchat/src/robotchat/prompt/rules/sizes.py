@@ -4,15 +4,10 @@
 
 from __future__ import annotations
 
-import math
 import re
 
 from robotchat.prompt.rules.operations import Resize
-
-AREA = 512 * 768
-"""Pixels of a picture whose shape, but not size, was asked for."""
-MAX_AREA = 2048 * 1024
-SMALLEST, LARGEST = 64, 2048
+from robotchat.prompt.shapes import fit, shaped
 
 _PIXELS = re.compile(
     r"(?<![A-Za-z0-9_.:])(\d{2,5})\s*(?:px)?\s*(?:x|×|\*|by|乘|乘以)\s*(\d{2,5})\s*(?:px|pixels|像素)?(?![A-Za-z0-9_])",
@@ -67,7 +62,7 @@ def take_size(message: str) -> tuple[str, Resize | None]:
 
     def pixels(match: re.Match[str]) -> str:
         nonlocal found
-        found = found or fit(int(match[1]), int(match[2]))
+        found = found or Resize(*fit(int(match[1]), int(match[2])))
         return " "
 
     def ratio(match: re.Match[str]) -> str:
@@ -75,7 +70,7 @@ def take_size(message: str) -> tuple[str, Resize | None]:
         across, down = int(match[1]), int(match[2])
         if not (across and down and 1 / 4 <= across / down <= 4):
             return match.group()
-        found = found or shaped(across, down)
+        found = found or Resize(*shaped(across, down))
         return " "
 
     message = _PIXELS.sub(pixels, message)
@@ -83,26 +78,10 @@ def take_size(message: str) -> tuple[str, Resize | None]:
     for name, pattern in _WORDS.items():
         remaining = pattern.sub(" ", message)
         if remaining != message:
-            found = found or shaped(*_SHAPES[name])
+            found = found or Resize(*shaped(*_SHAPES[name]))
             message = remaining
     if found:
         message = "".join(
             part for part in re.split(r"(?<=[,.!?;,。!?;\n])", message) if not _REST.fullmatch(part)
         )
     return re.sub(r"[ \t]+", " ", message), found
-
-
-def shaped(across: int, down: int) -> Resize:
-    """A size of the usual area in the given proportions."""
-    return fit(math.sqrt(AREA * across / down), math.sqrt(AREA * down / across))
-
-
-def fit(width: float, height: float) -> Resize:
-    """The nearest size that a picture can have: multiples of 8 and a bounded area."""
-    width, height = max(width, SMALLEST), max(height, SMALLEST)
-    scale = min(1.0, math.sqrt(MAX_AREA / (width * height)), LARGEST / max(width, height))
-
-    def side(length: float) -> int:
-        return int(min(max(round(length * scale / 8) * 8, SMALLEST), LARGEST))
-
-    return Resize(side(width), side(height))
