@@ -300,8 +300,8 @@ def deploy_template(
 
 def _seed(state: State, emulator: Emulator, deployment: Deployment) -> str | None:
     """Make the dev key known to the service; returns what its webhooks are signed with."""
-    from robotchat.aws.deliver import SqsDeliveries
     from robotchat.aws.keys import ensure_key
+    from robotchat.aws.queues import SqsDeliveries
     from robotchat.aws.stores import DynamoRecords
     from robotchat.clock import SystemClock
     from robotchat.events.webhooks import Webhooks

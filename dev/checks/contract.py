@@ -16,15 +16,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dev.checks import openapi
+from dev.checks import layering, openapi
 from dev.template import FUNCTION, Route, Template
 
 FAMILIES = ("sd", "controlnet", "gpt", "chat", "jobs", "admin", "workers")
-PACKAGE = Path("layers/robotchat/src/robotchat")
 STREAM_WRAPPER = "/opt/bin/stream"
-
-#: Only robotchat.aws may import these, so that everything else runs without AWS.
-AWS_LIBRARIES = ("boto3", "botocore", "aws_lambda_powertools", "awslambdaric")
+OPERATIONS = Path("docs/operations.md")
+"""Has a table of those environment variables that the template does not set."""
 
 
 def logical_id(endpoint: str) -> str:
@@ -111,26 +109,34 @@ def document_is_current(root: Path) -> list[str]:
     return []
 
 
-def imports_point_inward(root: Path) -> list[str]:
-    """Nothing but ``robotchat.aws`` knows AWS, and nothing knows what is built upon it."""
-    wrong = []
-    for path in sorted((root / PACKAGE).rglob("*.py")):
-        part = path.relative_to(root / PACKAGE).parts[0]
-        for name in _imports(path):
-            place = path.relative_to(root)
-            if part != "aws" and _within(name, *AWS_LIBRARIES):
-                wrong.append(f"{place}: imports {name}; only robotchat.aws may.")
-            if part not in ("aws", "cli.py") and _within(name, "robotchat.aws"):
-                wrong.append(f"{place}: imports {name}, which is built upon it.")
-            if part == "drivers" and _within(name, "robotchat.robot", "robotchat.hosts"):
-                wrong.append(f"{place}: imports {name}, which is built upon drivers.")
-            if _within(name, "functions", "dev", "tests"):
-                wrong.append(f"{place}: imports {name}, which does not ship.")
-    for path in sorted(root.glob("functions/*/*/*.py")):
-        for name in _imports(path):
-            if not _within(name, "robotchat", "typing", "collections", "__future__", "datetime"):
-                wrong.append(f"{path.relative_to(root)}: imports {name}, not just robotchat.")
-    return wrong
+def functions_import_only_the_package(root: Path) -> list[str]:
+    """An endpoint knows robotchat and a few modules of the standard library, and nothing else."""
+    return [
+        f"{path.relative_to(root)}: imports {name}, not just robotchat."
+        for path in sorted(root.glob("functions/*/*/*.py"))
+        for name in layering.imported(ast.parse(path.read_text("utf-8")))
+        if not layering.within(name, "robotchat", "typing", "collections", "__future__", "datetime")
+    ]
+
+
+def settings_can_be_found(root: Path) -> list[str]:
+    """What the settings are read from is set by the template, or told in the documented list."""
+    read = _variables(root / layering.PACKAGE / "settings.py")
+    listed = set(re.findall(r"^\| `([A-Z0-9_]+)` \|", (root / OPERATIONS).read_text("utf-8"), re.M))
+    deployed = {
+        name
+        for _, properties in Template(root / "template.yaml").resources(FUNCTION)
+        for name in (properties.get("Environment") or {}).get("Variables") or {}
+    }
+    wrong = [
+        f"settings.py: reads {name}, which is neither in template.yaml nor in {OPERATIONS}."
+        for name in sorted(read - listed - deployed)
+    ]
+    wrong += [f"{OPERATIONS}: lists {name}, which nobody reads." for name in sorted(listed - read)]
+    foreign = (name for name in deployed if not name.startswith(("AWS_", "POWERTOOLS_")))
+    return wrong + [
+        f"template.yaml: sets {name}, which nobody reads." for name in sorted({*foreign} - read)
+    ]
 
 
 def streaming_functions_stream(root: Path) -> list[str]:
@@ -184,7 +190,12 @@ CHECKS: tuple[Callable[[Path], list[str]], ...] = (
     folders_are_functions,
     folders_hold_one_file,
     events_are_functions,
-    imports_point_inward,
+    functions_import_only_the_package,
+    layering.imports_point_down,
+    layering.imports_go_in_no_circle,
+    layering.modules_import_alone,
+    layering.environment_is_read_in_few_places,
+    settings_can_be_found,
     streaming_functions_stream,
     document_is_current,
     layer_is_pinned,
@@ -204,16 +215,16 @@ def _routes(root: Path) -> dict[str, list[Route]]:
     return routes
 
 
-def _imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def _within(name: str, *modules: str) -> bool:
-    return any(name == module or name.startswith(f"{module}.") for module in modules)
+def _variables(settings: Path) -> set[str]:
+    """The environment variables that ``Settings.from_env`` asks for."""
+    [read] = [
+        node
+        for node in ast.walk(ast.parse(settings.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name == "from_env"
+    ]
+    asked = (node.args[0] for node in ast.walk(read) if isinstance(node, ast.Call) and node.args)
+    names = (node.value for node in asked if isinstance(node, ast.Constant))
+    return {name for name in names if isinstance(name, str) and re.fullmatch("[A-Z0-9_]+", name)}
 
 
 def _integrations(root: Path, template: Template) -> Iterator[tuple[Route, dict[str, Any]]]:

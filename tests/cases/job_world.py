@@ -27,7 +27,7 @@ from robotchat.art.answers import Progress
 from robotchat.art.driver import Capabilities
 from robotchat.art.requests import Text2ImageRequest
 from robotchat.aws import worker as worker_module
-from robotchat.aws.stores import SqsQueue
+from robotchat.aws.queues import SqsQueue
 from robotchat.clock import Clock
 from robotchat.conversation import ChatEditRequest, ChatImageRequest
 from robotchat.drivers.fake import FakeArt

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from openapi_spec_validator import validate
 
-from dev.checks import contract, openapi
+from dev.checks import contract, layering, openapi
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +45,10 @@ Transform: AWS::Serverless-2016-10-31
 Parameters:
   Mode: {Type: String, Default: RESPONSE_STREAM}
 Globals:
-  Function: {Runtime: python3.12, Handler: app.handler}
+  Function:
+    Runtime: python3.12
+    Handler: app.handler
+    Environment: {Variables: {TABLE_NAME: table, POWERTOOLS_LOG_LEVEL: INFO}}
 Resources:
   Api:
     Type: AWS::Serverless::Api
@@ -113,10 +116,25 @@ aws = ["standardwebhooks>=1,<2"]
 """
 
 
+SETTINGS = """\
+class Settings:
+    @classmethod
+    def from_env(cls, env):
+        def number(name):
+            return float(env.get(name, "5"))
+
+        return number("PATIENCE"), env.get("TABLE_NAME")
+"""
+
+
 def write(root: Path, path: str, text: str) -> None:
     file = root / path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, "utf-8")
+
+
+def package(root: Path, module: str, text: str) -> None:
+    write(root, f"layers/robotchat/src/robotchat/{module}.py", text)
 
 
 def change(root: Path, path: str, old: str, new: str) -> None:
@@ -140,9 +158,20 @@ def repository(tmp_path: Path) -> Path:
     write(tmp_path, "layers/robotchat/pyproject.toml", PROJECT)
     write(tmp_path, "layers/robotchat/constraints.txt", "httpx==0.28.1\nstandardwebhooks==1.1.0\n")
     write(tmp_path, "dev/requirements.txt", "httpx==0.28.1\npytest==9.2.0 ; os_name == 'posix'\n")
-    write(tmp_path, "layers/robotchat/src/robotchat/jobs.py", "import robotchat.errors\n")
-    write(tmp_path, "layers/robotchat/src/robotchat/drivers/webui.py", "import httpx\n")
-    write(tmp_path, "layers/robotchat/src/robotchat/aws/stores.py", "import boto3\n")
+    package(tmp_path, "__init__", "")
+    package(tmp_path, "errors", "class Failed(Exception): ...\n")
+    package(tmp_path, "clock", "")
+    package(tmp_path, "records", "from robotchat.errors import Failed\n\nFAILED = Failed\n")
+    package(tmp_path, "jobs/job", "import robotchat.errors\n")
+    package(
+        tmp_path, "jobs/store", "from robotchat.jobs import job\nfrom robotchat import records\n"
+    )
+    package(tmp_path, "settings", SETTINGS)
+    package(tmp_path, "robot", "from robotchat.jobs.store import job\n")
+    package(tmp_path, "drivers/webui", "import httpx\n\nimport robotchat.errors\n")
+    package(tmp_path, "aws/stores", "import boto3\n\nimport robotchat.records\n")
+    package(tmp_path, "aws/wiring", "import os\n\nENVIRONMENT = os.environ\n")
+    write(tmp_path, "docs/operations.md", "| `PATIENCE` | 5 | seconds |\n")
     write(tmp_path, str(openapi.COMMITTED), openapi.written(tmp_path))
     return tmp_path
 
@@ -206,29 +235,94 @@ def an_event_for_another_route(root: Path) -> None:
 
 
 def aws_in_the_core(root: Path) -> None:
-    write(
-        root, "layers/robotchat/src/robotchat/jobs.py", "def f():\n    from boto3 import client\n"
-    )
+    package(root, "jobs/job", "def f():\n    from boto3 import client\n")
 
 
 def powertools_in_a_driver(root: Path) -> None:
-    write(
-        root,
-        "layers/robotchat/src/robotchat/drivers/webui.py",
-        "import aws_lambda_powertools.logging\n",
-    )
+    package(root, "drivers/webui", "import aws_lambda_powertools.logging\n")
 
 
 def the_core_upon_aws(root: Path) -> None:
-    write(root, "layers/robotchat/src/robotchat/jobs.py", "from robotchat import aws\n")
+    package(root, "jobs/job", "from robotchat import aws\n")
 
 
 def the_package_upon_what_does_not_ship(root: Path) -> None:
-    write(root, "layers/robotchat/src/robotchat/aws/stores.py", "import dev.template\n")
+    package(root, "aws/stores", "import dev.template\n")
 
 
 def a_driver_upon_the_robot(root: Path) -> None:
-    write(root, "layers/robotchat/src/robotchat/drivers/webui.py", "import robotchat.robot\n")
+    package(root, "drivers/webui", "import robotchat.robot\n")
+
+
+def a_driver_upon_jobs(root: Path) -> None:
+    package(root, "drivers/webui", "import robotchat.jobs.job\n")
+
+
+def a_lower_room_upon_an_upper_one(root: Path) -> None:
+    package(root, "records", "import robotchat.jobs.job\n")
+
+
+def a_lower_room_upon_an_upper_one_inside_a_function(root: Path) -> None:
+    package(root, "records", "def f():\n    from robotchat.jobs import job\n")
+
+
+def a_lower_room_upon_an_upper_one_for_types(root: Path) -> None:
+    types = "if TYPE_CHECKING:\n    from robotchat.jobs import job\n"
+    package(root, "records", f"from typing import TYPE_CHECKING\n\n{types}")
+
+
+def a_room_upon_one_beside_it(root: Path) -> None:
+    package(root, "records", "import robotchat.ids\n")
+    package(root, "ids", "")
+
+
+def a_room_upon_the_public_names(root: Path) -> None:
+    package(root, "robot", "from robotchat import Robot\n")
+
+
+def a_relative_import(root: Path) -> None:
+    package(root, "records", "from .jobs import job\n")
+
+
+def a_room_that_nobody_knows(root: Path) -> None:
+    package(root, "helpers", "")
+
+
+def a_circle_within_a_room(root: Path) -> None:
+    package(root, "jobs/job", "import robotchat.jobs.store\n")
+
+
+def a_circle_inside_a_function(root: Path) -> None:
+    package(root, "jobs/job", "def f():\n    from robotchat.jobs.states import TABLE\n")
+    package(root, "jobs/states", "from robotchat.jobs.store import job\n\nTABLE = {}\n")
+
+
+def a_module_that_needs_another_to_be_loaded_before_it(root: Path) -> None:
+    package(root, "jobs/job", "import robotchat\n\nFAILED = robotchat.errors.Failed\n")
+
+
+def a_module_without_a_library(root: Path) -> None:
+    package(root, "clock", "import robotchat.nothing\n")
+
+
+def the_environment_in_the_core(root: Path) -> None:
+    package(root, "jobs/job", "import os\n\nURL = os.environ['URL']\n")
+
+
+def one_variable_in_the_core(root: Path) -> None:
+    package(root, "jobs/job", "from os import getenv\n\nURL = getenv('URL')\n")
+
+
+def a_setting_that_nobody_can_find(root: Path) -> None:
+    change(root, "layers/robotchat/src/robotchat/settings.py", '"PATIENCE"', '"PATIENCE_SECONDS"')
+
+
+def a_documented_setting_that_is_gone(root: Path) -> None:
+    write(root, "docs/operations.md", "| `PATIENCE` | 5 | |\n| `HURRY` | 0 | |\n")
+
+
+def a_deployed_setting_that_is_gone(root: Path) -> None:
+    change(root, "template.yaml", "TABLE_NAME: table", "TABLE_NAME: table, BUCKET: bucket")
 
 
 def aws_in_a_handler(root: Path) -> None:
@@ -295,12 +389,29 @@ FAULTS: list[tuple[Callable[[Path], list[str]], Callable[[Path], None]]] = [
     (contract.events_are_functions, an_endpoint_without_an_event),
     (contract.events_are_functions, an_event_without_an_endpoint),
     (contract.events_are_functions, an_event_for_another_route),
-    (contract.imports_point_inward, aws_in_the_core),
-    (contract.imports_point_inward, powertools_in_a_driver),
-    (contract.imports_point_inward, the_core_upon_aws),
-    (contract.imports_point_inward, the_package_upon_what_does_not_ship),
-    (contract.imports_point_inward, a_driver_upon_the_robot),
-    (contract.imports_point_inward, aws_in_a_handler),
+    (contract.functions_import_only_the_package, aws_in_a_handler),
+    (layering.imports_point_down, aws_in_the_core),
+    (layering.imports_point_down, powertools_in_a_driver),
+    (layering.imports_point_down, the_core_upon_aws),
+    (layering.imports_point_down, the_package_upon_what_does_not_ship),
+    (layering.imports_point_down, a_driver_upon_the_robot),
+    (layering.imports_point_down, a_driver_upon_jobs),
+    (layering.imports_point_down, a_lower_room_upon_an_upper_one),
+    (layering.imports_point_down, a_lower_room_upon_an_upper_one_inside_a_function),
+    (layering.imports_point_down, a_lower_room_upon_an_upper_one_for_types),
+    (layering.imports_point_down, a_room_upon_one_beside_it),
+    (layering.imports_point_down, a_room_upon_the_public_names),
+    (layering.imports_point_down, a_relative_import),
+    (layering.imports_point_down, a_room_that_nobody_knows),
+    (layering.imports_go_in_no_circle, a_circle_within_a_room),
+    (layering.imports_go_in_no_circle, a_circle_inside_a_function),
+    (layering.modules_import_alone, a_module_that_needs_another_to_be_loaded_before_it),
+    (layering.modules_import_alone, a_module_without_a_library),
+    (layering.environment_is_read_in_few_places, the_environment_in_the_core),
+    (layering.environment_is_read_in_few_places, one_variable_in_the_core),
+    (contract.settings_can_be_found, a_setting_that_nobody_can_find),
+    (contract.settings_can_be_found, a_documented_setting_that_is_gone),
+    (contract.settings_can_be_found, a_deployed_setting_that_is_gone),
     (contract.streaming_functions_stream, a_stream_that_is_not_a_literal),
     (contract.streaming_functions_stream, a_stream_without_the_wrapper),
     (contract.streaming_functions_stream, a_wrapper_without_a_stream),

@@ -19,9 +19,9 @@ from functions.jobs.redeliver_webhook import app as redeliver_webhook
 from functions.jobs.rotate_webhook_secret import app as rotate_webhook_secret
 from functions.jobs.set_webhook import app as set_webhook
 from functions.workers.deliver.app import handler
-from robotchat.aws import wiring
-from robotchat.aws.deliver import SqsDeliveries
+from robotchat.aws import deliver as deliver_module
 from robotchat.aws.log import logger
+from robotchat.aws.queues import SqsDeliveries
 from robotchat.aws.stores import record_of
 from robotchat.events.event import Event
 from robotchat.events.webhooks import Delivery, Webhooks
@@ -93,7 +93,7 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
-    monkeypatch.setattr(wiring, "webhooks", lambda: world.webhooks)
+    monkeypatch.setattr(deliver_module, "webhooks", lambda: world.webhooks)
     for endpoint in ENDPOINTS:
         monkeypatch.setattr(endpoint, "webhooks", lambda: world.webhooks)
     return world

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from robotchat import errors
-from robotchat.aws import api
+from robotchat.aws import wiring
 from robotchat.aws.api import (
     Caller,
     Endpoint,
@@ -594,10 +594,10 @@ def test_an_empty_stream_is_an_empty_answer() -> None:
 
 def test_an_allowed_origin_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALLOW_ORIGIN", "https://app.example")
-    api._allowed_origin.cache_clear()
+    wiring.environment.cache_clear()
     try:
         answer = taking_orders()(request("POST", "/v1/jobs", {"prompt": "a"}), None)
     finally:
-        api._allowed_origin.cache_clear()
+        wiring.environment.cache_clear()
     assert header(answer, "access-control-allow-origin") == "https://app.example"
     assert header(answer, "vary") == "Origin"

@@ -11,7 +11,7 @@ import pytest
 
 from robotchat.aws import sweep, wiring, worker
 from robotchat.aws.log import correlate
-from robotchat.aws.stores import SqsQueue
+from robotchat.aws.queues import SqsQueue
 from robotchat.aws.sweep import Sweeper
 from robotchat.correlation import correlation_id
 from robotchat.drivers.fake import FakeArt

@@ -15,8 +15,9 @@ from robotchat.errors import (
     WorkTooLarge,
 )
 from robotchat.images import encode_base64
+from robotchat.jobs.charge import COST_UNIT, cost
 from robotchat.jobs.job import JobStatus
-from robotchat.jobs.limits import COST_UNIT, Limits, cost
+from robotchat.jobs.limits import Limits
 from robotchat.lifecycle.sweep import Upkeep
 from robotchat.records import MemoryRecords, Records
 from robotchat.settings import Settings

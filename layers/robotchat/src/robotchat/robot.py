@@ -48,8 +48,9 @@ from robotchat.hosts.pool import HostPool
 from robotchat.hosts.webui_api import Surface
 from robotchat.ids import checked_key, fingerprint, id_for_key, new_id
 from robotchat.images import Images, MemoryImages
+from robotchat.jobs.charge import Charge
 from robotchat.jobs.job import Job, JobError, JobImage, JobKind, JobStatus, Timings, WebhookTarget
-from robotchat.jobs.limits import Charge, Ledger
+from robotchat.jobs.limits import Ledger
 from robotchat.jobs.states import (
     NotYet,
     StillRunning,

@@ -34,7 +34,7 @@ class Settings:
     openai_context_window: int | None = None
     """Tokens that the model takes in all, for truncation; None when only the upstream knows."""
     openai_max_tokens_field: str = "max_tokens"
-    """How the upstream calls the limit of an answer: some want ``max_completion_tokens``."""
+    """The upstream's name for the limit on an answer: some want ``max_completion_tokens``."""
     openai_cache_prompt: bool = False
     """Send llama.cpp's ``cache_prompt`` with the requests of a conversation."""
     openai_timeout: float = 300.0
@@ -69,11 +69,12 @@ class Settings:
     """A host whose holder shows no sign of life for this long is free again."""
     max_image_bytes: int = 20 * 1024 * 1024
     max_image_pixels: int = 4096 * 4096
-    max_message_chars: int = 4000
     link_ttl: float = 3600.0
     """How long a link to a picture works; links are made anew at each read."""
     limits: Limits = field(default_factory=Limits)
     """What tenants may use that have no limits of their own."""
+    allow_origin: str = "*"
+    """The origin whose pages may call the API from a browser."""
     local: bool = False
     """The local stack: lets image URLs and webhooks point at this machine."""
 
@@ -152,6 +153,7 @@ class Settings:
                 work_per_request=limit("LIMIT_WORK_PER_REQUEST"),
                 stored_bytes=limit("LIMIT_STORED_BYTES"),
             ),
+            allow_origin=text("ALLOW_ORIGIN") or cls.allow_origin,
             local=text("ROBOTCHAT_LOCAL") == "1",
         )
 

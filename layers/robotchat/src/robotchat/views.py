@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,11 +12,17 @@ from robotchat.clock import Clock, SystemClock
 from robotchat.conversation import Conversation
 from robotchat.errors import NotFound
 from robotchat.images import Images
-from robotchat.jobs.job import Job, JobError, JobImage, JobKind, JobStatus, Reason, Timings
+from robotchat.jobs.job import (
+    Estimate,
+    Job,
+    JobError,
+    JobImage,
+    JobKind,
+    JobStatus,
+    Reason,
+    Timings,
+)
 from robotchat.jobs.limits import cost_of
-
-if TYPE_CHECKING:
-    from robotchat.lifecycle.estimate import Outlook
 
 
 class _View(BaseModel):
@@ -270,7 +276,7 @@ class Viewer:
         self._link_ttl = link_ttl
         self._clock = clock or SystemClock()
 
-    def job(self, job: Job, outlook: Outlook | None = None) -> JobView:
+    def job(self, job: Job, estimate: Estimate | None = None) -> JobView:
         """A job, with fresh links, and what it can expect in the queue, if that was asked."""
         request = {**job.request, **(job.effective or {})}
         here = f"/v1/jobs/{job.id}"
@@ -281,9 +287,9 @@ class Viewer:
             status=job.status,
             reason=job.reason,
             progress=job.progress,
-            eta=outlook.eta if outlook else job.eta,
-            eta_estimated=outlook is not None or job.eta_estimated,
-            queue_position=outlook.position if outlook else None,
+            eta=estimate.eta if estimate else job.eta,
+            eta_estimated=estimate is not None or job.eta_estimated,
+            queue_position=estimate.position if estimate else None,
             preview=self._link(job.preview) if job.preview else None,
             conversation_id=job.conversation_id,
             turn=job.turn,

@@ -17,12 +17,11 @@ import base64
 import binascii
 import json
 import math
-import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler.api_gateway import (
@@ -419,9 +418,10 @@ def _request_id(event: Mapping[str, Any]) -> str:
     return str((event.get("requestContext") or {}).get("requestId") or "unknown")
 
 
-@cache
 def _allowed_origin() -> str:
-    return os.environ.get("ALLOW_ORIGIN") or "*"
+    from robotchat.aws.wiring import environment  # not before it is needed: it takes its time
+
+    return environment().allow_origin
 
 
 class _Begun:

@@ -1,4 +1,4 @@
-"""Webhook deliveries through SQS: the queue, and the handler of the ``Deliver`` function.
+"""From an SQS message to an attempt at a webhook delivery: the handler of ``Deliver``.
 
 A message is acknowledged once its attempt was made and written down, whatever came of it: the next
 attempt is a new message, so that a receiver that is away for hours holds nothing up.
@@ -8,31 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from robotchat.aws.log import logger
-from robotchat.events.webhooks import Delivery
-
-if TYPE_CHECKING:
-    from mypy_boto3_sqs import SQSClient
-
-_MAX_DELAY = 900
-
-
-class SqsDeliveries:
-    """The queue of deliveries. A tenant is a message group, which makes the queue a fair one."""
-
-    def __init__(self, client: SQSClient, queue_url: str) -> None:
-        self._client = client
-        self._url = queue_url
-
-    def send(self, delivery: Delivery, *, delay: float = 0.0) -> None:
-        message = {"delivery_id": delivery.id, "version": delivery.version}
-        parameters: dict[str, Any] = {"QueueUrl": self._url, "MessageBody": json.dumps(message)}
-        if delay > 0:
-            # Longer waits are made of several messages: one that comes too early is sent on.
-            parameters["DelaySeconds"] = min(int(delay) + 1, _MAX_DELAY)
-        self._client.send_message(**parameters, MessageGroupId=delivery.tenant)
+from robotchat.aws.metrics import record_delivery
+from robotchat.aws.wiring import webhooks
 
 
 class Deliverer:
@@ -40,9 +20,6 @@ class Deliverer:
 
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         """Handle an SQS event. Answers with the partial failures."""
-        from robotchat.aws.metrics import record_delivery
-        from robotchat.aws.wiring import webhooks
-
         failures = []
         for record in event["Records"]:
             message = _message(record)

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from robotchat.aws.wiring import robot, viewer
-from robotchat.jobs.job import Job
+from robotchat.jobs.job import Estimate, Job
 from robotchat.jobs.states import watched
-from robotchat.lifecycle.estimate import Outlook
-from robotchat.lifecycle.estimate import outlook as foresee
+from robotchat.lifecycle.estimate import estimate
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at the job."""
@@ -32,8 +31,8 @@ _PROGRESS = ("progress", "eta", "eta_estimated")
 def job_events(job: Job, context: Any) -> Iterator[tuple[str, Any]]:
     """``snapshot`` first; then ``status``, ``progress`` and ``preview`` as they change; ``done``
     with the whole job at the end. A stream that must end earlier ends with ``timeout``."""
-    outlook, counted = foresee(robot(), job), time.monotonic()
-    told = _whole(job, outlook)
+    expected, counted = estimate(robot(), job), time.monotonic()
+    told = _whole(job, expected)
     yield "snapshot", told
     while not job.status.final:
         if context.get_remaining_time_in_millis() / 1000 < _LEAVE_BEFORE:
@@ -45,8 +44,8 @@ def job_events(job: Job, context: Any) -> Iterator[tuple[str, Any]]:
         if job.status.final:
             break
         if time.monotonic() - counted >= _COUNT_EVERY or job.status != told["status"]:
-            outlook, counted = foresee(robot(), job), time.monotonic()
-        now = _whole(job, outlook)
+            expected, counted = estimate(robot(), job), time.monotonic()
+        now = _whole(job, expected)
         for event, fields in (("status", _STATUS[:-1]), ("progress", _PROGRESS)):
             if any(told[name] != now[name] for name in fields):
                 sent = _STATUS if event == "status" else _PROGRESS
@@ -57,5 +56,5 @@ def job_events(job: Job, context: Any) -> Iterator[tuple[str, Any]]:
     yield "done", _whole(job, None)
 
 
-def _whole(job: Job, outlook: Outlook | None) -> dict[str, Any]:
-    return viewer().job(job, outlook).model_dump(mode="json")
+def _whole(job: Job, expected: Estimate | None) -> dict[str, Any]:
+    return viewer().job(job, expected).model_dump(mode="json")

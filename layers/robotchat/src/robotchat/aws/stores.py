@@ -1,9 +1,8 @@
-"""The library's stores on AWS: records in DynamoDB, images in S3, jobs through SQS."""
+"""The library's stores on AWS: records in DynamoDB, images in S3, secrets in Secrets Manager."""
 
 from __future__ import annotations
 
 import json
-import math
 import random
 import secrets
 import time
@@ -11,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from robotchat.errors import NotFound
-from robotchat.jobs.job import Job
 from robotchat.records import (
     Add,
     Index,
@@ -29,10 +27,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_secretsmanager import SecretsManagerClient
-    from mypy_boto3_sqs import SQSClient
 
 _COUNTER = "n_"
-_MAX_DELAY = 900
 _KEYS_PER_BATCH = 100
 
 
@@ -394,44 +390,3 @@ class ManagedSecrets:
         answer = self._client.get_secret_value(SecretId=self._arn, VersionId=reference)
         values: dict[str, str] = json.loads(answer["SecretString"])
         return values
-
-
-class SqsQueue:
-    """The queue of jobs. A tenant is a message group, which makes the queue a fair one."""
-
-    def __init__(self, client: SQSClient, queue_url: str) -> None:
-        self._client = client
-        self._url = queue_url
-
-    def send(self, job: Job, *, delay: float = 0.0) -> None:
-        self.send_again(
-            json.dumps({"job_id": job.id}),
-            group=job.tenant,
-            request_id=job.request_id,
-            delay=delay,
-        )
-
-    def send_again(
-        self, body: str, *, group: str | None, request_id: str | None = None, delay: float = 0.0
-    ) -> None:
-        """Queue the body of a message, for a message group, not before ``delay`` seconds from now.
-
-        ``request_id`` goes with it for the log of whoever receives it.
-        What comes too early, because SQS delays no longer than it does, is sent again when it is
-        received.
-        """
-        parameters: dict[str, Any] = {"QueueUrl": self._url, "MessageBody": body}
-        if delay > 0:
-            parameters["DelaySeconds"] = min(math.ceil(delay), _MAX_DELAY)
-        if group is not None:
-            parameters["MessageGroupId"] = group
-        if request_id is not None:
-            value = {"DataType": "String", "StringValue": request_id}
-            parameters["MessageAttributes"] = {"request_id": value}
-        self._client.send_message(**parameters)
-
-    def backlog(self) -> int:
-        answer = self._client.get_queue_attributes(
-            QueueUrl=self._url, AttributeNames=["ApproximateNumberOfMessages"]
-        )
-        return int(answer["Attributes"]["ApproximateNumberOfMessages"])

@@ -15,7 +15,8 @@ from functools import cache, cached_property, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from robotchat.art.driver import ArtDriver
-from robotchat.aws.stores import DynamoRecords, ManagedSecrets, S3Images, SqsQueue
+from robotchat.aws.queues import SqsDeliveries, SqsQueue
+from robotchat.aws.stores import DynamoRecords, ManagedSecrets, S3Images
 from robotchat.clock import SystemClock
 from robotchat.config import OPENAI, Configuration, SdHost, Stored
 from robotchat.errors import Misconfigured
@@ -182,7 +183,6 @@ def viewer() -> Viewer:
 @cache
 def webhooks() -> Webhooks:
     """Webhooks of all tenants, and the queue of their deliveries."""
-    from robotchat.aws.deliver import SqsDeliveries
     from robotchat.events.webhooks import Webhooks
 
     queue = SqsDeliveries(client("sqs"), _set(settings().webhooks_queue_url, "WEBHOOKS_QUEUE_URL"))

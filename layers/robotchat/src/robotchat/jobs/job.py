@@ -4,24 +4,20 @@
        ^          |
        +----------+   a transient failure, with attempts left
 
-The functions below are the state machine: each takes a job and the time, and gives the job that
-follows, or refuses. They write nothing. ``Jobs`` stores jobs through ``Records``, where every
-change is one conditional write: whoever loses a race reads again and decides anew, so that a
-final state is never overwritten and no attempt is counted twice.
+``states`` has the transitions, ``store`` writes them down.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from robotchat.errors import (
-    RobotchatError,
-)
-from robotchat.jobs.limits import Charge
+from robotchat.errors import RobotchatError
+from robotchat.jobs.charge import Charge
 
 ALIVE = timedelta(seconds=60)
 """A running job that shows no sign of life for this long has lost its worker."""
@@ -217,3 +213,13 @@ class Job(_Model):
     def images_prefix(self) -> str:
         """Where everything that belongs to this job is in the image store."""
         return f"tenants/{self.tenant}/jobs/{self.id}/"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a queued job can expect, if the jobs before it are like it."""
+
+    position: int | None
+    """Its place in the queue; 1 is next, None is too far back to be counted."""
+    eta: float | None
+    """Seconds until it is drawn."""

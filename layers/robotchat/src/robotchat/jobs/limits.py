@@ -7,8 +7,7 @@ the same transaction (``Ledger.entries``), on the condition that no limit is pas
 neither leak a reservation nor give it back twice, and a repeated request, which writes no job,
 reserves nothing.
 
-Work is measured in pixels times steps, over all pictures of a request. One cost unit is the work
-of one picture of 512x512 pixels in 20 steps.
+Work and cost are measured as ``robotchat.jobs.charge`` tells.
 """
 
 from __future__ import annotations
@@ -24,16 +23,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from robotchat.art.matching import checkpoint_key
 from robotchat.clock import Clock
 from robotchat.errors import CheckpointNotAllowed, LimitExceeded, WorkTooLarge
+from robotchat.jobs.charge import Charge, cost, day_of
+from robotchat.jobs.job import Job
 from robotchat.records import Add, LimitReached, Put, Record, Records, Stale
 
 if TYPE_CHECKING:
     from robotchat.art.requests import DrawRequest
-    from robotchat.jobs.job import Job
 
     Request = TypeVar("Request", bound=DrawRequest)
-
-COST_UNIT = 512 * 512 * 20
-"""Pixel-steps that cost 1."""
 
 _REMEMBERED = timedelta(seconds=10)
 _MOST_REMEMBERED = 1000
@@ -76,20 +73,6 @@ class Limits(BaseModel):
         return defaults.model_copy(update=self.model_dump(exclude_unset=True))
 
 
-class Charge(BaseModel):
-    """What a job counts for, from its acceptance on; corrected when it is known what was drawn."""
-
-    model_config = ConfigDict(frozen=True)
-
-    images: int = Field(description="Pictures.")
-    cost: float = Field(description="Cost units.")
-    day: str = Field(description="The day (UTC) on which it counts.", examples=["2026-01-31"])
-
-    def on(self, moment: datetime) -> Charge:
-        """The same on another day."""
-        return self.model_copy(update={"day": _day(moment)})
-
-
 class UsageNow(BaseModel):
     """What is in use at this moment."""
 
@@ -121,11 +104,6 @@ class Usage(BaseModel):
     )
 
 
-def cost(work: float) -> float:
-    """The cost units of so many pixel-steps."""
-    return round(work / COST_UNIT, 3)
-
-
 def cost_of(job: Job) -> float | None:
     """The cost units of a job: estimated while it is open, nothing if it came to nothing."""
     if job.charge is None:
@@ -144,7 +122,7 @@ def usage_of(job: Job | None) -> Counter[str]:
         counters[f"images_{job.charge.day}"] = job.charge.images
         counters[f"cost_{job.charge.day}"] = round(job.charge.cost * 1000)
     stored = job.input_bytes + sum(image.size for image in [*job.images, *job.extra_images])
-    counters[f"bytes_{_day(job.expires_at)}"] = stored
+    counters[f"bytes_{day_of(job.expires_at)}"] = stored
     return counters
 
 
@@ -250,7 +228,7 @@ class Ledger:
 
     def charge(self, *, images: int, work: float) -> Charge:
         """What so many pictures and pixel-steps count for, today."""
-        return Charge(images=images, cost=cost(work), day=_day(self._clock.now()))
+        return Charge(images=images, cost=cost(work), day=day_of(self._clock.now()))
 
     def entries(self, before: Job | None, after: Job) -> list[Add]:
         """What a write of a job does to its tenant's counters, for the same transaction.
@@ -263,11 +241,11 @@ class Ledger:
         difference.subtract(usage_of(before))
         today = self._clock.now()
         # What nobody will ask for any more is not counted, lest it comes back from the dead.
-        kept = {_day(today - timedelta(days=1)), _day(today)}
+        kept = {day_of(today - timedelta(days=1)), day_of(today)}
         amounts = {
             name: amount
             for name, amount in difference.items()
-            if amount and _kept(name, kept, _day(today))
+            if amount and _kept(name, kept, day_of(today))
         }
         if not amounts:
             return []
@@ -278,7 +256,7 @@ class Ledger:
             limits = self.limits(after.tenant)
             for name, limit in (
                 ("active", limits.active_jobs),
-                (f"images_{_day(today)}", limits.images_per_day),
+                (f"images_{day_of(today)}", limits.images_per_day),
             ):
                 if limit is not None and amounts.get(name, 0) > 0:
                     at_most[name] = limit
@@ -299,7 +277,7 @@ class Ledger:
         """Count a file that the tenant is going to upload. Raises LimitExceeded."""
         self.check_storage(tenant, more=size)
         expires_at = (until + _KEPT).timestamp()
-        amounts = {f"bytes_{_day(until)}": size}
+        amounts = {f"bytes_{day_of(until)}": size}
         self._records.commit(Add(f"tenant#{tenant}", "usage", amounts, expires_at=expires_at))
 
     def refusal(self, reached: LimitReached) -> LimitExceeded:
@@ -321,9 +299,9 @@ class Ledger:
                 active_jobs=max(counters.get("active", 0), 0), stored_bytes=self._stored(counters)
             ),
             today=UsageToday(
-                date=_day(now),
-                images=max(counters.get(f"images_{_day(now)}", 0), 0),
-                cost=max(counters.get(f"cost_{_day(now)}", 0), 0) / 1000,
+                date=day_of(now),
+                images=max(counters.get(f"images_{day_of(now)}", 0), 0),
+                cost=max(counters.get(f"cost_{day_of(now)}", 0), 0) / 1000,
                 resets_at=_midnight(now),
             ),
         )
@@ -346,7 +324,7 @@ class Ledger:
         return record.data if record else {}
 
     def _stored(self, counters: Mapping[str, int]) -> int:
-        today = f"bytes_{_day(self._clock.now())}"
+        today = f"bytes_{day_of(self._clock.now())}"
         alive = (n for name, n in counters.items() if name.startswith("bytes_") and name >= today)
         return max(sum(alive), 0)
 
@@ -371,15 +349,11 @@ def _kept(name: str, recent: set[str], today: str) -> bool:
 
 def _forgotten(today: datetime) -> tuple[str, ...]:
     """Counters of days gone by, whose names the record need not carry on."""
-    gone = [_day(today - timedelta(days=ago)) for ago in range(1, _DAYS_TO_FORGET + 2)]
+    gone = [day_of(today - timedelta(days=ago)) for ago in range(1, _DAYS_TO_FORGET + 2)]
     return tuple(
         [f"bytes_{day}" for day in gone[:-1]]
         + [f"{kind}_{day}" for kind in ("images", "cost") for day in gone[1:]]
     )
-
-
-def _day(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%d")
 
 
 def _midnight(now: datetime) -> datetime:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from robotchat.clock import rfc3339
-from robotchat.jobs.job import Job, JobStatus
-from robotchat.jobs.limits import COST_UNIT
+from robotchat.jobs.charge import COST_UNIT
+from robotchat.jobs.job import Estimate, Job, JobStatus
 from robotchat.jobs.store import due
 from robotchat.robot import Robot
 
@@ -14,16 +12,7 @@ FARTHEST_POSITION = 100
 """A job that has more before it is not told its place in the queue."""
 
 
-@dataclass(frozen=True)
-class Outlook:
-    """What a queued job can expect: its place in the queue (1: it is next; None: too far back to
-    be counted), and seconds until it is drawn, if jobs before it are like it."""
-
-    position: int | None
-    eta: float | None
-
-
-def outlook(robot: Robot, job: Job) -> Outlook | None:
+def estimate(robot: Robot, job: Job) -> Estimate | None:
     """What a queued job has before it; None for one that is not queued.
 
     Jobs are counted as they were accepted, all tenants' together, while the queue is fair
@@ -36,13 +25,13 @@ def outlook(robot: Robot, job: Job) -> Outlook | None:
         "due", "job", up_to=rfc3339(due(job)), limit=FARTHEST_POSITION + 1
     )
     if counted > FARTHEST_POSITION:
-        return Outlook(None, None)
+        return Estimate(None, None)
     position = max(counted, 1)
     speeds = [state.speed for state in robot.hosts.states() if state.speed]
     if job.charge is None or not speeds:
-        return Outlook(position, None)
+        return Estimate(position, None)
     work = job.charge.cost * COST_UNIT
     wait = (position - 1) * work / sum(speeds)
     if job.not_before is not None:
         wait = max(wait, (job.not_before - robot.clock.now()).total_seconds())
-    return Outlook(position, round(wait + work * len(speeds) / sum(speeds), 1))
+    return Estimate(position, round(wait + work * len(speeds) / sum(speeds), 1))
