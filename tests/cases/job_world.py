@@ -15,7 +15,7 @@ import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
@@ -105,7 +105,8 @@ class SteppedHeart(Heartbeat):
         """Beat now, unless the process is in the middle of something that a beat waits for."""
         lease = self._lease
         if not self._lock.locked() and (lease is None or not lease._lock.locked()):
-            self.look()
+            with suppress(Exception):  # as in its thread, the next beat tries again
+                self.look()
 
 
 class SteppedRecords:

@@ -9,6 +9,8 @@ from datetime import timedelta
 from typing import Literal
 
 from robotchat.errors import Misconfigured
+from robotchat.images import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
+from robotchat.jobs.job import ALIVE
 from robotchat.jobs.limits import Limits
 
 
@@ -63,12 +65,12 @@ class Settings:
     """Longest a single drawing may take on a host; below the worker's Lambda timeout."""
     host_patience: float = 840.0
     """Longest that a request waits for a free host before it is given back or refused."""
-    alive: timedelta = timedelta(seconds=60)
+    alive: timedelta = ALIVE
     """A job whose worker shows no sign of life for this long is taken up by another."""
     lease_ttl: float = 30.0
     """A host whose holder shows no sign of life for this long is free again."""
-    max_image_bytes: int = 20 * 1024 * 1024
-    max_image_pixels: int = 4096 * 4096
+    max_image_bytes: int = MAX_IMAGE_BYTES
+    max_image_pixels: int = MAX_IMAGE_PIXELS
     link_ttl: float = 3600.0
     """How long a link to a picture works; links are made anew at each read."""
     limits: Limits = field(default_factory=Limits)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from robotchat.clock import Clock, SystemClock
 from robotchat.conversation import Conversation
 from robotchat.errors import NotFound
-from robotchat.images import Images
+from robotchat.images import MAX_IMAGE_BYTES, Images
 from robotchat.jobs.job import (
     Estimate,
     Job,
@@ -237,7 +237,7 @@ class UploadRequest(_View):
     """What is going to be uploaded."""
 
     content_type: Literal["image/png", "image/jpeg", "image/webp"]
-    size: int = Field(ge=1, le=20 * 1024 * 1024, description="Bytes, exactly.")
+    size: int = Field(ge=1, le=MAX_IMAGE_BYTES, description="Bytes, exactly.")
 
 
 class Upload(_View):

@@ -13,10 +13,10 @@ from typing import Any
 from robotchat.art.answers import Model, Sampler, Scheduler, Scripts, Upscaler
 from robotchat.art.matching import (
     find_checkpoint,
+    find_listed,
     find_sampler,
     find_scheduler,
     near,
-    squash,
 )
 from robotchat.art.requests import (
     CHECKPOINT,
@@ -232,10 +232,10 @@ def _checked_unit(
     checked = {name: value for name, value in unit.items() if value is not None}
     model = str(checked.get("model", "None"))
     if model.lower() != "none" and models is not None:
-        checked["model"] = _listed(model, models, f"{param}.model", "ControlNet model")
+        checked["model"] = find_listed(model, models, f"{param}.model", "ControlNet model")
     module = str(checked.get("module", "none"))
     if module.lower() != "none" and modules is not None:
-        checked["module"] = _listed(module, modules, f"{param}.module", "ControlNet module")
+        checked["module"] = find_listed(module, modules, f"{param}.module", "ControlNet module")
     for name, choices in (
         ("resize_mode", _RESIZE_MODES),
         ("control_mode", _CONTROL_MODES),
@@ -264,21 +264,6 @@ def _checked_unit(
             "guidance_start must not be above guidance_end.", param=f"{param}.guidance_start"
         )
     return checked
-
-
-def _listed(wanted: str, names: Sequence[str], param: str, what: str) -> str:
-    """The listed name that is meant: with or without its ``[hash]``, in any case."""
-    by_plain = {squash(name.partition(" [")[0]): name for name in reversed(names)}
-    by_whole = {squash(name): name for name in reversed(names)}
-    plain = squash(wanted)
-    found = by_whole.get(plain) or by_plain.get(plain)
-    if found is None:
-        raise InvalidRequest(
-            f"No SD host has the {what} {wanted!r}.",
-            param=param,
-            details={"near_matches": near(wanted, names)},
-        )
-    return found
 
 
 def _choice(value: Any, choices: Sequence[str], param: str) -> str:

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 
 from robotchat.art.answers import Model, Sampler, Scheduler
 from robotchat.art.requests import CHECKPOINT
-from robotchat.errors import UnknownCheckpoint, UnknownSampler
+from robotchat.errors import InvalidRequest, UnknownCheckpoint, UnknownSampler
 
 _SCHEDULERS = (
     *("Automatic", "Uniform", "Karras", "Exponential", "Polyexponential", "SGM Uniform"),
@@ -32,6 +32,24 @@ def near(wanted: str, names: Iterable[str], *, limit: int = 5) -> list[str]:
 def squash(name: str) -> str:
     """A name without what people and hosts write differently: case, blanks, underscores."""
     return re.sub(r"[\s_]+", "", name).lower()
+
+
+def find_listed(wanted: str, names: Sequence[str], param: str, what: str) -> str:
+    """The listed name that is meant: with or without its ``[hash]``, in any case.
+
+    Raises InvalidRequest, with near matches in ``details``; ``what`` says what kind of name it is.
+    """
+    by_plain = {squash(name.partition(" [")[0]): name for name in reversed(names)}
+    by_whole = {squash(name): name for name in reversed(names)}
+    plain = squash(wanted)
+    found = by_whole.get(plain) or by_plain.get(plain)
+    if found is None:
+        raise InvalidRequest(
+            f"No SD host has the {what} {wanted!r}.",
+            param=param,
+            details={"near_matches": near(wanted, names)},
+        )
+    return found
 
 
 # --- checkpoints ----------------------------------------------------------------------------------

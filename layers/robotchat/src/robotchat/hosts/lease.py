@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol, Self
@@ -17,12 +15,10 @@ from pydantic import BaseModel, ConfigDict
 from robotchat.art.bot import ArtBot
 from robotchat.art.matching import checkpoint_key
 from robotchat.clock import Clock
+from robotchat.periodic import Periodic
 from robotchat.records import Stale
 
 logger = logging.getLogger(__name__)
-
-RENEW_INTERVAL = 10.0
-"""Seconds between two signs of life of whoever keeps a lease without a job's heartbeat."""
 
 
 @dataclass(frozen=True)
@@ -148,26 +144,18 @@ class Lease:
         """How many seconds ``work`` pixel-steps will take on this host, if that is known."""
         return work / self._state.speed if self._state.speed else None
 
-    @contextmanager
-    def kept(self, interval: float = RENEW_INTERVAL) -> Iterator[None]:
-        """Renew the lease in the background, for work that has no heartbeat of its own."""
-        stop = threading.Event()
+    def kept(self) -> Periodic:
+        """Renews the lease while its context is entered, for work that has no heartbeat."""
 
         def renew() -> None:
-            while not stop.wait(interval):
-                try:
-                    self.renew()
-                except LeaseLost:
-                    logger.warning("the lease of %s ran out while it was used", self.host.name)
-                    return
+            try:
+                self.renew()
+            except LeaseLost:
+                logger.warning("the lease of %s ran out while it was used", self.host.name)
+                raise
 
-        thread = threading.Thread(target=renew, name=f"lease-{self.host.name}", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
+        interval = self._pool.ttl.total_seconds() / 3
+        return Periodic(f"lease-{self.host.name}", (interval, renew), until=LeaseLost)
 
     def failed(self) -> None:
         """Note that the host failed, so that it is left alone for a while after the release."""

@@ -42,6 +42,7 @@ from robotchat.hosts.lease import (
 )
 from robotchat.ids import new_id
 from robotchat.records import Put, Record, Records, Stale
+from robotchat.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,12 @@ class HostPool:
     """
 
     def __init__(
-        self, hosts: Sequence[Host], records: Records, clock: Clock, *, ttl: float = 30.0
+        self,
+        hosts: Sequence[Host],
+        records: Records,
+        clock: Clock,
+        *,
+        ttl: float = Settings.lease_ttl,
     ) -> None:
         self.hosts = tuple(hosts)
         self.clock = clock

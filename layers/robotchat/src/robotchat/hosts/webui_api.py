@@ -18,7 +18,7 @@ from robotchat.art.answers import Detection, DetectRequest, Model, PngInfo, Prog
 from robotchat.art.bot import ArtBot, ArtConfig
 from robotchat.art.checks import FORMAT_OPTIONS, check_options
 from robotchat.art.infotext import parse
-from robotchat.art.matching import find_checkpoint, near, squash
+from robotchat.art.matching import find_checkpoint, find_listed
 from robotchat.art.requests import CHECKPOINT
 from robotchat.clock import Clock
 from robotchat.errors import (
@@ -197,7 +197,7 @@ class Surface:
 
     def _vae(self, wanted: str) -> str:
         names = ["Automatic", "None", *(vae.model_name for vae in self._catalog.get_vaes())]
-        return _listed(wanted, names, "sd_vae", "VAE")
+        return find_listed(wanted, names, "sd_vae", "VAE")
 
     # --- progress and stopping --------------------------------------------------------------------
 
@@ -374,7 +374,7 @@ class Surface:
         if not able:
             everything = [name for has in lists.values() for name in has]
             for param, (name,) in wanted.items():
-                _listed(name, everything, param, what)
+                find_listed(name, everything, param, what)
             raise InvalidRequest(f"No single SD host has every {what} that is named.")
         return able
 
@@ -416,18 +416,6 @@ def _unavailable(answers: list[Any]) -> RobotchatError:
         return NotFound("No SD host has this function.")
     others = [error for error in errors if not isinstance(error, NotSupported | UpstreamBusy)]
     return next(iter(others), UpstreamUnavailable("No SD host answers."))
-
-
-def _listed(wanted: str, names: list[str], param: str, what: str) -> str:
-    """The listed name that is meant. Raises InvalidRequest with near matches."""
-    found = {squash(name): name for name in reversed(names)}.get(squash(wanted))
-    if found is None:
-        raise InvalidRequest(
-            f"No SD host has the {what} {wanted!r}.",
-            param=param,
-            details={"near_matches": near(wanted, names)},
-        )
-    return found
 
 
 def _check_kinds(changes: Mapping[str, Any], present: Mapping[str, Any]) -> None:

@@ -1,13 +1,7 @@
-"""A job: one picture request, from being accepted to a final state.
+"""The state machine of a job.
 
-    queued --> running --> succeeded | failed | canceled | expired
-       ^          |
-       +----------+   a transient failure, with attempts left
-
-The functions below are the state machine: each takes a job and the time, and gives the job that
-follows, or refuses. They write nothing. ``Jobs`` stores jobs through ``Records``, where every
-change is one conditional write: whoever loses a race reads again and decides anew, so that a
-final state is never overwritten and no attempt is counted twice.
+Each function takes a job and the time, and gives the job that follows, or refuses. They write
+nothing: ``robotchat.jobs.store`` does that.
 """
 
 from __future__ import annotations
@@ -47,9 +41,6 @@ _WORKER_LOST = JobError(
     message="What ran this job ended without a trace.",
     retryable=True,
 )
-
-
-# --- the state machine ----------------------------------------------------------------------------
 
 
 class Superseded(Exception):

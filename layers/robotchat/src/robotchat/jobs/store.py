@@ -1,12 +1,6 @@
-"""A job: one picture request, from being accepted to a final state.
+"""Where jobs are stored.
 
-    queued --> running --> succeeded | failed | canceled | expired
-       ^          |
-       +----------+   a transient failure, with attempts left
-
-The functions below are the state machine: each takes a job and the time, and gives the job that
-follows, or refuses. They write nothing. ``Jobs`` stores jobs through ``Records``, where every
-change is one conditional write: whoever loses a race reads again and decides anew, so that a
+Every change is one conditional write: whoever loses a race reads again and decides anew, so that a
 final state is never overwritten and no attempt is counted twice.
 """
 
@@ -32,8 +26,6 @@ from robotchat.jobs.states import (
     TOMBSTONE,
 )
 from robotchat.records import LimitReached, Operation, Put, Record, Records, Stale
-
-# --- the store ------------------------------------------------------------------------------------
 
 
 class Jobs:

@@ -19,6 +19,8 @@ from robotchat.images import Images, decode_base64, inspect
 from robotchat.jobs.job import ALIVE, Job
 from robotchat.jobs.states import Superseded, update
 from robotchat.jobs.store import Jobs
+from robotchat.periodic import Periodic
+from robotchat.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ class Heartbeat:
         beat: Callable[[], None],
         *,
         alive: timedelta = ALIVE,
-        lease_ttl: float = 30.0,
+        lease_ttl: float = Settings.lease_ttl,
     ) -> None:
         self._alive = alive
         self._renew_after = min(RENEW_AFTER, alive.total_seconds() / 3, lease_ttl / 3)
@@ -60,7 +62,6 @@ class Heartbeat:
         self._images = images
         self._job = job
         self._beat = beat
-        self._stop = threading.Event()
         self._lock = threading.Lock()
         self._notes: dict[str, Any] = {}
         self.facts: dict[str, Any] = {}
@@ -77,10 +78,15 @@ class Heartbeat:
         self._canceled = False
         self._superseded = False
         self._renewed = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name=f"heartbeat-{job.id}", daemon=True)
+        self._periodic = Periodic(
+            f"heartbeat-{job.id}",
+            (self._interval, self.look),
+            until=Superseded,
+            extra={"job_id": job.id},
+        )
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._periodic.__enter__()
         return self
 
     def __exit__(
@@ -89,8 +95,7 @@ class Heartbeat:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._periodic.__exit__(kind, error, trace)
 
     def note(self, **facts: Any) -> None:
         """Have these fields of the job written with the next sign of life."""
@@ -129,24 +134,18 @@ class Heartbeat:
         if self._canceled:
             raise JobCanceled("The job was canceled.")
 
-    def _run(self) -> None:
-        while not self._stop.wait(self._interval):
-            if not self.look():
-                return
+    def look(self) -> None:
+        """One tick. Raises Superseded when there is nothing left to look at.
 
-    def look(self) -> bool:
-        """One tick, whatever it brings. Whether there is anything left to look at."""
+        Whatever else it raises is left to the next tick: the store or the queue may be away for a
+        moment, and if it stays away, the lease and the message run out as they should.
+        """
         try:
             self.tick()
         except Superseded:
             self._superseded = True
             self._interrupt()
-            return False
-        except Exception:
-            # The store or the queue may be away for a moment; the next tick tries again, and
-            # if it stays away, the lease and the message run out as they should.
-            logger.exception("heartbeat failed", extra={"job_id": self._job.id})
-        return True
+            raise
 
     def tick(self) -> None:
         """One look at the host and the job. Raises Superseded."""
