@@ -50,6 +50,7 @@ ADVICE = {
     "stale_version": "Read the present version, apply the change to it, and send its `ETag`.",
     "limit_exceeded": "Wait for `Retry-After`; `details` names the limit. `GET /v1/usage` shows "
     "all of them.",
+    "contended": "Try again after `Retry-After`; nothing was changed.",
     "job_canceled": "Nothing: somebody canceled the job. Send a new request.",
     "job_expired": "`POST /v1/jobs/{job_id}/retry`, or send a new request.",
     "worker_lost": "`POST /v1/jobs/{job_id}/retry`, or send the request again with a new "

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from robotchat.errors import InvalidRequest
-from robotchat.records import Add, LimitReached, Put, Record, Records, Remove, Stale, every
+from robotchat.records import Add, Entry, LimitReached, Put, Record, Records, Remove, Stale, every
 
 
 class RecordsCases:
@@ -148,6 +148,30 @@ class RecordsCases:
         records.commit(Put(Record("other", "x", {}, due=("e", "0"))))
         assert records.count("due", "d", up_to="2", limit=10) == 3
         assert records.count("due", "d", up_to="9", limit=4) == 4
+
+    def test_the_first_keys_of_an_index_are_read_without_the_records(
+        self, records: Records
+    ) -> None:
+        for number in (3, 1, 2):
+            records.commit(Put(Record(f"r{number}", "x", {}, owner=("t", f"{number}"))))
+        records.commit(Put(Record("other", "x", {}, owner=("u", "0"))))
+        first = records.entries("owner", "t", limit=2)
+        assert first == [Entry("r1", "x", "1"), Entry("r2", "x", "2")]
+        assert records.entries("owner", "t", after="2", limit=9) == [Entry("r3", "x", "3")]
+        assert records.entries("owner", "nobody", limit=9) == []
+
+    def test_many_records_are_read_at_once_in_the_order_of_their_keys(
+        self, records: Records
+    ) -> None:
+        for number in range(0, 120, 2):
+            records.commit(Put(Record(f"r{number}", "x", {"n": number})))
+        keys = [(f"r{number}", "x") for number in reversed(range(120))]
+        found = records.get_all([*keys, keys[1]])
+        assert [record.data["n"] if record else None for record in found] == [
+            *(number if number % 2 == 0 else None for number in reversed(range(120))),
+            118,
+        ]
+        assert records.get_all([]) == []
 
     def test_labels_narrow_a_query_however_few_match(self, records: Records) -> None:
         for number in range(6):

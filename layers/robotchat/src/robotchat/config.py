@@ -22,7 +22,7 @@ from robotchat.art.checks import ALLOWED_OPTIONS
 from robotchat.clock import Clock, rfc3339
 from robotchat.errors import StaleVersion
 from robotchat.jobs.limits import Limits
-from robotchat.records import Put, Record, Records, Stale
+from robotchat.records import Put, Record, Records, Retries, Stale
 from robotchat.settings import Settings
 
 MAX_HOSTS = 64
@@ -263,6 +263,7 @@ class Configuration:
 
         Raises StaleVersion when it is not.
         """
+        retries = Retries()
         while True:
             before = self.read()
             if if_version is not None and before.version != if_version:
@@ -285,6 +286,7 @@ class Configuration:
             try:
                 self._records.commit(Put(Record("config#service", "config", data, before.version)))
             except Stale:
+                retries.spend()
                 continue
             return self.view()
 

@@ -18,7 +18,7 @@ from robotchat.errors import NotFound
 from robotchat.ids import new_id
 from robotchat.jobs.job import Job, WebhookTarget
 from robotchat.jobs.store import Jobs
-from robotchat.records import Put, Record, Records, Remove, Stale, every
+from robotchat.records import Put, Record, Records, Remove, Retries, Stale, every
 
 ExpiresIn = Annotated[
     int | None,
@@ -138,6 +138,7 @@ class Conversations:
     def close(self, conversation_id: str, tenant: str) -> Conversation:
         """Begin to delete a conversation: nobody finds it, or adds to it, from now on. It can be
         closed again, to go on with a deletion that ended halfway. Raises NotFound."""
+        retries = Retries()
         while True:
             conversation = self._find(conversation_id, tenant)
             if conversation.closed:
@@ -146,6 +147,7 @@ class Conversations:
             try:
                 self._records.commit(self.put(closed))
             except Stale:
+                retries.spend()
                 continue
             return closed.model_copy(update={"version": conversation.version + 1})
 
@@ -163,6 +165,7 @@ class Conversations:
         self, conversation_id: str, tenant: str, *, metadata: dict[str, Any]
     ) -> Conversation:
         """Replace the metadata."""
+        retries = Retries()
         while True:
             conversation = self.get(conversation_id, tenant)
             changed = conversation.model_copy(
@@ -171,6 +174,7 @@ class Conversations:
             try:
                 self._records.commit(self.put(changed))
             except Stale:
+                retries.spend()
                 continue
             return changed.model_copy(update={"version": conversation.version + 1})
 

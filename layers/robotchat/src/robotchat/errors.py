@@ -27,6 +27,7 @@ RobotchatError
 │   ├── ConversationBusy        409  conversation_busy
 │   └── StaleVersion            412  stale_version
 ├── LimitExceeded               429  limit_exceeded          (retryable)
+├── Contended                   503  contended               (retryable)
 ├── JobCanceled                 409  job_canceled
 ├── JobExpired                  410  job_expired
 ├── WorkerLost                  503  worker_lost             (retryable)
@@ -255,6 +256,14 @@ class LimitExceeded(RobotchatError):
 
     status = 429
     code = "limit_exceeded"
+    retryable = True
+
+
+class Contended(RobotchatError):
+    """Too many requests change, or read, the same thing at this moment."""
+
+    status = 503
+    code = "contended"
     retryable = True
 
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import random
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
-from robotchat.errors import InvalidRequest
+from robotchat.errors import Contended, InvalidRequest
 
 Index = Literal["owner", "group", "due"]
 
@@ -36,6 +38,36 @@ class LimitReached(Exception):
         self.counter = counter
         self.limit = limit
         self.used = used
+
+
+class Retries:
+    """How often somebody who lost to another writer reads again and decides anew.
+
+    retries = Retries()
+    while True:
+        record = records.get(...)
+        try:
+            records.commit(Put(...))
+        except Stale:
+            retries.spend()
+            continue
+        return
+    """
+
+    def __init__(self, most: int = 20) -> None:
+        self._left = most
+        self._pause = 0.001
+
+    def spend(self) -> None:
+        """Wait for a moment before another try, a little longer each time.
+
+        Raises Contended when there were too many.
+        """
+        self._left -= 1
+        if self._left <= 0:
+            raise Contended("Too many requests change the same thing at once.", retry_after=1)
+        time.sleep(random.uniform(0.0, self._pause))  # noqa: S311 - so that they do not meet again
+        self._pause = min(2 * self._pause, 0.1)
 
 
 @dataclass(frozen=True)
@@ -93,6 +125,16 @@ Operation = Put | Remove | Add
 
 
 @dataclass(frozen=True)
+class Entry:
+    """A record's key in an index, without the record."""
+
+    pk: str
+    sk: str
+    position: str
+    """Its sort key in the index."""
+
+
+@dataclass(frozen=True)
 class Page:
     """Some records, and the cursor of the next page, None when there is none."""
 
@@ -105,6 +147,14 @@ class Records(Protocol):
 
     def get(self, pk: str, sk: str) -> Record | None:
         """The record as it is now (strongly consistent), or None."""
+        ...
+
+    def get_all(self, keys: Sequence[tuple[str, str]]) -> list[Record | None]:
+        """The records under these keys, in the same order, as ``get`` gives each.
+
+        One request reads a hundred of them. Raises Contended when the store keeps putting off
+        some of them.
+        """
         ...
 
     def commit(self, *operations: Operation) -> None:
@@ -133,6 +183,16 @@ class Records(Protocol):
     def count(self, index: Index, partition: str, *, up_to: str, limit: int) -> int:
         """How many records of a partition have a sort key up to a bound; ``limit`` at most, so
         that it is cheap to ask."""
+        ...
+
+    def entries(
+        self, index: Index, partition: str, *, after: str | None = None, limit: int
+    ) -> list[Entry]:
+        """The first keys of a partition in the order of their sort key, as a query gives them, but
+        without reading any record: one request.
+
+        ``after`` bounds the sort key (exclusive).
+        """
         ...
 
 
@@ -185,6 +245,9 @@ class MemoryRecords:
         with self._lock:
             found = self._records.get((pk, sk))
         return _copy(found) if found else None
+
+    def get_all(self, keys: Sequence[tuple[str, str]]) -> list[Record | None]:
+        return [self.get(pk, sk) for pk, sk in keys]
 
     def commit(self, *operations: Operation) -> None:
         with self._lock:
@@ -265,6 +328,19 @@ class MemoryRecords:
             every = [getattr(record, index) for record in self._records.values()]
         positions = [p for p in every if p is not None and p[0] == partition and p[1] <= up_to]
         return min(len(positions), limit)
+
+    def entries(
+        self, index: Index, partition: str, *, after: str | None = None, limit: int
+    ) -> list[Entry]:
+        with self._lock:
+            records = list(self._records.values())
+        places = [(getattr(record, index), record) for record in records]
+        found = [
+            Entry(record.pk, record.sk, place[1])
+            for place, record in places
+            if place is not None and place[0] == partition and (after is None or place[1] > after)
+        ]
+        return sorted(found, key=lambda entry: (entry.position, entry.pk, entry.sk))[:limit]
 
 
 def _copy(record: Record) -> Record:

@@ -16,7 +16,7 @@ from typing import Any
 
 from robotchat.clock import rfc3339
 from robotchat.errors import Conflict, InvalidRequest, NotFound
-from robotchat.records import Put, Record, Records, Stale, every
+from robotchat.records import Put, Record, Records, Retries, Stale, every
 
 _SECRET = re.compile(r"rk_[A-Za-z0-9_-]{20,128}")
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -104,6 +104,7 @@ def revoke_key(records: Records, tenant: str, key_id: str) -> ApiKey:
 
     Raises `NotFound` if the tenant has no such key. Revoking twice changes nothing.
     """
+    retries = Retries()
     while True:
         record, key = _find(records, tenant, key_id)
         if key.revoked_at is not None:
@@ -112,6 +113,7 @@ def revoke_key(records: Records, tenant: str, key_id: str) -> ApiKey:
         try:
             records.commit(Put(replace(record, data=_dump(key))))
         except Stale:
+            retries.spend()
             continue
         return key
 
@@ -125,6 +127,7 @@ def rotate_key(
     lives as long as the old one was made for, if that was limited. Raises `NotFound` if the
     tenant has no such key, and `Conflict` for one that is not valid any more.
     """
+    retries = Retries()
     while True:
         record, old = _find(records, tenant, key_id)
         now = datetime.now(UTC)
@@ -140,6 +143,7 @@ def rotate_key(
                 Put(_record(_digest(secret), new)), Put(replace(record, data=_dump(old)))
             )
         except Stale:
+            retries.spend()
             continue
         return secret, new, old
 

@@ -6,12 +6,13 @@ import json
 import random
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from robotchat.errors import NotFound
+from robotchat.errors import Contended, NotFound
 from robotchat.records import (
     Add,
+    Entry,
     Index,
     LimitReached,
     Operation,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _COUNTER = "n_"
 _KEYS_PER_BATCH = 100
+_TRIES_PER_BATCH = 12
 
 
 class DynamoRecords:
@@ -221,7 +223,7 @@ class DynamoRecords:
         page = keys[:limit]
         last = page[-1] if len(keys) > limit else None
         return Page(
-            self._get_all(page),
+            self._present(page),
             encode_cursor(
                 {
                     "p": partition,
@@ -233,6 +235,11 @@ class DynamoRecords:
             if last
             else None,
         )
+
+    def _present(self, keys: Sequence[Mapping[str, Any]]) -> list[Record]:
+        """The records that an index tells of, as they are now; indexes hold no data."""
+        found = self.get_all([(key["pk"]["S"], key["sk"]["S"]) for key in keys])
+        return [record for record in found if record is not None]
 
     def count(self, index: Index, partition: str, *, up_to: str, limit: int) -> int:
         answer = self._client.query(
@@ -246,27 +253,61 @@ class DynamoRecords:
         )
         return answer["Count"]
 
-    def _get_all(self, keys: Sequence[Mapping[str, Any]]) -> list[Record]:
-        """The records under these keys as they are now, in the same order; indexes hold no data."""
-        wanted = [(k["pk"]["S"], k["sk"]["S"]) for k in keys]
+    def entries(
+        self, index: Index, partition: str, *, after: str | None = None, limit: int
+    ) -> list[Entry]:
+        condition, names = "#p = :p", {"#p": f"{index}_pk"}
+        values: dict[str, Any] = {":p": {"S": partition}}
+        if after is not None:
+            condition += " AND #s > :after"
+            names["#s"], values[":after"] = f"{index}_sk", {"S": after}
+        answer = self._client.query(
+            TableName=self._table,
+            IndexName=index,
+            Limit=limit,
+            KeyConditionExpression=condition,
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues=values,
+        )
+        return [
+            Entry(item["pk"]["S"], item["sk"]["S"], item[f"{index}_sk"]["S"])
+            for item in answer["Items"]
+        ]
+
+    def get_all(self, keys: Sequence[tuple[str, str]]) -> list[Record | None]:
         found: dict[tuple[str, str], Record] = {}
+        wanted = list(dict.fromkeys(keys))
         for start in range(0, len(wanted), _KEYS_PER_BATCH):
-            batch: Any = {
-                self._table: {
-                    "Keys": [
-                        {"pk": {"S": pk}, "sk": {"S": sk}}
-                        for pk, sk in wanted[start : start + _KEYS_PER_BATCH]
-                    ],
-                    "ConsistentRead": True,
-                }
-            }
-            while batch:
-                answer = self._client.batch_get_item(RequestItems=batch)
-                for item in answer["Responses"].get(self._table, []):
-                    record = record_of(item)
-                    found[(record.pk, record.sk)] = record
-                batch = answer.get("UnprocessedKeys")
-        return [found[key] for key in wanted if key in found]
+            items = [
+                {"pk": {"S": pk}, "sk": {"S": sk}}
+                for pk, sk in wanted[start : start + _KEYS_PER_BATCH]
+            ]
+            for item in self._batch(items):
+                record = record_of(item)
+                found[(record.pk, record.sk)] = record
+        return [found.get(key) for key in keys]
+
+    def _batch(self, keys: list[dict[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """The items that there are under at most a hundred keys.
+
+        DynamoDB may leave some to be asked for again: because the answer has become too large, or
+        because it has too much to do, so that asking at once would make it worse.
+        """
+        asked: Any = {self._table: {"Keys": keys, "ConsistentRead": True}}
+        pause = 0.05
+        for _ in range(_TRIES_PER_BATCH):
+            answer = self._client.batch_get_item(RequestItems=asked)
+            given = answer["Responses"].get(self._table, [])
+            yield from given
+            asked = answer.get("UnprocessedKeys")
+            if not asked:
+                return
+            if given:
+                pause = 0.05
+            else:
+                time.sleep(random.uniform(pause / 2, pause))  # noqa: S311
+                pause = min(2 * pause, 1.0)
+        raise Contended("The table has more to do than it can.", retry_after=2)
 
 
 def _item(record: Record) -> dict[str, Any]:

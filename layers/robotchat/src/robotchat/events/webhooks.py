@@ -35,7 +35,7 @@ from robotchat.events.event import Event
 from robotchat.ids import id_for_key
 from robotchat.jobs.job import EventType, WebhookTarget
 from robotchat.net.addresses import check_url, is_loopback
-from robotchat.records import Put, Record, Records, Stale
+from robotchat.records import Put, Record, Records, Retries, Stale
 
 if TYPE_CHECKING:
     import httpx
@@ -354,6 +354,7 @@ class Webhooks:
     def _settle(
         self, tenant: str, change: Callable[[TenantWebhook], TenantWebhook]
     ) -> TenantWebhook:
+        retries = Retries()
         while True:
             record = self._records.get(f"webhook#{tenant}", "webhook")
             found = (
@@ -370,6 +371,7 @@ class Webhooks:
                     Put(Record(f"webhook#{tenant}", "webhook", data, version=found.version))
                 )
             except Stale:
+                retries.spend()
                 continue
             return changed.model_copy(update={"version": found.version + 1})
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from robotchat.art.requests import DrawRequest
-from robotchat.records import Put, Record, Records, Stale
+from robotchat.records import Put, Record, Records, Retries, Stale
 
 R = TypeVar("R", bound=DrawRequest)
 
@@ -29,6 +29,7 @@ class TenantOptions:
 
     def change(self, tenant: str, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Set options; None takes one back. Gives all that is set then."""
+        retries = Retries()
         while True:
             record = self._records.get(f"tenant#{tenant}", "options")
             options = {**(record.data if record else {}), **changes}
@@ -37,6 +38,7 @@ class TenantOptions:
             try:
                 self._records.commit(Put(Record(f"tenant#{tenant}", "options", options, version)))
             except Stale:
+                retries.spend()
                 continue
             return options
 

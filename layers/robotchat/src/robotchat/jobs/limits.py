@@ -25,7 +25,7 @@ from robotchat.clock import Clock
 from robotchat.errors import CheckpointNotAllowed, LimitExceeded, WorkTooLarge
 from robotchat.jobs.charge import Charge, cost, day_of
 from robotchat.jobs.job import Job
-from robotchat.records import Add, LimitReached, Put, Record, Records, Stale
+from robotchat.records import Add, LimitReached, Put, Record, Records, Retries, Stale
 
 if TYPE_CHECKING:
     from robotchat.art.requests import DrawRequest
@@ -163,12 +163,14 @@ class Ledger:
     def set_limits(self, tenant: str, limits: Limits) -> None:
         """Give the tenant limits of its own, of which only the fields that are set count."""
         data = limits.model_dump(exclude_unset=True)
+        retries = Retries()
         while True:
             present = self._records.get(f"tenant#{tenant}", "limits")
             version = present.version if present else 0
             try:
                 self._records.commit(Put(Record(f"tenant#{tenant}", "limits", data, version)))
             except Stale:
+                retries.spend()
                 continue
             self._remembered.pop(tenant, None)
             return

@@ -25,7 +25,7 @@ from robotchat.jobs.states import (
     RUNNING_SINCE,
     TOMBSTONE,
 )
-from robotchat.records import LimitReached, Operation, Put, Record, Records, Stale
+from robotchat.records import LimitReached, Operation, Put, Record, Records, Retries, Stale
 
 
 class Jobs:
@@ -60,6 +60,7 @@ class Jobs:
         IdempotencyKeyReused when it was used with another, LimitExceeded when the tenant may have
         no more jobs now, and Stale when ``also`` was out of date.
         """
+        retries = Retries()
         while True:
             try:
                 self._commit(None, job, also)
@@ -69,7 +70,8 @@ class Jobs:
                     return self.same(earlier, job), False
                 if also or isinstance(error, LimitExceeded):
                     raise
-                continue  # it was the tenant's counters, which many write at once
+                retries.spend()  # it was the tenant's counters, which many write at once
+                continue
             return job.model_copy(update={"version": 1}), True
 
     def _commit(self, before: Job | None, after: Job, also: Sequence[Operation]) -> None:
@@ -110,6 +112,7 @@ class Jobs:
         raises ends the change. ``also`` gives what to write in the same transaction. Raises
         LimitExceeded when the tenant may not have the job run again now.
         """
+        retries = Retries()
         while True:
             job = self.find(job_id)
             if job is None:
@@ -120,6 +123,7 @@ class Jobs:
             try:
                 self._commit(job, changed, also(changed))
             except Stale:
+                retries.spend()
                 continue
             return changed.model_copy(update={"version": job.version + 1})
 

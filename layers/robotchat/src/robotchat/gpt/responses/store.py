@@ -26,7 +26,7 @@ from robotchat.ids import new_id
 from robotchat.images import Images
 from robotchat.jobs.job import Job
 from robotchat.jobs.states import StillRunning
-from robotchat.records import Operation, Put, Record, Records, Remove, Stale, every
+from robotchat.records import Operation, Put, Record, Records, Remove, Retries, Stale, every
 
 CLAIM = timedelta(seconds=60)
 """A claim on a conversation that is not renewed for this long is void."""
@@ -166,12 +166,14 @@ class ResponseStore:
 
         Raises Superseded when there is one of this id, and whatever ``also`` raises.
         """
+        retries = Retries()
         while True:
             try:
                 self._records.commit(Put(self._record(stored)), *also(stored))
             except Stale:
                 if self._records.get(f"response#{stored.id}", "response") is not None:
                     raise Superseded(stored.id) from None
+                retries.spend()
                 continue
             return replace(stored, version=1)
 
@@ -185,6 +187,7 @@ class ResponseStore:
 
         Raises NotFound, and whatever ``transition`` or ``also`` raise.
         """
+        retries = Retries()
         while True:
             present = self.find(response_id)
             if present is None:
@@ -195,6 +198,7 @@ class ResponseStore:
             try:
                 self._records.commit(Put(self._record(changed)), *also(changed))
             except Stale:
+                retries.spend()
                 continue
             if present.file is not None:
                 self._files.delete(present.file)
@@ -212,6 +216,7 @@ class ResponseStore:
             data = {"tombstone": True, "tenant": stored.tenant, "previous": stored.previous}
             return replace(record, data={**data, "status": "deleted"})
 
+        retries = Retries()
         while True:
             record = self._records.get(f"response#{stored.id}", "response")
             if record is None:
@@ -219,6 +224,7 @@ class ResponseStore:
             try:
                 self._records.commit(Put(bury(record)))
             except Stale:
+                retries.spend()
                 continue
             break
         self._erase_events(stored.id)
@@ -231,10 +237,12 @@ class ResponseStore:
 
     def _erase(self, pk: str, sk: str) -> bool:
         """Delete a record, whatever it says by now. Tells whether there was one."""
+        retries = Retries()
         while (record := self._records.get(pk, sk)) is not None:
             try:
                 self._records.commit(Remove(record))
             except Stale:
+                retries.spend()
                 continue
             return True
         return False
@@ -249,6 +257,7 @@ class ResponseStore:
         deleted, and StillRunning while another request with the key is being answered.
         """
         key = (f"response#{response_id}", "key")
+        retries = Retries()
         while True:
             record = self._records.get(*key) or Record(*key, data={})
             made = self._records.get(f"response#{response_id}", "response")
@@ -271,25 +280,30 @@ class ResponseStore:
             try:
                 self._records.commit(Put(replace(record, data=data, expires_at=expiry)))
             except Stale:
+                retries.spend()
                 continue
             return token
 
     def renew_key(self, response_id: str, token: str) -> None:
         """Show that whoever makes the response of an idempotency key is alive."""
+        retries = Retries()
         while record := self._key(response_id, token):
             data = {**record.data, **self._until(KEY_CLAIM)}
             try:
                 self._records.commit(Put(replace(record, data=data)))
             except Stale:
+                retries.spend()
                 continue
             return
 
     def release_key(self, response_id: str, token: str) -> None:
         """Nothing came of it: the idempotency key is as if it had never been used."""
+        retries = Retries()
         while record := self._key(response_id, token):
             try:
                 self._records.commit(Remove(record))
             except Stale:
+                retries.spend()
                 continue
             return
 
@@ -309,6 +323,7 @@ class ResponseStore:
 
         ``title`` names a conversation that has none.
         """
+        retries = Retries()
         while True:
             conversation = self.conversations.get(conversation_id, tenant)
             record = self._claim_record(conversation_id)
@@ -332,16 +347,19 @@ class ResponseStore:
             try:
                 self._records.commit(self.conversations.put(begun), Put(claimed))
             except Stale:
+                retries.spend()
                 continue
             return Claim(conversation_id, holder, begun.turns, record.data["head"])
 
     def renew(self, claim: Claim) -> None:
         """Show that a claim's holder is alive; a claim that is lost stays lost."""
         record = self._claim_record(claim.conversation_id)
+        retries = Retries()
         while record.data["holder"] == claim.holder:
             try:
                 self._records.commit(Put(self._held(record, claim.holder, CLAIM)))
             except Stale:
+                retries.spend()
                 record = self._claim_record(claim.conversation_id)
                 continue
             return
@@ -349,10 +367,12 @@ class ResponseStore:
     def release(self, claim: Claim) -> None:
         """Give up a claim without a turn; one that is lost already needs no release."""
         record = self._claim_record(claim.conversation_id)
+        retries = Retries()
         while record.data["holder"] == claim.holder:
             try:
                 self._records.commit(Put(replace(record, data={**record.data, "holder": None})))
             except Stale:
+                retries.spend()
                 record = self._claim_record(claim.conversation_id)
                 continue
             return

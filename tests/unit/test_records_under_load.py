@@ -1,0 +1,85 @@
+"""What writers and readers do when many of them want the same: they give up in the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from robotchat.aws.stores import DynamoRecords
+from robotchat.errors import Contended
+from robotchat.hosts.options import TenantOptions
+from robotchat.records import MemoryRecords, Operation, Retries, Stale
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    return waited
+
+
+def test_retries_end_with_a_clear_error(pauses: list[float]) -> None:
+    retries = Retries(most=5)
+    for _ in range(4):
+        retries.spend()
+    with pytest.raises(Contended) as given_up:
+        retries.spend()
+    assert (given_up.value.status, given_up.value.retryable) == (503, True)
+    assert given_up.value.retry_after
+    assert len(pauses) == 4
+
+
+class Contested(MemoryRecords):
+    """A store in which another writer is always faster."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tries = 0
+
+    def commit(self, *operations: Operation) -> None:
+        self.tries += 1
+        raise Stale("another")
+
+
+def test_a_change_that_always_loses_is_not_tried_for_ever() -> None:
+    records = Contested()
+    with pytest.raises(Contended):
+        TenantOptions(records).change("acme", {"sd_vae": "x"})
+    assert 5 <= records.tries <= 50
+
+
+class BusyTable:
+    """As much of a DynamoDB client as reading a batch uses: it puts off all but ``each`` keys."""
+
+    def __init__(self, each: int) -> None:
+        self.each = each
+        self.asked: list[int] = []
+
+    def batch_get_item(self, *, RequestItems: Any) -> Any:
+        ((table, request),) = RequestItems.items()
+        keys = request["Keys"]
+        self.asked.append(len(keys))
+        items = [{**key, "version": {"N": "1"}, "data": {"S": "{}"}} for key in keys[: self.each]]
+        left = keys[self.each :]
+        return {
+            "Responses": {table: items},
+            "UnprocessedKeys": {table: {**request, "Keys": left}} if left else {},
+        }
+
+
+def test_what_a_batch_read_puts_off_is_asked_for_again() -> None:
+    table: Any = BusyTable(each=4)
+    found = DynamoRecords(table, "t").get_all([(f"r{n}", "x") for n in range(10)])
+    assert [record.pk for record in found if record] == [f"r{n}" for n in range(10)]
+    assert table.asked == [10, 6, 2]
+
+
+def test_a_table_that_puts_off_everything_is_asked_ever_more_rarely_and_not_for_ever(
+    pauses: list[float],
+) -> None:
+    table: Any = BusyTable(each=0)
+    with pytest.raises(Contended):
+        DynamoRecords(table, "t").get_all([("a", "b")])
+    assert 5 <= len(table.asked) <= 20
+    assert sum(pauses[-3:]) > 5 * sum(pauses[:3])
