@@ -44,7 +44,8 @@ The control API, outside what a real host has (JSON in, JSON out, never subject 
 ``POST /_control/release``
     resumes everything that is paused: ``{"released": n}``.
 ``POST /_control/restart`` ``{"seconds": 0}``
-    restarts at once.
+    restarts at once. ``controlnet`` (true or false): with or without that extension from then on;
+    ``new_disk`` (true): without its ``config.json``.
 ``POST /_control/loras``, ``/_control/checkpoints`` ``{"name": ...}``
     puts a file on the disk; it is listed after refresh-loras or refresh-checkpoints.
     ``DELETE`` with the same body removes one.

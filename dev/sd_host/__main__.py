@@ -35,6 +35,8 @@ def parser() -> argparse.ArgumentParser:
     add("--load-seconds", type=float, default=default.load_seconds, help="time of a model switch")
     add("--api-auth", default="", metavar="USER:PASSWORD", help="ask for HTTP Basic")
     add("--nowebui", action="store_true", help="no /internal/* routes")
+    add("--config", action="store_true", help="a full config.json, not a new installation's")
+    add("--no-controlnet", action="store_true", help="without the ControlNet extension")
     return names
 
 
@@ -54,6 +56,8 @@ def main() -> int:
         load_seconds=given.load_seconds,
         api_auth=given.api_auth,
         api_only=given.nowebui,
+        config=given.config,
+        controlnet=not given.no_controlnet,
         sdcpp_info=given.sdcpp_info,
     )
     if not options.checkpoints or options.speed <= 0:

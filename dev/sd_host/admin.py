@@ -62,7 +62,11 @@ async def release(request: web.Request) -> web.Response:
 
 async def restart(request: web.Request) -> web.Response:
     body = await _body(request)
-    request.app[HOST].restart(float(body.get("seconds", 0)))
+    request.app[HOST].restart(
+        float(body.get("seconds", 0)),
+        controlnet=body.get("controlnet"),
+        new_disk=bool(body.get("new_disk", False)),
+    )
     return json_answer({})
 
 

@@ -14,9 +14,10 @@ from aiohttp import web
 
 from dev.sd_host import catalog, controlnet, extras, models, pictures
 from dev.sd_host.generation import Generation, Rejected
-from dev.sd_host.infotext import parse
+from dev.sd_host.infotext import parameters_of
 from dev.sd_host.models import Invalid, MalformedBody, Model, Unprocessable
 from dev.sd_host.pictures import BadImage
+from dev.sd_host.scripts import always_on, selectable
 from dev.sd_host.state import Host, HostError
 from dev.sd_host.wire import (
     HOST,
@@ -97,13 +98,14 @@ async def interrogate(request: web.Request, host: Host) -> Any:
     if fields["model"] not in ("clip", "deepdanbooru"):
         raise Rejected(404, "Model not found")
     async with host.turn():
-        return {"caption": extras.caption(image)}
+        # Without its models the real one logs why, and answers this.
+        return {"caption": extras.caption(image) if host.options.interrogator else "<error>"}
 
 
 async def png_info(request: web.Request, host: Host) -> Any:
     fields = await read(request, models.PNG_INFO)
     text, items = pictures.written_infotext(extras.decoded(fields["image"].strip()))
-    return {"info": text, "items": items, "parameters": parse(text) if text else {}}
+    return {"info": text, "items": items, "parameters": parameters_of(text) if text else {}}
 
 
 # What runs
@@ -165,7 +167,10 @@ async def ping(request: web.Request, host: Host) -> Any:
 
 
 async def get_options(request: web.Request, host: Host) -> Any:
-    return host.settings
+    try:
+        return host.settings.shown()
+    except TypeError as error:
+        raise HostError("ValidationError", str(error)) from error
 
 
 async def set_options(request: web.Request, host: Host) -> Any:
@@ -174,17 +179,20 @@ async def set_options(request: web.Request, host: Host) -> Any:
     if checkpoint is not None and host.find(checkpoint) is None:
         raise HostError("RuntimeError", f"model {checkpoint!r} not found")
     for key, value in wanted.items():
-        if key not in settings:
-            raise HostError("KeyError", repr(key))
-        old, settings[key] = settings[key], value
-        if key == "sd_model_checkpoint" and value != old:
+        old = settings.data.get(key)
+        try:
+            changed = settings.set(key, value)
+        except KeyError as error:
+            raise HostError("KeyError", repr(key)) from error
+        if key == "sd_model_checkpoint" and changed:
             async with host.turn():
                 try:
                     await host.load_configured(faults_of(request))
                 except HostError as error:
                     log.warning("the checkpoint did not load, the old one stays: %s", error)
-                    settings[key] = old
-    host.saved |= {key: settings[key] for key in wanted}
+                    settings.data[key] = old
+    # All that is set is saved, also what a running request has overridden.
+    host.saved = dict(settings.data)
 
 
 async def unload_checkpoint(request: web.Request, host: Host) -> Any:
@@ -265,8 +273,8 @@ def memory(host: Host) -> dict[str, Any]:
 
 
 def scripts(host: Host) -> dict[str, list[str]]:
-    own = [*catalog.ALWAYS_ON_SCRIPTS, *catalog.SELECTABLE_SCRIPTS]
-    return {"txt2img": own, "img2img": [*own, *catalog.IMG2IMG_SCRIPTS]}
+    own = [*always_on(host), *selectable(host, "txt2img")]
+    return {"txt2img": own, "img2img": [*always_on(host), *selectable(host, "img2img")]}
 
 
 def script_info(host: Host) -> list[dict[str, Any]]:
@@ -281,7 +289,7 @@ def script_info(host: Host) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "is_alwayson": name in catalog.ALWAYS_ON_SCRIPTS,
+            "is_alwayson": name in always_on(host),
             "is_img2img": kind == "img2img",
             "args": [argument] * (catalog.CONTROLNET_UNITS if name == "controlnet" else 1),
         }
@@ -299,6 +307,8 @@ async def detect(request: web.Request, host: Host) -> Any:
         return controlnet.detect(fields)
     except controlnet.DetectRefused as refused:
         raise Rejected(422, str(refused)) from refused
+    except controlnet.ModelMissing as missing:
+        raise HostError("URLError", str(missing)) from missing
     except BadImage as error:
         raise Rejected(500, "Invalid encoded image") from error
 
@@ -331,7 +341,7 @@ GETS: dict[str, Answer] = {
     f"{API}/memory": listed(memory),
     f"{API}/scripts": listed(scripts),
     f"{API}/script-info": listed(script_info),
-    f"{API}/extensions": listed(lambda host: catalog.EXTENSIONS),
+    f"{API}/extensions": listed(lambda host: catalog.EXTENSIONS if host.has_controlnet else []),
     "/controlnet/version": listed(lambda host: {"version": 3}),
     "/controlnet/model_list": listed(lambda host: {"model_list": controlnet.MODELS}),
     "/controlnet/module_list": listed(lambda host: controlnet.module_list()),
@@ -377,6 +387,8 @@ def routes(host: Host) -> list[web.RouteDef]:
 def _handler(answer: Answer) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         host = request.app[HOST]
+        if request.path.startswith("/controlnet/") and not host.has_controlnet:
+            raise web.HTTPNotFound
         raise_planted(request)
         if request.path in OPEN_TO_ALL or request.path.startswith("/controlnet/"):
             return json_answer(await answer(request, host))

@@ -182,6 +182,7 @@ def resolve_sampler(name: str, schedule: str | None) -> tuple[str, str]:
             if name.endswith(f" {word}"):
                 name, chosen = name.removesuffix(f" {word}"), candidate
                 break
+    # Only by name: even an alias that the host lists is unknown to it here.
     sampler = next((s for s in SAMPLERS if s.name == name), SAMPLERS[0])
     if sampler.options.get("scheduler") == chosen["name"]:
         chosen = SCHEDULERS[0]
@@ -257,13 +258,9 @@ EXTENSIONS = [
         "enabled": True,
     }
 ]
-ALWAYS_ON_SCRIPTS = ("extra options", "hypertile", "refiner", "sampler", "seed", "controlnet")
-SELECTABLE_SCRIPTS = (
-    "prompt matrix",
-    "prompts from file or textbox",
-    "x/y/z plot",
-    "controlnet m2m",
-)
+ALWAYS_ON_SCRIPTS = ("comments", "extra options", "hypertile", "refiner", "sampler", "seed")
+SELECTABLE_SCRIPTS = ("prompt matrix", "prompts from file or textbox", "x/y/z plot")
+CONTROLNET_SCRIPTS = ("controlnet m2m",)
 IMG2IMG_SCRIPTS = ("img2img alternative test", "loopback", "outpainting mk2", "sd upscale")
 CONTROLNET_UNITS = 3
 SETTINGS: dict[str, Any] = {
@@ -301,6 +298,18 @@ SETTINGS: dict[str, Any] = {
     "s_tmin": 0.0,
     "s_tmax": 0.0,
     "s_noise": 1.0,
+    "s_min_uncond": 0.0,
+    "sgm_noise_multiplier": False,
+    "sigma_min": 0.0,
+    "sigma_max": 0.0,
+    "rho": 0.0,
+    "always_discard_next_to_last_sigma": False,
+    "token_merging_ratio": 0.0,
+    "token_merging_ratio_hr": 0.0,
+    "token_merging_ratio_img2img": 0.0,
+    "emphasis": "Original",
+    "sd_hypernetwork": "None",
+    "code_former_weight": 0.5,
     "eta_noise_seed_delta": 0,
     "face_restoration": False,
     "face_restoration_model": "CodeFormer",

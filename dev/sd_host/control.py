@@ -52,9 +52,15 @@ class Control:
         """Resume everything that is paused now; how much that was."""
         return int(self._call("POST", "release")["released"])
 
-    def restart(self, seconds: float = 0) -> None:
-        """Die and come back after ``seconds``."""
-        self._call("POST", "restart", {"seconds": seconds})
+    def restart(
+        self, seconds: float = 0, *, controlnet: bool | None = None, new_disk: bool = False
+    ) -> None:
+        """Die and come back after ``seconds``, with or without ControlNet if that is said.
+
+        ``new_disk``: without its ``config.json``, as a container does.
+        """
+        change = {} if controlnet is None else {"controlnet": controlnet}
+        self._call("POST", "restart", {"seconds": seconds, "new_disk": new_disk, **change})
 
     def reset(self) -> None:
         """Back to the first day."""

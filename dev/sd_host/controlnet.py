@@ -10,11 +10,15 @@ from PIL import Image
 
 from dev.sd_host import pictures
 from dev.sd_host.catalog import CONTROLNET_UNITS, digest
+from dev.sd_host.models import Invalid, to_bool, to_float
 from dev.sd_host.pictures import BadImage
 
 TYPES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "Canny": (("canny",), ("control_v11p_sd15_canny",)),
-    "Depth": (("depth_midas", "depth_zoe", "depth_leres"), ("control_v11f1p_sd15_depth",)),
+    "Depth": (
+        ("depth_midas", "depth_zoe", "depth_leres", "depth_anything"),
+        ("control_v11f1p_sd15_depth",),
+    ),
     "OpenPose": (
         ("openpose", "openpose_face", "openpose_full", "dw_openpose_full"),
         ("control_v11p_sd15_openpose",),
@@ -33,12 +37,15 @@ MODULES = ["none", "invert (from white bg & black line)"]
 MODULES += [module for modules, _ in TYPES.values() for module in modules]
 NEEDS_MASK = {"inpaint_only", "inpaint_global_harmonious"}
 NOT_DETECTABLE = {"clip_vision", "revision_clipvision", "revision_ignore_prompt", "ip-adapter-auto"}
+NOT_THERE = {"depth_anything"}
+"""Preprocessors whose model would have to be downloaded, which is not possible."""
 RESIZE_MODES = ("Just Resize", "Crop and Resize", "Resize and Fill")
 CONTROL_MODES = (
     "Balanced",
     "My prompt is more important",
     "ControlNet is more important",
 )
+HR_OPTIONS = ("Both", "Low res only", "High res only")
 
 
 def _titled(model: str) -> str:
@@ -49,7 +56,18 @@ MODELS = [_titled(model) for _, models in TYPES.values() for model in models]
 
 
 class BadUnit(ValueError):
-    """A unit cannot be used; the real host raises inside its script hook, which swallows it."""
+    """A unit has a value that it cannot have: the 500 of a pydantic v1 model."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"1 validation error for ControlNetUnit\n{field}\n  {problem}")
+
+
+class UnitFailed(Exception):
+    """A unit cannot work; the real host raises inside its script hook, which swallows it."""
+
+
+class ModelMissing(Exception):
+    """The preprocessor's own model cannot be downloaded."""
 
 
 class DetectRefused(Exception):
@@ -58,13 +76,11 @@ class DetectRefused(Exception):
 
 @dataclass(frozen=True)
 class Guide:
-    """One unit at work: its map, how much it weighs, and what the infotext says of it."""
+    """One unit at work: its map, how much it weighs, and whether the map is answered."""
 
-    index: int
     map: Image.Image
     weight: float
     shown: bool
-    described: str
 
 
 def module_list() -> dict[str, Any]:
@@ -104,56 +120,110 @@ def control_types() -> dict[str, Any]:
     return {"control_types": {"All": every, **kinds}}
 
 
-def guides(args: Any, init: Image.Image | None, width: int, height: int) -> list[Guide]:
-    """The enabled units of a generation's ControlNet arguments; raises `BadUnit`."""
+def read_units(args: Any) -> dict[int, dict[str, Any]]:
+    """The enabled units of a generation's arguments by number; raises `BadUnit` for any unit."""
     if not isinstance(args, list):
-        raise BadUnit("args is not a list")
-    units = []
+        raise BadUnit("__root__", "value is not a valid list (type=type_error.list)")
+    units = {}
     for index, unit in enumerate(args[:CONTROLNET_UNITS]):
         if not isinstance(unit, Mapping):
-            raise BadUnit(f"unit {index} is not an object")
-        if unit.get("enabled", False):
-            units.append(_guide(index, unit, init, width, height))
+            raise BadUnit("__root__", "value is not a valid dict (type=type_error.dict)")
+        read = _read_unit(unit)
+        if read["enabled"]:
+            units[index] = read
     return units
 
 
-def _guide(
-    index: int, unit: Mapping[str, Any], init: Image.Image | None, width: int, height: int
-) -> Guide:
-    module, model = unit.get("module", "none"), unit.get("model", "None")
-    resize, control = (
-        unit.get("resize_mode", "Crop and Resize"),
-        unit.get("control_mode", "Balanced"),
-    )
-    if module not in MODULES:
-        raise BadUnit(f"no such module: {module}")
-    if model not in MODELS:
-        found = next((m for m in MODELS if m.partition(" [")[0] == model), None)
-        if found is None and not str(module).startswith("reference"):
-            raise BadUnit(f"no such model: {model}")
-        model = found or model
-    if resize not in RESIZE_MODES or control not in CONTROL_MODES:
-        raise BadUnit("unknown resize_mode or control_mode")
+def _read_unit(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A unit as the extension's pydantic v1 model reads it."""
+    unit = {
+        "enabled": False,
+        "module": "none",
+        "model": "None",
+        "resize_mode": "Crop and Resize",
+        "control_mode": "Balanced",
+        "hr_option": "Both",
+        "pixel_perfect": False,
+        "save_detected_map": True,
+        "image": given.get("input_image"),
+        **given,
+    }
+    for name, low, high, usual in (
+        ("weight", 0.0, 2.0, 1.0),
+        ("guidance_start", 0.0, 1.0, 0.0),
+        ("guidance_end", 0.0, 1.0, 1.0),
+    ):
+        unit[name] = _number(name, given.get(name, usual), low, high)
+    for name in ("enabled", "pixel_perfect", "save_detected_map"):
+        try:
+            unit[name] = to_bool(unit[name])
+        except Invalid as error:
+            raise BadUnit(name, f"{error.msg} (type={error.kind})") from error
+    for name in ("processor_res", "threshold_a", "threshold_b"):
+        _number(name, given.get(name, -1), None, None)
+    if unit["module"] not in MODULES:
+        text = f"module({unit['module']}) not found in supported modules. (type=value_error)"
+        raise BadUnit("module", text)
+    if unit["model"] not in ("None", *MODELS):
+        found = next((m for m in MODELS if m.partition(" [")[0] == unit["model"]), None)
+        if found is None:
+            text = f"model({unit['model']}) not found in supported models. (type=value_error)"
+            raise BadUnit("model", text)
+        unit["model"] = found
+    for name, choices in (
+        ("resize_mode", RESIZE_MODES),
+        ("control_mode", CONTROL_MODES),
+        ("hr_option", HR_OPTIONS),
+    ):
+        if unit[name] not in choices:
+            raise BadUnit(name, "value is not a valid enumeration member (type=type_error.enum)")
+    if unit["guidance_start"] > unit["guidance_end"]:
+        text = f"guidance_start({unit['guidance_start']}) > guidance_end({unit['guidance_end']})"
+        raise BadUnit("__root__", f"{text} (type=value_error)")
+    return unit
+
+
+def _number(name: str, value: Any, low: float | None, high: float | None) -> float:
     try:
-        weight = float(unit.get("weight", 1.0))
-        start, end = float(unit.get("guidance_start", 0)), float(unit.get("guidance_end", 1))
-    except (TypeError, ValueError) as error:
-        raise BadUnit("weight and guidance are numbers") from error
-    if not 0 <= weight <= 2 or start > end:
-        raise BadUnit("weight is 0..2 and guidance starts before it ends")
-    source = _unit_image(unit.get("image", unit.get("input_image"))) or init
+        number = to_float(value)
+    except Invalid as error:
+        raise BadUnit(name, f"{error.msg} (type={error.kind})") from error
+    if low is not None and high is not None and not low <= number <= high:
+        word, limit = ("greater", low) if number < low else ("less", high)
+        raise BadUnit(name, f"ensure this value is {word} than or equal to {limit}")
+    return number
+
+
+def described(unit: Mapping[str, Any]) -> str:
+    """What the infotext says of a unit, whether or not it works."""
+    return (
+        f"Module: {unit['module']}, Model: {unit['model']}, Weight: {unit['weight']}, "
+        f"Resize Mode: {unit['resize_mode']}, Guidance Start: {unit['guidance_start']}, "
+        f"Guidance End: {unit['guidance_end']}, Pixel Perfect: {unit['pixel_perfect']}, "
+        f"Control Mode: {unit['control_mode']}"
+    )
+
+
+def guides(
+    units: Mapping[int, Mapping[str, Any]], init: Image.Image | None, width: int, height: int
+) -> list[Guide]:
+    """The units at work; raises `UnitFailed` and `ModelMissing`."""
+    return [_guide(unit, init, width, height) for unit in units.values()]
+
+
+def _guide(unit: Mapping[str, Any], init: Image.Image | None, width: int, height: int) -> Guide:
+    module = unit["module"]
+    if module in NOT_THERE:
+        raise ModelMissing("<urlopen error [Errno -3] Temporary failure in name resolution>")
+    if unit["model"] == "None" and not module.startswith("reference"):
+        raise UnitFailed("You have not selected any ControlNet Model.")
+    source = _unit_image(unit["image"]) or init
     if source is None:
-        raise BadUnit("controlnet is enabled but no input image is given")
+        raise UnitFailed("controlnet is enabled but no input image is given")
     return Guide(
-        index=index,
         map=pictures.control_map(source, module, width, height),
-        weight=weight,
-        shown=bool(unit.get("save_detected_map", True)),
-        described=(
-            f"Module: {module}, Model: {model}, Weight: {weight}, Resize Mode: {resize}, "
-            f"Guidance Start: {start}, Guidance End: {end}, "
-            f"Pixel Perfect: {bool(unit.get('pixel_perfect', False))}, Control Mode: {control}"
-        ),
+        weight=unit["weight"],
+        shown=unit["save_detected_map"],
     )
 
 
@@ -166,15 +236,18 @@ def _unit_image(value: Any) -> Image.Image | None:
     if not value:
         return None
     if not isinstance(value, str):
-        raise BadUnit("the image of a unit is base64")
+        raise UnitFailed("the image of a unit is base64")
     try:
         return pictures.decode(value)
     except BadImage as error:
-        raise BadUnit("the image of a unit does not decode") from error
+        raise UnitFailed("the image of a unit does not decode") from error
 
 
 def detect(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer of POST /controlnet/detect; raises `DetectRefused` or `BadImage`."""
+    """The answer of POST /controlnet/detect.
+
+    Raises `DetectRefused`, `ModelMissing` and `BadImage`.
+    """
     module, images = fields["controlnet_module"], fields["controlnet_input_images"]
     if module not in MODULES:
         raise DetectRefused("Module not available")
@@ -184,6 +257,8 @@ def detect(fields: Mapping[str, Any]) -> dict[str, Any]:
         raise DetectRefused("No image selected")
     if module in NEEDS_MASK and len(fields["controlnet_masks"]) != len(images):
         raise DetectRefused(f"Preprocessor {module} requires `controlnet_masks` param.")
+    if module in NOT_THERE:
+        raise ModelMissing("<urlopen error [Errno -3] Temporary failure in name resolution>")
     answer: dict[str, Any] = {"info": "Success"}
     if "openpose" in module:
         answer["poses"] = []

@@ -16,13 +16,15 @@ from typing import Any
 
 from PIL import Image
 
-from dev.sd_host import catalog, controlnet, infotext, pictures
+from dev.sd_host import catalog, controlnet, infotext, pictures, scripts
 from dev.sd_host.catalog import Checkpoint
 from dev.sd_host.faults import Fault, of_kind
 from dev.sd_host.pictures import BadImage
 from dev.sd_host.state import Host, HostError, Progress
 
 MAX_PIXELS = 20_000_000
+_NUMBERS = ("eta_ancestral", "eta_noise_seed_delta", "s_churn", "s_tmin", "s_tmax", "s_noise")
+"""Settings that every drawing computes with."""
 log = logging.getLogger("sd_host")
 
 
@@ -40,6 +42,7 @@ class Result:
 
     checkpoint: Checkpoint
     pictures: list[Image.Image] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
     infotexts: list[str] = field(default_factory=list)
     appended: list[Image.Image] = field(default_factory=list)
     extra_params: dict[str, Any] = field(default_factory=dict)
@@ -84,7 +87,7 @@ class Generation:
             if fields["mask"]:
                 mask = _decoded(self.host, fields["mask"])
         self.mask = mask
-        check_scripts(self.kind, fields)
+        check_scripts(self.host, self.kind, fields)
         self.sampler, self.schedule = catalog.resolve_sampler(
             fields["sampler_name"] or fields["sampler_index"], fields["scheduler"]
         )
@@ -116,15 +119,17 @@ class Generation:
     async def _with_overrides(self) -> Result:
         host, settings = self.host, self.host.settings
         overrides = dict(self.fields["override_settings"] or {})
-        stored = {key: settings[key] for key in overrides if key in settings}
+        # What was never set, and is only shown with its default, is not put back.
+        stored = {key: settings.data[key] for key in overrides if key in settings.data}
         try:
             if host.find(overrides.get("sd_model_checkpoint")) is None:
                 overrides.pop("sd_model_checkpoint", None)
                 await host.load_configured(self.faults)
             for key, value in overrides.items():
-                if key not in settings:
-                    raise HostError("KeyError", repr(key))
-                settings[key] = value
+                try:
+                    settings.set(key, value)
+                except KeyError as error:
+                    raise HostError("KeyError", repr(key)) from error
                 if key == "sd_model_checkpoint":
                     await host.load_configured(self.faults)
             wrong = of_kind(self.faults, "wrong_model")
@@ -133,7 +138,7 @@ class Generation:
             return await self._process()
         finally:
             if self.fields["override_settings_restore_afterwards"]:
-                settings.update(stored)
+                settings.data.update(stored)
 
     async def _load_another(self, wrong: Fault) -> None:
         host = self.host
@@ -147,6 +152,7 @@ class Generation:
         for name in ("width", "height", "batch_size", "n_iter", "steps", "cfg_scale"):
             if fields[name] is None:
                 raise HostError("TypeError", f"unsupported operand type(s): 'NoneType' ({name})")
+        self._check_settings()
         self.width, self.height = fields["width"] // 8 * 8, fields["height"] // 8 * 8
         self.batch_size, self.n_iter = max(1, fields["batch_size"]), max(1, fields["n_iter"])
         if self.width <= 0 or self.height <= 0:
@@ -166,6 +172,23 @@ class Generation:
         refiner = fields["refiner_checkpoint"]
         if refiner not in (None, "", "None", "none") and self.host.find(refiner) is None:
             raise HostError("Exception", f"Could not find checkpoint with name {refiner}")
+
+    def _check_settings(self) -> None:
+        """What the host computes with, and finds to be wrong only then."""
+        settings = self.host.settings
+        for name in _NUMBERS:
+            if not isinstance(settings[name], (int, float)):
+                kind = type(settings[name]).__name__
+                raise HostError("TypeError", f"must be real number, not {kind}")
+        skip = settings["CLIP_stop_at_last_layers"]
+        if not isinstance(skip, (int, float)):
+            kind = type(skip).__name__
+            text = f"'>' not supported between instances of '{kind}' and 'int'"
+            raise HostError("TypeError", text)
+        if skip > 1 and not isinstance(skip, int):
+            raise HostError("TypeError", "tuple indices must be integers or slices, not float")
+        if skip > self.host.options.encoder_layers + 1:
+            raise HostError("IndexError", "tuple index out of range")
 
     def _prepare_img2img(self, steps: int) -> None:
         count = len(self.init_images)
@@ -204,6 +227,20 @@ class Generation:
         self.passes.append((again, self.final_size[0] * self.final_size[1]))
 
     async def _process(self) -> Result:
+        script = scripts.chosen(self.fields)
+        if script is None:
+            return await self._process_once()
+        fields = self.fields
+        fields = {**fields, "seed": _fixed(fields["seed"]), "subseed": _fixed(fields["subseed"])}
+        parts = []
+        for changes in scripts.variants(script, fields):
+            self.fields = {**fields, **changes}
+            parts.append(await self._process_once())
+        if not parts:
+            raise HostError("IndexError", "list index out of range")
+        return scripts.joined(script, fields["script_args"], parts)
+
+    async def _process_once(self) -> Result:
         self._prepare()
         host, progress = self.host, self.host.progress
         if host.loaded is None:  # unloaded by another call in this very moment
@@ -234,6 +271,7 @@ class Generation:
                 result.infotexts.append(self.infotext(index, result))
         if not result.infotexts:
             result.infotexts.append(self.infotext(0, result))
+        result.seeds = [self.seed_of(index) for index in range(self.batch_size * self.n_iter)]
         self._add_grid(result)
         return result
 
@@ -275,19 +313,29 @@ class Generation:
         self.prompt, self.negative = prompt, negative
 
     def _control_units(self, result: Result) -> list[controlnet.Guide]:
-        """The ControlNet units at work; as on the real host, a bad one is only logged."""
+        """The ControlNet units at work; raises `HostError`.
+
+        One that cannot work is only logged, and the infotext tells of it all the same.
+        """
         script: Any = next(
             (v for k, v in self.fields["alwayson_scripts"].items() if k.lower() == "controlnet"), {}
         )
         args = script.get("args", []) if isinstance(script, dict) else []
         init = self.init_images[0] if self.init_images else None
         try:
-            units = controlnet.guides(args, init, self.width, self.height)
+            wanted = controlnet.read_units(args)
         except controlnet.BadUnit as error:
+            raise HostError("ValidationError", str(error)) from error
+        for index, wanted_unit in wanted.items():
+            result.extra_params[f"ControlNet {index}"] = controlnet.described(wanted_unit)
+        try:
+            units = controlnet.guides(wanted, init, self.width, self.height)
+        except controlnet.ModelMissing as error:
+            raise HostError("URLError", str(error)) from error
+        except controlnet.UnitFailed as error:
             log.warning("controlnet failed and is left out: %s", error)
             return []
         for unit in units:
-            result.extra_params[f"ControlNet {unit.index}"] = unit.described
             if unit.shown and not self.host.settings["control_net_no_detectmap"]:
                 result.appended.append(unit.map)
         if self.mask is not None and self.host.settings["return_mask"]:
@@ -368,7 +416,6 @@ class Generation:
 
     def info(self, result: Result) -> dict[str, Any]:
         fields, count = self.fields, self.batch_size * self.n_iter
-        seeds = [self.seed_of(index) for index in range(count)]
         subseeds = [self.subseed + index for index in range(count)]
         settings = self.host.settings
         return {
@@ -376,8 +423,8 @@ class Generation:
             "all_prompts": [self.prompt] * count,
             "negative_prompt": self.negative,
             "all_negative_prompts": [self.negative] * count,
-            "seed": self.seed,
-            "all_seeds": seeds,
+            "seed": result.seeds[0],
+            "all_seeds": result.seeds,
             "subseed": self.subseed,
             "all_subseeds": subseeds,
             "subseed_strength": fields["subseed_strength"] or 0,
@@ -431,13 +478,9 @@ class Generation:
         return [pictures.to_base64(pictures.encode(image, kind, text)) for image, text in made]
 
 
-def check_scripts(kind: str, fields: dict[str, Any]) -> None:
-    """Refuse scripts that the host does not have; raises `Rejected`.
-
-    The selectable ones are accepted and change nothing: the stand-in has none of their insides.
-    """
-    own = catalog.IMG2IMG_SCRIPTS if kind == "img2img" else ()
-    selectable = {*catalog.SELECTABLE_SCRIPTS, *own}
+def check_scripts(host: Host, kind: str, fields: dict[str, Any]) -> None:
+    """Refuse scripts that the host does not have; raises `Rejected`."""
+    selectable = scripts.selectable(host, kind)
     name = fields["script_name"]
     if name and name.lower() not in selectable:
         raise Rejected(422, f"Script '{name}' not found")
@@ -445,7 +488,7 @@ def check_scripts(kind: str, fields: dict[str, Any]) -> None:
         if always.lower() in selectable:
             text = "Cannot have a selectable script in the always on scripts params"
             raise Rejected(422, text)
-        if always.lower() not in catalog.ALWAYS_ON_SCRIPTS:
+        if always.lower() not in scripts.always_on(host):
             raise Rejected(422, f"Script '{always}' not found")
 
 

@@ -29,6 +29,15 @@ class Options:
     """``user:password[,user2:password2]``: ask for HTTP Basic."""
     api_only: bool = False
     """As ``--nowebui``: no ``/internal/*`` routes."""
+    config: bool = False
+    """Whether it has a full ``config.json``; without one, as a new installation, it does not put
+    back what a request overrides."""
+    encoder_layers: int = 12
+    """Layers of the checkpoints' text encoder: a deeper clip skip is an error."""
+    controlnet: bool = True
+    """Whether the ControlNet extension is installed."""
+    interrogator: bool = True
+    """Whether the models for interrogate are there."""
     threads: int = 40
     """How many requests are handled at a time; more wait, whatever they ask."""
     sdcpp_info: str = "json"

@@ -15,6 +15,7 @@ from dev.sd_host import catalog
 from dev.sd_host.catalog import Checkpoint, find_checkpoint
 from dev.sd_host.faults import OUT_OF_MEMORY, Fault, FaultList, of_kind
 from dev.sd_host.options import Options
+from dev.sd_host.settings import Settings
 from dev.sd_host.stats import Stats
 
 FINISHED_KEPT = 16
@@ -131,7 +132,9 @@ class Host:
         """Forget everything, also what was saved to the disk."""
         self.stats = Stats()
         self.faults.clear()
-        self.saved: dict[str, Any] = {}
+        self.saved: dict[str, Any] = dict(catalog.SETTINGS) if self.options.config else {}
+        """The content of ``config.json``; a new installation has none."""
+        self.has_controlnet = self.options.controlnet
         self.checkpoints_on_disk = list(self.options.checkpoints)
         self.loras_on_disk = list(self.options.loras)
         self._hashed = set(self.options.checkpoints) if self.options.hashed else set()
@@ -147,7 +150,7 @@ class Host:
             self.stats.set(gauge, 0)
         self.list_checkpoints()
         self.list_loras()
-        self.settings = {**catalog.SETTINGS, **self.saved}
+        self.settings = Settings(self.saved)
         self.loaded: Checkpoint | None = None
         self._adopt(self.find(self.settings["sd_model_checkpoint"]) or self.checkpoints[0])
 
@@ -169,8 +172,8 @@ class Host:
         self._hashed.add(checkpoint.name)
         checkpoint.hashed = True
         self.loaded = checkpoint
-        self.settings["sd_model_checkpoint"] = checkpoint.title
-        self.settings["sd_checkpoint_hash"] = checkpoint.sha256
+        self.settings.data["sd_model_checkpoint"] = checkpoint.title
+        self.settings.data["sd_checkpoint_hash"] = checkpoint.sha256
 
     async def load(self, checkpoint: Checkpoint, faults: Sequence[Fault] = ()) -> None:
         """Bring ``checkpoint`` into memory; raises `HostError` when it does not load."""
@@ -310,8 +313,18 @@ class Host:
         if task is not None and task in self.open:
             self.open[task]()
 
-    def restart(self, seconds: float = 0.0) -> None:
-        """Die and come back: connections drop, work is lost, what was not saved is forgotten."""
+    def restart(
+        self, seconds: float = 0.0, *, controlnet: bool | None = None, new_disk: bool = False
+    ) -> None:
+        """Die and come back: connections drop, work is lost, what was not saved is forgotten.
+
+        ``controlnet``: with or without that extension from now on. ``new_disk``: as a container
+        comes back, without what was saved.
+        """
+        if controlnet is not None:
+            self.has_controlnet = controlnet
+        if new_disk:
+            self.saved = {}
         self.down_until = time.monotonic() + seconds
         self.drop_work()
         if self.stats.running_since is not None:
