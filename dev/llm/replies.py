@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from robotchat.errors import RobotchatError
-from robotchat.gpt.driver import EventStream
+from robotchat.gpt.driver import AnswerStream
 from robotchat.gpt.responses.engine import Responses
 
 Body = dict[str, Any]
@@ -260,7 +260,7 @@ class _Same:
 
     def stream_chat_completion(
         self, body: Mapping[str, Any], *, timeout: float | None = None
-    ) -> EventStream:
+    ) -> AnswerStream:
         script = self._replies.script
         return _Listed(self._replies.chat({**body, "stream": True}, script).events or [])
 
@@ -269,7 +269,7 @@ class _Same:
 
     def stream_completion(
         self, body: Mapping[str, Any], *, timeout: float | None = None
-    ) -> EventStream:
+    ) -> AnswerStream:
         return _Listed(self._replies.completion({**body, "stream": True}, {}).events or [])
 
     def models(self) -> Body:

@@ -17,7 +17,8 @@ from robotchat.errors import (
     UpstreamUnavailable,
 )
 from robotchat.gpt.bot import ChatBot
-from robotchat.gpt.responses.engine import Options, Responses
+from robotchat.gpt.responses.engine import Responses
+from robotchat.gpt.responses.inference import Options
 
 
 @pytest.fixture(scope="module")

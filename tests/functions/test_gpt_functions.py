@@ -273,7 +273,7 @@ def test_the_worker_answers_its_event_and_leaves_to_others_what_is_theirs(gpt: G
     event = json.loads((EVENTS / "workers/respond.json").read_text("utf-8"))
     assert respond(event, CONTEXT) == {"batchItemFailures": []}, "deleted meanwhile"
     _, queued = gpt.call("responses", {"input": "x", "background": True})
-    gpt.responses._take_up(queued["id"])
+    gpt.responses.background._take_up(queued["id"])
     event["Records"][0]["body"] = json.dumps({"response_id": queued["id"]})
     failed = {"batchItemFailures": [{"itemIdentifier": event["Records"][0]["messageId"]}]}
     assert respond(event, CONTEXT) == failed

@@ -75,7 +75,7 @@ def test_a_picture_is_drawn_talked_about_and_drawn_again() -> None:
     assert "beach" in (second.prompt or "")
     assert "sunset" in (second.prompt or "")
     assert (first.turn, second.turn) == (1, 3)
-    items = world.responses.conversation_items(conversation)
+    items = world.responses.conversations.items(conversation)
     for item in items:
         ITEM.validate_python(item)
     assert [item.get("role", item["type"]) for item in items] == [
@@ -128,14 +128,14 @@ def test_items_are_listed_page_by_page_with_their_pictures() -> None:
     seen: list[Body] = []
     after = None
     while True:
-        page = world.responses.list_items(
+        page = world.responses.conversations.list_items(
             conversation, limit=1, order="asc", after=after, show=viewer.item
         )
         seen += page["data"]
         after = page["last_id"]
         if not page["has_more"]:
             break
-    newest = world.responses.list_items(conversation, show=viewer.item)["data"]
+    newest = world.responses.conversations.list_items(conversation, show=viewer.item)["data"]
     assert [item["id"] for item in seen] == [item["id"] for item in reversed(newest)]
     picture = seen[1]
     assert (picture["job_id"], picture["status"]) == (job.id, "completed")
@@ -143,17 +143,17 @@ def test_items_are_listed_page_by_page_with_their_pictures() -> None:
     assert picture["images"][0]["sha256"] == job.images[0].sha256
     assert "key" not in picture["images"][0]
     assert "images" not in seen[0]
-    found = world.responses.item(conversation, picture["id"], show=viewer.item)
+    found = world.responses.conversations.item(conversation, picture["id"], show=viewer.item)
     assert found["images"][0]["width"] == 64
     with pytest.raises(NotFound):
-        world.responses.item(conversation, "msg_other")
+        world.responses.conversations.item(conversation, "msg_other")
 
 
 def test_what_a_caller_calls_an_item_opens_nothing() -> None:
     """Neither ids nor pictures of added items are believed."""
     world = World()
     theirs = world.robot.chat_text2image("a beach", width=64, height=64)
-    conversation = world.responses.create_conversation().id
+    conversation = world.responses.conversations.create().id
     forged = {
         "type": "image_generation_call",
         "id": "ig_" + theirs.id.removeprefix("job_"),
@@ -161,58 +161,58 @@ def test_what_a_caller_calls_an_item_opens_nothing() -> None:
         "result": None,
         "images": [{"key": theirs.images[0].key}],
     }
-    added = world.responses.add_items(conversation, [forged, forged])["data"]
+    added = world.responses.conversations.add_items(conversation, [forged, forged])["data"]
     assert len({item["id"] for item in [*added, forged]}) == 3
     viewer = Viewer(world.robot.images, link_ttl=60)
-    shown = world.responses.list_items(conversation, show=viewer.item)["data"]
+    shown = world.responses.conversations.list_items(conversation, show=viewer.item)["data"]
     assert all("url" not in item["images"][0] for item in shown)
-    assert world.responses.delete_item(conversation, added[0]["id"]) is None
+    assert world.responses.conversations.delete_item(conversation, added[0]["id"]) is None
     assert world.robot.jobs.get(theirs.id, "local").images
 
 
 def test_a_conversation_begins_with_items_and_has_metadata() -> None:
     world = World("Bob.")
     said = [{"role": "user", "content": "My name is Bob."}]
-    begun = world.responses.create_conversation(metadata={"user": "42"}, items=said)
+    begun = world.responses.conversations.create(metadata={"user": "42"}, items=said)
     assert begun.title == "My name is Bob."
     world.ask("Who am I?", begun.id)
     assert world.told() == ["My name is Bob.", "Who am I?"]
-    changed = world.responses.update_conversation(begun.id, metadata={"user": "43"})
+    changed = world.responses.conversations.update(begun.id, metadata={"user": "43"})
     assert changed.metadata == {"user": "43"}
     view = Viewer(world.robot.images, link_ttl=60).conversation(changed)
     Conversation.model_validate(view.model_dump())
     for wrong in ([{"role": "robot", "content": "x"}], said * 21, "x" * 5 and [7]):
         with pytest.raises(InvalidRequest):
-            world.responses.create_conversation(items=wrong)
+            world.responses.conversations.create(items=wrong)
     with pytest.raises(InvalidRequest):
-        world.responses.update_conversation(begun.id, metadata={"k": 7})
+        world.responses.conversations.update(begun.id, metadata={"k": 7})
     with pytest.raises(NotFound):
-        world.responses.update_conversation(begun.id, "theirs", metadata={})
+        world.responses.conversations.update(begun.id, "theirs", metadata={})
 
 
 def test_an_item_of_a_picture_turn_leads_to_its_job_and_goes_with_it() -> None:
     world = World("a1", held=True)
     job = world.draw("a beach")
     conversation = job.conversation_id or ""
-    for item in world.responses.conversation_items(conversation):
-        found = world.responses.delete_item(conversation, item["id"])
+    for item in world.responses.conversations.items(conversation):
+        found = world.responses.conversations.delete_item(conversation, item["id"])
         assert found is not None
         assert found.id == job.id
     with pytest.raises(JobNotFinal):
         world.robot.delete_job(job.id)
     world.robot.cancel(job.id)
     world.robot.delete_job(job.id)
-    assert world.responses.conversation_items(conversation) == []
+    assert world.responses.conversations.items(conversation) == []
     world.ask("Hi", conversation)
     assert world.told() == ["Hi"]
 
 
 def test_a_deleted_item_of_a_large_turn_is_gone_from_the_files_too() -> None:
     world = World("a1")
-    conversation = world.responses.create_conversation().id
+    conversation = world.responses.conversations.create().id
     response = world.ask("secret " * 40_000, conversation)
-    asked = world.responses.conversation_items(conversation)[0]
-    world.responses.delete_item(conversation, asked["id"])
+    asked = world.responses.conversations.items(conversation)[0]
+    world.responses.conversations.delete_item(conversation, asked["id"])
     files: Any = world.robot.images
     assert not any("secret" in str(file) for file in files._files.values())
     assert world.responses.get(response["id"])["status"] == "completed"
@@ -232,11 +232,11 @@ def test_deleting_a_conversation_forgets_words_and_pictures() -> None:
         with pytest.raises(NotFound):
             world.responses.get(response["id"])
     with pytest.raises(NotFound):
-        world.responses.conversation_items(conversation)
+        world.responses.conversations.items(conversation)
     with pytest.raises(NotFound):
         world.ask("x", conversation)
     assert world.left() == [f"response#{branch['id']}"]
-    world.responses.run(background["id"])
+    world.responses.background.run(background["id"])
     assert world.left() == [f"response#{branch['id']}"]
     world.responses.create({"input": "on", "previous_response_id": branch["id"]})
     assert world.told()[-3:] == ["aside", "a3", "on"]
@@ -245,7 +245,7 @@ def test_deleting_a_conversation_forgets_words_and_pictures() -> None:
 def test_what_is_being_said_while_its_conversation_is_deleted_is_not_stored() -> None:
     for read in (0, 6):
         world = World(["One ", "two ", "three"])
-        conversation = world.responses.create_conversation().id
+        conversation = world.responses.conversations.create().id
         stream = world.responses.stream({"input": "Count", "conversation": conversation})
         for _ in range(read):
             next(stream)
@@ -256,7 +256,7 @@ def test_what_is_being_said_while_its_conversation_is_deleted_is_not_stored() ->
 
 def test_a_conversation_is_deleted_in_spite_of_many_who_write_to_it() -> None:
     world = World()
-    conversation = world.responses.create_conversation().id
+    conversation = world.responses.conversations.create().id
     start = threading.Barrier(3)
 
     def write(number: int) -> None:

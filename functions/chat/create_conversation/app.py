@@ -10,7 +10,7 @@ handler = Endpoint(scope=("chat", "images"))
 @handler.post("/v1/conversations")
 def create_conversation(request: ConversationRequest | None = None) -> ConversationView:
     begun = request or ConversationRequest()
-    conversation = responses().create_conversation(
+    conversation = responses().conversations.create(
         handler.tenant, metadata=begun.metadata, items=begun.items
     )
     return viewer().conversation(conversation)

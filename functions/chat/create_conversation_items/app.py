@@ -11,4 +11,4 @@ handler = Endpoint(scope="chat")
 
 @handler.post("/v1/conversations/<conversation_id>/items")
 def create_conversation_items(conversation_id: str, request: ItemsRequest) -> dict[str, Any]:
-    return responses().add_items(conversation_id, request.items, handler.tenant)
+    return responses().conversations.add_items(conversation_id, request.items, handler.tenant)

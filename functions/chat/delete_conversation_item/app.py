@@ -12,7 +12,7 @@ handler = Endpoint(scope=("chat", "images"))
 
 @handler.delete("/v1/conversations/<conversation_id>/items/<item_id>")
 def delete_conversation_item(conversation_id: str, item_id: str) -> ConversationView:
-    drawn = responses().delete_item(conversation_id, item_id, handler.tenant)
+    drawn = responses().conversations.delete_item(conversation_id, item_id, handler.tenant)
     if drawn is not None:
         robot().delete_job(drawn.id, tenant=handler.tenant)
     return viewer().conversation(robot().conversations.get(conversation_id, handler.tenant))

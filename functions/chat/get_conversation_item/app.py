@@ -10,4 +10,6 @@ handler = Endpoint(scope=("chat", "jobs:read"))
 
 @handler.get("/v1/conversations/<conversation_id>/items/<item_id>")
 def get_conversation_item(conversation_id: str, item_id: str) -> dict[str, Any]:
-    return responses().item(conversation_id, item_id, handler.tenant, show=viewer().item)
+    return responses().conversations.item(
+        conversation_id, item_id, handler.tenant, show=viewer().item
+    )

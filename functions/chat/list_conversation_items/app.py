@@ -15,7 +15,7 @@ def list_conversation_items(
     order: Literal["asc", "desc"] = "desc",
     after: str | None = None,
 ) -> dict[str, Any]:
-    return responses().list_items(
+    return responses().conversations.list_items(
         conversation_id,
         handler.tenant,
         limit=limit,

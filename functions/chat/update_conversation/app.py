@@ -9,7 +9,7 @@ handler = Endpoint(scope=("chat", "images"))
 
 @handler.post("/v1/conversations/<conversation_id>")
 def update_conversation(conversation_id: str, request: ConversationUpdate) -> ConversationView:
-    conversation = responses().update_conversation(
+    conversation = responses().conversations.update(
         conversation_id, handler.tenant, metadata=request.metadata or {}
     )
     return viewer().conversation(conversation)

@@ -10,4 +10,4 @@ handler = Endpoint(scope="chat")
 
 @handler.post("/v1/responses/<response_id>/cancel")
 def cancel_response(response_id: str) -> dict[str, Any]:
-    return responses().cancel(response_id, handler.tenant)
+    return responses().background.cancel(response_id, handler.tenant)

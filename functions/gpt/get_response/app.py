@@ -15,5 +15,7 @@ def get_response(
 ) -> dict[str, Any] | EventStream:
     engine, tenant = responses(), handler.tenant
     if stream:
-        return responded(lambda: engine.events(response_id, tenant, starting_after=starting_after))
+        return responded(
+            lambda: engine.background.events(response_id, tenant, starting_after=starting_after)
+        )
     return engine.get(response_id, tenant)

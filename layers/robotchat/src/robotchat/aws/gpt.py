@@ -10,8 +10,7 @@ from typing import Any
 
 from robotchat.aws.api import EventStream
 from robotchat.aws.metrics import record_first_token
-from robotchat.gpt.driver import Body
-from robotchat.gpt.driver import EventStream as Events
+from robotchat.gpt.driver import AnswerStream, Body
 
 HEARTBEAT = 5.0
 """Seconds of silence after which a stream shows that it is still there."""
@@ -23,7 +22,7 @@ def completed(
     body: Mapping[str, Any],
     *,
     whole: Callable[[Mapping[str, Any]], Body],
-    stream: Callable[[Mapping[str, Any]], Events],
+    stream: Callable[[Mapping[str, Any]], AnswerStream],
 ) -> Body | EventStream:
     """A completion, streamed as nameless events up to ``[DONE]`` when the body asks for that."""
     if not body.get("stream"):
@@ -31,13 +30,13 @@ def completed(
     return _streamed(lambda: stream(body), lambda event: (None, event), end=DONE)
 
 
-def responded(open_stream: Callable[[], Events]) -> EventStream:
+def responded(open_stream: Callable[[], AnswerStream]) -> EventStream:
     """The events of a response, each under the name of its type."""
     return _streamed(open_stream, lambda event: (event["type"], event))
 
 
 def _streamed(
-    open_stream: Callable[[], Events],
+    open_stream: Callable[[], AnswerStream],
     encode: Callable[[Body], tuple[str | None, Body]],
     end: bytes = b"",
 ) -> EventStream:
@@ -50,7 +49,7 @@ class _Opened:
 
     def __init__(
         self,
-        open_stream: Callable[[], Events],
+        open_stream: Callable[[], AnswerStream],
         encode: Callable[[Body], tuple[str | None, Body]],
         end: bytes,
     ) -> None:
@@ -59,7 +58,7 @@ class _Opened:
         self._end = end
         self._request = contextvars.copy_context()
         self._lock = threading.Lock()
-        self._stream: Events | None = None
+        self._stream: AnswerStream | None = None
         self._cancelled = False
 
     def events(self) -> Iterator[tuple[str | None, Body] | bytes]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from robotchat.aws.log import logger
 from robotchat.aws.wiring import client, responses, settings
-from robotchat.gpt.responses.engine import WORKER_LIFETIME
+from robotchat.gpt.responses.background import WORKER_LIFETIME
 from robotchat.jobs.states import StillRunning
 
 
@@ -36,7 +36,7 @@ class Responder:
         lifetime = WORKER_LIFETIME.total_seconds()
         self._hide(record, lifetime)
         try:
-            responses().run(response_id, beat=lambda: self._hide(record, lifetime))
+            responses().background.run(response_id, beat=lambda: self._hide(record, lifetime))
         except StillRunning as wait:
             self._hide(record, wait.seconds + 1)
             return False

@@ -272,7 +272,8 @@ def chatbot() -> ChatBot:
 def responses() -> Responses:
     """Responses over the table, whether or not a language model is set (see `talking`)."""
     from robotchat.conversation import Conversations
-    from robotchat.gpt.responses.engine import Options, Responses
+    from robotchat.gpt.responses.engine import Responses
+    from robotchat.gpt.responses.inference import Options
     from robotchat.gpt.responses.store import ResponseStore
     from robotchat.jobs.store import Jobs
 

@@ -15,7 +15,7 @@ from robotchat.art.answers import Progress
 from robotchat.art.driver import Capabilities
 from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest
 from robotchat.errors import NotSupported, UpstreamRejected
-from robotchat.gpt.driver import Body, EventStream
+from robotchat.gpt.driver import AnswerStream, Body
 from robotchat.images import encode_base64
 
 Piece = Union[str, Body, Exception, Callable[["FakeStream"], None]]  # noqa: UP007 - forward name
@@ -57,7 +57,7 @@ class FakeChat:
 
     def stream_chat_completion(
         self, body: Mapping[str, Any], *, timeout: float | None = None
-    ) -> EventStream:
+    ) -> AnswerStream:
         pieces = _pieces(self._next(body, _last_message(body)))
         return self._stream(body, pieces, "chat.completion.chunk", _chat_delta)
 
@@ -70,7 +70,7 @@ class FakeChat:
 
     def stream_completion(
         self, body: Mapping[str, Any], *, timeout: float | None = None
-    ) -> EventStream:
+    ) -> AnswerStream:
         pieces = _pieces(self._next(body, str(body.get("prompt", ""))))
         return self._stream(body, pieces, "text_completion", lambda text: {"text": text})
 

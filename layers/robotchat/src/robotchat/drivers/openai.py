@@ -29,7 +29,7 @@ from robotchat.errors import (
     UpstreamUnauthorized,
     UpstreamUnavailable,
 )
-from robotchat.gpt.driver import Body, EventStream
+from robotchat.gpt.driver import AnswerStream, Body
 
 if TYPE_CHECKING:
     import httpx2
@@ -115,7 +115,7 @@ class OpenAIChat:
 
     def stream_chat_completion(
         self, body: Mapping[str, Any], *, timeout: float | None = None
-    ) -> EventStream:
+    ) -> AnswerStream:
         """``POST /chat/completions`` with ``stream: true``."""
         return self._stream("/chat/completions", body, timeout)
 
@@ -125,7 +125,7 @@ class OpenAIChat:
 
     def stream_completion(
         self, body: Mapping[str, Any], *, timeout: float | None = None
-    ) -> EventStream:
+    ) -> AnswerStream:
         """``POST /completions`` with ``stream: true``."""
         return self._stream("/completions", body, timeout)
 
@@ -135,7 +135,7 @@ class OpenAIChat:
 
     def stream_response(
         self, body: Mapping[str, Any], *, timeout: float | None = None
-    ) -> EventStream:
+    ) -> AnswerStream:
         """``POST /responses`` with ``stream: true``."""
         return self._stream("/responses", body, timeout)
 
@@ -202,8 +202,8 @@ class OpenAIChat:
 
         return self._first_that_answers(post)
 
-    def _stream(self, path: str, body: Mapping[str, Any], timeout: float | None) -> EventStream:
-        def open_stream(client: OpenAI, upstream: Upstream) -> EventStream:
+    def _stream(self, path: str, body: Mapping[str, Any], timeout: float | None) -> AnswerStream:
+        def open_stream(client: OpenAI, upstream: Upstream) -> AnswerStream:
             options: Any = {"timeout": self._limits(timeout)}
             events = client.post(
                 path,

@@ -16,7 +16,7 @@ from robotchat.errors import UpstreamError, UpstreamGarbage
 
 if TYPE_CHECKING:
     from robotchat.gpt.responses.engine import Responses
-from robotchat.gpt.driver import Body, ChatDriver, EventStream
+from robotchat.gpt.driver import AnswerStream, Body, ChatDriver
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class ChatStream:
     far; ``finish_reason`` and ``usage`` are known at the end, when the upstream tells them.
     """
 
-    def __init__(self, events: EventStream) -> None:
+    def __init__(self, events: AnswerStream) -> None:
         self._events = events
         self.text = ""
         self.finish_reason: str | None = None
@@ -152,7 +152,7 @@ class ChatBot:
         """``POST /v1/chat/completions``, in OpenAI's own bodies."""
         return self._driver.chat_completion(self._with_model(body))
 
-    def stream_chat_completion(self, body: Mapping[str, Any]) -> EventStream:
+    def stream_chat_completion(self, body: Mapping[str, Any]) -> AnswerStream:
         """The chunks of ``POST /v1/chat/completions`` with ``stream: true``."""
         return self._driver.stream_chat_completion(self._with_model(body))
 
@@ -160,7 +160,7 @@ class ChatBot:
         """``POST /v1/completions``, in OpenAI's own bodies."""
         return self._driver.completion(self._with_model(body))
 
-    def stream_completion(self, body: Mapping[str, Any]) -> EventStream:
+    def stream_completion(self, body: Mapping[str, Any]) -> AnswerStream:
         """The chunks of ``POST /v1/completions`` with ``stream: true``."""
         return self._driver.stream_completion(self._with_model(body))
 
@@ -255,7 +255,7 @@ class Reply:
 class SessionStream:
     """The pieces of an answer in a session. What was cut off is remembered as far as it came."""
 
-    def __init__(self, session: Session, events: EventStream) -> None:
+    def __init__(self, session: Session, events: AnswerStream) -> None:
         self._session = session
         self._events = events
         self.reply: Reply | None = None

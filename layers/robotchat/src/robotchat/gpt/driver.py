@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
-
-if TYPE_CHECKING:
-    pass
-
+from typing import Any, Protocol
 
 Body = dict[str, Any]
 """A request, a response or an event of the OpenAI API."""
 
 
-class EventStream(Protocol):
+class AnswerStream(Protocol):
     """The events of one streamed answer, as they arrive.
 
     ``close`` ends the upstream's work at once. It may be called from another thread while an
@@ -40,13 +36,13 @@ class ChatDriver(Protocol):
 
     def stream_chat_completion(
         self, body: Mapping[str, Any], *, timeout: float | None = None
-    ) -> EventStream: ...
+    ) -> AnswerStream: ...
 
     def completion(self, body: Mapping[str, Any], *, timeout: float | None = None) -> Body: ...
 
     def stream_completion(
         self, body: Mapping[str, Any], *, timeout: float | None = None
-    ) -> EventStream: ...
+    ) -> AnswerStream: ...
 
     def models(self) -> Body: ...
 
@@ -60,6 +56,6 @@ class ResponsesDriver(ChatDriver, Protocol):
 
     def stream_response(
         self, body: Mapping[str, Any], *, timeout: float | None = None
-    ) -> EventStream: ...
+    ) -> AnswerStream: ...
 
     def delete_response(self, response_id: str) -> None: ...

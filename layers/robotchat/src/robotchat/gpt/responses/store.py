@@ -22,6 +22,7 @@ from robotchat.conversation import Conversations
 from robotchat.errors import ConversationBusy, IdempotencyKeyReused, NotFound
 from robotchat.gpt.driver import Body
 from robotchat.gpt.responses.events import FINAL
+from robotchat.gpt.responses.items import picture_turn
 from robotchat.ids import new_id
 from robotchat.images import Images
 from robotchat.jobs.job import Job
@@ -91,7 +92,7 @@ class StoredResponse:
         return [*self.input, *self.response["output"]]
 
 
-class Superseded(Exception):
+class ResponseSuperseded(Exception):
     """The response is final already, or another one makes it: write nothing more."""
 
 
@@ -155,6 +156,19 @@ class ResponseStore:
         """What was drawn in a conversation, in order."""
         return self.conversations.turns(conversation_id)
 
+    def timeline(
+        self, conversation_id: str, history: Sequence[StoredResponse]
+    ) -> list[tuple[Sequence[Body], Job | None]]:
+        """The turns of a conversation, spoken and drawn, in the order in which they were asked for.
+
+        ``history`` is what was said; with each picture turn comes its job.
+        """
+        spoken = [(stored.position, stored.items, None) for stored in history]
+        jobs = self.pictures(conversation_id)
+        drawn = [(job.turn or 0, picture_turn(job), job) for job in jobs]
+        turns: list[tuple[int, list[Body], Job | None]] = [*spoken, *drawn]
+        return [(items, job) for _, items, job in sorted(turns, key=lambda turn: turn[0])]
+
     # Writing.
 
     def add(
@@ -164,7 +178,7 @@ class ResponseStore:
     ) -> StoredResponse:
         """Store a new response, together with ``also``.
 
-        Raises Superseded when there is one of this id, and whatever ``also`` raises.
+        Raises ResponseSuperseded when there is one of this id, and whatever ``also`` raises.
         """
         retries = Retries()
         while True:
@@ -172,7 +186,7 @@ class ResponseStore:
                 self._records.commit(Put(self._record(stored)), *also(stored))
             except Stale:
                 if self._records.get(f"response#{stored.id}", "response") is not None:
-                    raise Superseded(stored.id) from None
+                    raise ResponseSuperseded(stored.id) from None
                 retries.spend()
                 continue
             return replace(stored, version=1)
@@ -458,11 +472,11 @@ class ResponseStore:
         )
 
     def write_events(self, stored: StoredResponse, index: int, events: Sequence[Body]) -> None:
-        """Store a batch of events. Raises Superseded when another attempt has stored it."""
+        """Store a batch of events. Raises ResponseSuperseded when another attempt has stored it."""
         try:
             self._records.commit(self.events_put(stored, index, events))
         except Stale:
-            raise Superseded(stored.id) from None
+            raise ResponseSuperseded(stored.id) from None
 
     def read_events(self, response_id: str, index: int) -> Sequence[Body] | None:
         """A batch of events, None if there is none yet."""
