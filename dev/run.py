@@ -15,6 +15,8 @@ ROBOTCHAT_TEMPLATE     another template
 ROBOTCHAT_PARAMETERS   template parameters, as in "RetryBaseSeconds=0.1 WorkerConcurrency=20"
 ROBOTCHAT_FUNCTION_ENV more variables for the functions, in the same form
 ROBOTCHAT_SD_ARGS      options of the stand-in SD host
+ROBOTCHAT_LEAVING      untold: a streaming function is not told that its client has left, as on AWS
+ROBOTCHAT_STREAM_IDLE  seconds of silence after which a stream is cut, in place of API Gateway's
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -75,6 +77,8 @@ class Options:
     openai_base_url: str
     openai_api_key: str
     openai_model: str
+    tells_leaving: bool
+    stream_idle: float | None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str], default_state: Path | None = None) -> Options:
@@ -82,6 +86,14 @@ class Options:
         text = env.get("PORT") or "8080"
         if not text.isdigit() or not 0 < int(text) < 65536:
             raise StartError(f"PORT must be a number from 1 to 65535, not {text!r}.")
+        idle = env.get("ROBOTCHAT_STREAM_IDLE", "").strip()
+        try:
+            stream_idle = float(idle) if idle else None
+        except ValueError:
+            raise StartError("ROBOTCHAT_STREAM_IDLE must be a number of seconds.") from None
+        leaving = env.get("ROBOTCHAT_LEAVING", "").strip() or "told"
+        if leaving not in ("told", "untold"):
+            raise StartError("ROBOTCHAT_LEAVING must be told or untold.")
         default = ROOT / ".robotchat" if text == "8080" else ROOT / ".robotchat" / text
         return cls(
             port=int(text),
@@ -94,6 +106,8 @@ class Options:
             openai_base_url=env.get("OPENAI_BASE_URL", "").strip(),
             openai_api_key=env.get("OPENAI_API_KEY", "").strip(),
             openai_model=env.get("OPENAI_MODEL", "").strip(),
+            tells_leaving=leaving == "told",
+            stream_idle=stream_idle,
         )
 
     @property
@@ -201,7 +215,10 @@ async def serving(options: Options, state: State) -> AsyncIterator[list[asyncio.
         stack.push_async_callback(streams.stop)
         poller = Poller(host, endpoint=emulator.url, region=REGION)
         stack.push_async_callback(poller.close)
-        gateway = Gateway(template.api(), host, region=REGION)
+        api = template.api()
+        if options.stream_idle is not None:
+            api = replace(api, stream_idle=options.stream_idle)
+        gateway = Gateway(api, host, region=REGION, tells_leaving=options.tells_leaving)
         stack.push_async_callback(gateway.close)
 
         watched += poller.start(template.queue_sources(), deployment.physical, template.schedules())

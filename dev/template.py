@@ -25,20 +25,28 @@ API = "AWS::Serverless::Api"
 OWN_EVENTS = ("SQS", "DynamoDB", "Schedule", "ScheduleV2")
 KNOWN_EVENTS = ("Api", *OWN_EVENTS)
 
+PREFLIGHT_METHODS = "Access-Control-Allow-Methods"
+_SUB = re.compile(r"\$\{(\w+)\}")
+
 
 class TemplateError(ValueError):
     """The template says something that the local stack cannot follow."""
 
 
+INTEGRATION_TIMEOUT = 29.0
+"""Seconds that API Gateway waits for an answer to its end, streamed or not, if nothing is said."""
+
+
 @dataclass(frozen=True)
 class Route:
-    """One method of one path: which function answers, and how."""
+    """One method of one path: which function answers, how, and within what time (seconds)."""
 
     path: str
     method: str
     function: str
     authorizer: str | None
     streams: bool
+    timeout: float = INTEGRATION_TIMEOUT
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,7 @@ class GatewayResponse:
 class Api:
     """The REST API: its routes and what applies to all of them.
 
+    ``cors`` are the headers of an answered preflight, but for the methods, which are the path's.
     ``stream_idle`` is how long, in seconds, a streamed answer may be silent.
     """
 
@@ -168,7 +177,7 @@ class Template:
             routes=tuple(self._routes(auth.get("DefaultAuthorizer"))),
             authorizers=authorizers,
             responses={
-                kind: _gateway_response(settings)
+                kind: self._gateway_response(settings)
                 for kind, settings in (properties.get("GatewayResponses") or {}).items()
             },
             binary_types=tuple(
@@ -257,17 +266,22 @@ class Template:
                     if event["Type"] in OWN_EVENTS:
                         del events[name]
                     elif event["Type"] == "Api":
-                        event["Properties"].pop("ResponseTransferMode", None)
+                        for name in ("ResponseTransferMode", "TimeoutInMillis"):
+                            event["Properties"].pop(name, None)
             elif resource["Type"] == LAYER:
                 properties["ContentUri"] = {"Bucket": bucket, "Key": key}
         return template
 
     def value(self, value: Any) -> Any:
-        """A plain value: a reference to a parameter is resolved, anything cleverer refused."""
-        if isinstance(value, Mapping):
+        """A plain value: references to parameters are resolved, anything cleverer refused."""
+        if isinstance(value, Mapping) and len(value) == 1:
             reference = value.get("Ref")
-            if len(value) == 1 and isinstance(reference, str) and reference in self._parameters:
+            if isinstance(reference, str) and reference in self._parameters:
                 return self._parameters[reference]
+            text = value.get("Fn::Sub")
+            if isinstance(text, str) and set(_SUB.findall(text)) <= set(self._parameters):
+                return _SUB.sub(lambda match: self._parameters[match[1]], text)
+        if isinstance(value, Mapping):
             raise TemplateError(f"The local stack cannot resolve {dict(value)!r} in the template.")
         return value
 
@@ -286,6 +300,7 @@ class Template:
                 function=function,
                 authorizer=None if chosen in (None, "NONE") else str(chosen),
                 streams=properties.get("ResponseTransferMode") == "RESPONSE_STREAM",
+                timeout=_milliseconds(self.value(properties.get("TimeoutInMillis"))),
             )
 
     def _authorizer(self, name: str, settings: Mapping[str, Any]) -> Authorizer:
@@ -300,6 +315,15 @@ class Template:
             ttl=float(self.value(identity.get("ReauthorizeEvery", 300))),
         )
 
+    def _gateway_response(self, settings: Mapping[str, Any]) -> GatewayResponse:
+        headers = (settings.get("ResponseParameters") or {}).get("Headers") or {}
+        status = settings.get("StatusCode")
+        return GatewayResponse(
+            status=None if status is None else int(status),
+            headers={name: _parameter(str(self.value(value))) for name, value in headers.items()},
+            templates=dict(settings.get("ResponseTemplates") or {}),
+        )
+
     def _cors(self, settings: Any) -> dict[str, str] | None:
         if settings is None:
             return None
@@ -307,7 +331,7 @@ class Template:
             settings = {"AllowOrigin": self.value(settings)}
         names = {
             "AllowOrigin": "Access-Control-Allow-Origin",
-            "AllowMethods": "Access-Control-Allow-Methods",
+            "AllowMethods": PREFLIGHT_METHODS,
             "AllowHeaders": "Access-Control-Allow-Headers",
             "MaxAge": "Access-Control-Max-Age",
         }
@@ -348,14 +372,8 @@ def _endpoint_type(settings: Any) -> str:
     return str(settings or "EDGE")
 
 
-def _gateway_response(settings: Mapping[str, Any]) -> GatewayResponse:
-    headers = (settings.get("ResponseParameters") or {}).get("Headers") or {}
-    status = settings.get("StatusCode")
-    return GatewayResponse(
-        status=None if status is None else int(status),
-        headers={name: _parameter(str(value)) for name, value in headers.items()},
-        templates=dict(settings.get("ResponseTemplates") or {}),
-    )
+def _milliseconds(value: Any) -> float:
+    return INTEGRATION_TIMEOUT if value is None else float(value) / 1000
 
 
 def _parameter(value: str) -> str:

@@ -72,7 +72,9 @@ class RunningStack:
         state.mkdir(parents=True, exist_ok=True)
         passed = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "COVERAGE_PROCESS_START")
         self.env = {name: os.environ[name] for name in passed if name in os.environ}
-        self.env |= {"PORT": str(free_port()), "ROBOTCHAT_STATE": str(state), **(env or {})}
+        # As on AWS, a function is not told that its client has left.
+        self.env |= {"PORT": str(free_port()), "ROBOTCHAT_LEAVING": "untold"}
+        self.env |= {"ROBOTCHAT_STATE": str(state), **(env or {})}
         self.process: subprocess.Popen[bytes] | None = None
         self.document: dict[str, Any] = {}
         self.ready_line = ""

@@ -12,15 +12,21 @@ import logging
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from dev.checks import layering, openapi
+from dev.checks.deployed import (
+    environments_fit,
+    integrations_outlast_functions,
+    log_levels_are_lambdas,
+    preflights_are_answered,
+    quotas_leave_room,
+    streaming_functions_stream,
+)
 from dev.template import FUNCTION, Route, Template
 
 FAMILIES = ("sd", "controlnet", "gpt", "chat", "jobs", "admin", "workers")
-STREAM_WRAPPER = "/opt/bin/stream"
 OPERATIONS = Path("docs/operations.md")
 """Has a table of those environment variables that the template does not set."""
 
@@ -139,35 +145,6 @@ def settings_can_be_found(root: Path) -> list[str]:
     ]
 
 
-def streaming_functions_stream(root: Path) -> list[str]:
-    """What runs on the streaming runtime is streamed by the gateway, and nothing else is.
-
-    Judged by the translated template: SAM quietly makes a buffered integration of a
-    ``ResponseTransferMode`` that is not a literal.
-    """
-    wrong = []
-    template = Template(root / "template.yaml")
-    wrapped = {
-        name
-        for name, properties in template.resources(FUNCTION)
-        if ((properties.get("Environment") or {}).get("Variables") or {}).get(
-            "AWS_LAMBDA_EXEC_WRAPPER"
-        )
-        == STREAM_WRAPPER
-    }
-    for route, integration in _integrations(root, template):
-        uri = json.dumps(integration["uri"])
-        streamed = (
-            integration.get("responseTransferMode") == "STREAM"
-            and "/response-streaming-invocations" in uri
-        )
-        if streamed and route.function not in wrapped:
-            wrong.append(f"template.yaml: {route.function} is streamed but lacks the wrapper.")
-        if not streamed and route.function in wrapped:
-            wrong.append(f"template.yaml: {route.function} has the wrapper but is not streamed.")
-    return wrong
-
-
 def layer_is_pinned(root: Path) -> list[str]:
     """The layer's versions are those that the tests run with, and none is left open."""
     shipped = _pins(root / "layers/robotchat/constraints.txt")
@@ -197,6 +174,11 @@ CHECKS: tuple[Callable[[Path], list[str]], ...] = (
     layering.environment_is_read_in_few_places,
     settings_can_be_found,
     streaming_functions_stream,
+    integrations_outlast_functions,
+    preflights_are_answered,
+    quotas_leave_room,
+    environments_fit,
+    log_levels_are_lambdas,
     document_is_current,
     layer_is_pinned,
 )
@@ -225,39 +207,6 @@ def _variables(settings: Path) -> set[str]:
     asked = (node.args[0] for node in ast.walk(read) if isinstance(node, ast.Call) and node.args)
     names = (node.value for node in asked if isinstance(node, ast.Constant))
     return {name for name in names if isinstance(name, str) and re.fullmatch("[A-Z0-9_]+", name)}
-
-
-def _integrations(root: Path, template: Template) -> Iterator[tuple[Route, dict[str, Any]]]:
-    document = translated(root)
-    [api] = [
-        resource["Properties"]["Body"]
-        for resource in document["Resources"].values()
-        if resource["Type"] == "AWS::ApiGateway::RestApi"
-    ]
-    for route in template.api().routes:
-        operation = api["paths"][route.path][route.method.lower()]
-        yield route, operation["x-amazon-apigateway-integration"]
-
-
-def translated(root: Path) -> dict[str, Any]:
-    """The template as CloudFormation sees it, by SAM's own translator. No network is used."""
-    import boto3
-    from samtranslator.parser.parser import Parser  # type: ignore[import-untyped]
-    from samtranslator.translator.translator import Translator  # type: ignore[import-untyped]
-    from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
-
-    raw = yaml_parse((root / "template.yaml").read_text("utf-8"))
-    for resource in raw["Resources"].values():
-        for key in ("CodeUri", "ContentUri"):
-            if key in resource.get("Properties", {}):
-                resource["Properties"][key] = "s3://bucket/key"
-    parameters = {
-        name: settings.get("Default", "") for name, settings in raw.get("Parameters", {}).items()
-    }
-    session = boto3.Session(region_name="us-east-1")  # the translator only asks for its region
-    translator = Translator({}, Parser(), boto_session=session)
-    result: dict[str, Any] = translator.translate(raw, parameters)
-    return result
 
 
 def main() -> int:

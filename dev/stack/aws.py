@@ -236,6 +236,8 @@ def _read_back(emulator: Emulator, cloudformation: Any, template: Template) -> D
 
 
 def _function(name: str, folder: Path, configuration: Mapping[str, Any]) -> Function:
+    logging = configuration.get("LoggingConfig") or {}
+    json_lines = logging.get("LogFormat") == "JSON"
     return Function(
         name=name,
         folder=folder,
@@ -244,7 +246,9 @@ def _function(name: str, folder: Path, configuration: Mapping[str, Any]) -> Func
         memory=int(configuration["MemorySize"]),
         environment=(configuration.get("Environment") or {}).get("Variables") or {},
         deployed_name=configuration["FunctionName"],
-        log_format=(configuration.get("LoggingConfig") or {}).get("LogFormat") or "Text",
+        log_format=logging.get("LogFormat") or "Text",
+        # Lambda's own, which counts with JSON only, where it is INFO unless it is set.
+        log_level=(logging.get("ApplicationLogLevel") or "INFO") if json_lines else "",
         region=REGION,
     )
 

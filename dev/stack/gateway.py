@@ -1,11 +1,13 @@
 """The dev gateway: the template's REST API on loopback, in front of the Lambda host.
 
 It does what API Gateway does with the routes: authorizer, proxy events, limits (10 MB requests,
-6 MB events and buffered answers, 29 s for buffered endpoints, 15 min for streaming ones),
-gateway responses. Streaming routes stream for real. ``/_dev/...`` shows and kills what runs.
+6 MB events and buffered answers, each route's integration timeout, the longest silence of a
+stream), gateway responses, preflights. Streaming routes stream for real. ``/_dev/...`` shows and
+kills what runs.
 
-When a client goes away, a buffered function finishes as on AWS; a streaming one finds its
-connection broken at its next write.
+When a client goes away, a buffered function finishes as on AWS. A streaming one finds its
+connection broken at its next write; on AWS it is not told and writes into the void, as it does
+here with ``tells_leaving=False``.
 """
 
 from __future__ import annotations
@@ -38,11 +40,16 @@ from dev.stack.rest_events import (
     proxy_result,
 )
 from dev.stack.runtime_api import FunctionError
-from dev.template import Api, Authorizer, GatewayResponse, Route
+from dev.template import (
+    INTEGRATION_TIMEOUT,
+    PREFLIGHT_METHODS,
+    Api,
+    Authorizer,
+    GatewayResponse,
+    Route,
+)
 
 BODY_LIMIT = 10 * 1024 * 1024
-BUFFERED_TIMEOUT = 29.0
-STREAM_TIMEOUT = 900.0
 PRELUDE_LIMIT = 1 << 20
 SEPARATOR = bytes(8)
 
@@ -82,10 +89,13 @@ class GatewayError(Exception):
 class Gateway:
     """Serves the API. ``start`` takes a bound socket; ``close`` ends every connection."""
 
-    def __init__(self, api: Api, host: LambdaHost, *, region: str = "us-east-1") -> None:
+    def __init__(
+        self, api: Api, host: LambdaHost, *, region: str = "us-east-1", tells_leaving: bool = True
+    ) -> None:
         self._api = api
         self._host = host
         self._region = region
+        self._tells_leaving = tells_leaving
         self._router = Router(api.routes)
         self._authorized: dict[tuple[str, ...], tuple[float, dict[str, Any]]] = {}
         self._runner: web.AppRunner | None = None
@@ -137,29 +147,44 @@ class Gateway:
             "authorizer": {},
         }
         try:
-            request = await _read(incoming)
-            found = self._router.find(request.method, request.path)
-            if found is None:
-                return self._without_route(request)
-            route, parameters = found
-            context["resourcePath"] = route.path
-            event = proxy_event(request, route, parameters, api=self._api, request_id=request_id)
-            if route.authorizer is not None:
-                await self._authorize(route, event, context)
-            invocation = self._start(route.function, event)
-            if route.streams:
-                return await self._stream(incoming, invocation, request_id)
-            result = await self._buffered(invocation, request.header("Accept"))
-            return _response(result, request_id)
+            return await self._routed(incoming, request_id, context)
         except GatewayError as error:
-            return self._gateway_response(error, context, incoming.headers.get("Accept"))
+            answer = error
+        except TimeoutError:
+            answer = GatewayError("INTEGRATION_TIMEOUT")
+        except FunctionError as error:
+            logger.error("%s %s failed: %s", incoming.method, incoming.path, error)
+            answer = GatewayError("INTEGRATION_FAILURE")
+        return self._gateway_response(answer, context, incoming.headers.get("Accept"))
+
+    async def _routed(
+        self, incoming: web.Request, request_id: str, context: dict[str, Any]
+    ) -> web.StreamResponse:
+        """The function's answer. Raises GatewayError, TimeoutError and FunctionError."""
+        if incoming.method == "TRACE":
+            return web.Response(status=405)  # before any API is looked at
+        request = await _read(incoming)
+        found = self._router.find(request.method, request.path)
+        if found is None:
+            return self._without_route(request)
+        route, parameters = found
+        context["resourcePath"] = route.path
+        event = proxy_event(request, route, parameters, api=self._api, request_id=request_id)
+        if route.authorizer is not None:
+            await self._authorize(route, event, context)
+        invocation = self._start(route.function, event)
+        if route.streams:
+            return await self._stream(incoming, invocation, request_id, route.timeout)
+        payload = await self._payload(invocation, route.timeout)
+        return _response(proxy_result(payload, request.header("Accept"), self._api), request_id)
 
     def _without_route(self, request: Request) -> web.Response:
         if (request.method, request.path) == ("GET", "/health"):
             return web.json_response({"status": "ok"})  # until the template has a route for it
-        preflight = request.method == "OPTIONS" and self._api.cors is not None
-        if preflight and self._router.has_path(request.path):
-            return web.Response(status=200, headers=self._api.cors)
+        methods = self._router.methods(request.path)
+        if request.method == "OPTIONS" and self._api.cors is not None and methods:
+            allowed = {PREFLIGHT_METHODS: ",".join(sorted({*methods, "OPTIONS"}))}
+            return web.json_response({}, headers={**allowed, **self._api.cors})
         raise GatewayError("MISSING_AUTHENTICATION_TOKEN")
 
     def _start(self, function: str, event: Mapping[str, Any]) -> Invocation:
@@ -169,29 +194,24 @@ class Gateway:
         except FunctionError as error:
             raise GatewayError("REQUEST_TOO_LARGE") from error
 
-    async def _payload(self, invocation: Invocation) -> bytes:
-        """The whole answer of a function, which goes on if we stop waiting for it."""
+    async def _payload(self, invocation: Invocation, timeout: float) -> bytes:
+        """The whole answer of a function, which goes on if we stop waiting for it.
+
+        Raises TimeoutError, and FunctionError when it failed.
+        """
         whole = self._host.spawn(invocation.payload_or_error())
         whole.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await asyncio.wait_for(asyncio.shield(whole), BUFFERED_TIMEOUT)
-
-    async def _buffered(self, invocation: Invocation, accept: str | None) -> Result:
-        try:
-            return proxy_result(await self._payload(invocation), accept, self._api)
-        except TimeoutError:
-            raise GatewayError("INTEGRATION_TIMEOUT") from None
-        except FunctionError as error:
-            raise _integration_failure(invocation, error) from error
+        return await asyncio.wait_for(asyncio.shield(whole), timeout)
 
     # Streaming
 
     async def _stream(
-        self, incoming: web.Request, invocation: Invocation, request_id: str
+        self, incoming: web.Request, invocation: Invocation, request_id: str, timeout: float
     ) -> web.StreamResponse:
         response: web.StreamResponse | None = None
         try:
             source = _chunks(invocation, self._api.stream_idle)
-            async with asyncio.timeout(STREAM_TIMEOUT), aclosing(source) as chunks:
+            async with asyncio.timeout(timeout), aclosing(source) as chunks:
                 head, rest = await _read_prelude(chunks)
                 response = _open_stream(head, request_id)
                 await response.prepare(incoming)
@@ -208,11 +228,12 @@ class Gateway:
                 if incoming.transport is not None:
                     incoming.transport.abort()
                 return response
-            if isinstance(error, FunctionError):
-                raise _integration_failure(invocation, error) from error
-            raise GatewayError("INTEGRATION_TIMEOUT") from error
+            raise
         finally:
-            invocation.abandon()
+            if self._tells_leaving:
+                invocation.abandon()
+            else:
+                self._host.spawn(invocation.consume())
 
     # Authorizers
 
@@ -249,7 +270,7 @@ class Gateway:
         started = time.monotonic()
         invocation = self._start(authorizer.function, event)
         try:
-            answer = json.loads(await self._payload(invocation))
+            answer = json.loads(await self._payload(invocation, INTEGRATION_TIMEOUT))
             context = {
                 name: value if isinstance(value, str) else json.dumps(value)
                 for name, value in (answer.get("context") or {}).items()
@@ -257,8 +278,8 @@ class Gateway:
             context["principalId"] = answer["principalId"]
             context["integrationLatency"] = str(int((time.monotonic() - started) * 1000))
             return {"policy": answer["policyDocument"], "context": context}
-        except FunctionError as error:
-            if error.message == "Unauthorized":
+        except (FunctionError, TimeoutError) as error:
+            if isinstance(error, FunctionError) and error.message == "Unauthorized":
                 raise GatewayError("UNAUTHORIZED") from error
             logger.error("authorizer %s failed: %s", authorizer.name, error)
             raise GatewayError("AUTHORIZER_FAILURE") from error
@@ -392,11 +413,6 @@ def _response(result: Result, request_id: str) -> web.Response:
 
 async def _hide_server(_: web.Request, response: web.StreamResponse) -> None:
     response.headers.pop("Server", None)
-
-
-def _integration_failure(invocation: Invocation, error: FunctionError) -> GatewayError:
-    logger.error("%s failed: %s", invocation.function.name, error)
-    return GatewayError("INTEGRATION_FAILURE")
 
 
 def _substitute(template: str, context: Mapping[str, Any]) -> str:

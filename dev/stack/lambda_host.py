@@ -64,6 +64,7 @@ class Function:
     environment: Mapping[str, str] = field(default_factory=dict)
     deployed_name: str = ""
     log_format: str = "Text"
+    log_level: str = ""
     region: str = "us-east-1"
 
     @property
@@ -140,6 +141,14 @@ class Invocation:
                     body.close()
 
         self.response.add_done_callback(close)
+
+    async def consume(self) -> None:
+        """Take a streamed response to its end for nobody, as AWS does when the client has left."""
+        with suppress(FunctionError):
+            response = await asyncio.shield(self.response)
+            if isinstance(response, Body):
+                async for _ in response:
+                    pass
 
     async def payload_or_error(self) -> bytes:
         """The whole response, a streamed one put together. Raises FunctionError."""
@@ -472,6 +481,7 @@ class LambdaHost:
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
             "AWS_LAMBDA_LOG_FORMAT": function.log_format,
+            **({"AWS_LAMBDA_LOG_LEVEL": function.log_level} if function.log_level else {}),
             "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.aws_name}",
             "AWS_LAMBDA_LOG_STREAM_NAME": f"local/[$LATEST]{secrets.token_hex(8)}",
             "AWS_LAMBDA_RUNTIME_API": runtime_api,

@@ -82,10 +82,15 @@ class Router:
                 return route, match.groupdict()
         return None
 
-    def has_path(self, path: str) -> bool:
-        """Whether the path exists, with whatever method."""
+    def methods(self, path: str) -> set[str]:
+        """The methods of a path; none if there is no such path."""
         path = "/" + path.strip("/")
-        return any(pattern.fullmatch(path) for _, pattern, _ in self._routes)
+        matched = [
+            (route.path, route.method)
+            for _, pattern, route in self._routes
+            if pattern.fullmatch(path)
+        ]
+        return {method for template, method in matched if template == matched[0][0]}
 
 
 def proxy_event(

@@ -4,8 +4,9 @@ The process asks for its next invocation, posts the response (whole, or streamed
 errors in the trailers) or an error. This module speaks HTTP and knows nothing of processes: it
 calls a :class:`Runtime`.
 
-When the consumer of a streamed response goes away, the process's POST is broken off, so that it
-notices at its next write. (AWS does not tell the function; it lets it write into the void.)
+When the consumer of a streamed response gives it up (``Body.close``), the process's POST is broken
+off, so that it notices at its next write. AWS does not tell the function; it lets it write into
+the void.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class Body:
     """A streamed response on its way from the function to the caller, one chunk at a time.
 
     Iterate over it for the chunks; :class:`FunctionError` is raised if the function fails midway.
-    The function's next chunk is read only after the last one was taken. ``close`` gives up.
+    The function's next chunk is read only after the last one was taken. Who iterates again goes
+    on where the last one stopped. ``close`` gives up.
     """
 
     def __init__(self) -> None:
@@ -86,12 +88,16 @@ class Body:
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         while True:
             item = await self._items.get()
+            if item is None or isinstance(item, FunctionError):
+                self._items.put_nowait(item)  # also for whoever iterates again
             if item is None:
                 return
             if isinstance(item, FunctionError):
                 raise item
-            yield item
-            self._taken.release()
+            try:
+                yield item
+            finally:
+                self._taken.release()
 
 
 @dataclass(frozen=True)

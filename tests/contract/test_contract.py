@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from openapi_spec_validator import validate
 
-from dev.checks import contract, layering, openapi
+from dev.checks import contract, deployed, layering, openapi
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,15 +44,33 @@ AWSTemplateFormatVersion: "2010-09-09"
 Transform: AWS::Serverless-2016-10-31
 Parameters:
   Mode: {Type: String, Default: RESPONSE_STREAM}
+  Table: {Type: String, MaxLength: 1024}
+  Level: {Type: String, Default: INFO, AllowedValues: [DEBUG, INFO, WARN, ERROR]}
 Globals:
   Function:
     Runtime: python3.12
     Handler: app.handler
-    Environment: {Variables: {TABLE_NAME: table, POWERTOOLS_LOG_LEVEL: INFO}}
+    Timeout: 28
+    Environment:
+      Variables:
+        TABLE_NAME: !Ref Table
+        POWERTOOLS_SERVICE_NAME: !Ref AWS::StackName
+        POWERTOOLS_LOG_LEVEL: !Ref Level
+    LoggingConfig: {LogFormat: JSON, ApplicationLogLevel: !Ref Level}
 Resources:
   Api:
     Type: AWS::Serverless::Api
-    Properties: {StageName: local}
+    Properties:
+      StageName: local
+      Cors: {AllowOrigin: "'*'", AllowHeaders: "'authorization, *'"}
+      Auth:
+        DefaultAuthorizer: Keys
+        AddDefaultAuthorizerToCorsPreflight: false
+        Authorizers:
+          Keys:
+            FunctionArn: !GetAtt GetJob.Arn
+            FunctionPayloadType: REQUEST
+            Identity: {ReauthorizeEvery: 0}
   GetJob:
     Type: AWS::Serverless::Function
     Properties:
@@ -63,6 +81,7 @@ Resources:
     Type: AWS::Serverless::Function
     Properties:
       CodeUri: functions/jobs/job_events/
+      Timeout: 900
       Environment: {Variables: {AWS_LAMBDA_EXEC_WRAPPER: /opt/bin/stream}}
       Events:
         Http:
@@ -72,6 +91,7 @@ Resources:
             Method: GET
             RestApiId: !Ref Api
             ResponseTransferMode: RESPONSE_STREAM
+            TimeoutInMillis: 900000
 """
 
 GET_JOB = '''\
@@ -322,7 +342,9 @@ def a_documented_setting_that_is_gone(root: Path) -> None:
 
 
 def a_deployed_setting_that_is_gone(root: Path) -> None:
-    change(root, "template.yaml", "TABLE_NAME: table", "TABLE_NAME: table, BUCKET: bucket")
+    change(
+        root, "template.yaml", "        TABLE_NAME:", "        BUCKET: bucket\n        TABLE_NAME:"
+    )
 
 
 def aws_in_a_handler(root: Path) -> None:
@@ -339,6 +361,66 @@ def a_stream_without_the_wrapper(root: Path) -> None:
 
 def a_wrapper_without_a_stream(root: Path) -> None:
     change(root, "template.yaml", "            ResponseTransferMode: RESPONSE_STREAM\n", "")
+
+
+def a_stream_that_is_cut_after_29_seconds(root: Path) -> None:
+    change(root, "template.yaml", "            TimeoutInMillis: 900000\n", "")
+
+
+def a_stream_that_is_cut_before_its_function_ends(root: Path) -> None:
+    change(root, "template.yaml", "TimeoutInMillis: 900000", "TimeoutInMillis: 600000")
+
+
+def a_buffered_function_that_outlasts_the_gateway(root: Path) -> None:
+    change(root, "template.yaml", "    Timeout: 28\n", "    Timeout: 29\n")
+
+
+def an_api_that_no_page_may_call(root: Path) -> None:
+    change(root, "template.yaml", "      Cors:", "      Description:")
+    change(
+        root, "template.yaml", "{AllowOrigin: \"'*'\", AllowHeaders: \"'authorization, *'\"}", "x"
+    )
+
+
+def a_preflight_that_wants_a_key(root: Path) -> None:
+    change(root, "template.yaml", "CorsPreflight: false", "CorsPreflight: true")
+
+
+def a_preflight_that_forbids_a_method(root: Path) -> None:
+    change(root, "template.yaml", "Cors: {", "Cors: {AllowMethods: \"'POST'\", ")
+
+
+def more_resources_than_fit_a_stack(root: Path) -> None:
+    queues = "".join(f"  Queue{n}: {{Type: AWS::SQS::Queue}}\n" for n in range(400))
+    change(root, "template.yaml", "Resources:\n", f"Resources:\n{queues}")
+
+
+def a_template_that_is_too_long(root: Path) -> None:
+    text = "x" * deployed.MAX_TEMPLATE_BYTES
+    change(root, "template.yaml", "Resources:\n", f"Metadata: {{Note: {text}}}\nResources:\n")
+
+
+def a_path_of_too_many_parts(root: Path) -> None:
+    path = "/a" * 240
+    event = f"{{Type: Api, Properties: {{Path: {path}, Method: GET, RestApiId: !Ref Api}}}}"
+    change(
+        root,
+        "template.yaml",
+        "      Events:\n        Http: ",
+        f"      Events:\n        More: {event}\n        Http: ",
+    )
+
+
+def variables_that_may_be_too_long(root: Path) -> None:
+    change(root, "template.yaml", "MaxLength: 1024", "MaxLength: 4096")
+
+
+def a_variable_that_may_be_of_any_length(root: Path) -> None:
+    change(root, "template.yaml", ", MaxLength: 1024", "")
+
+
+def a_log_level_that_lambda_does_not_know_of(root: Path) -> None:
+    change(root, "template.yaml", ", ApplicationLogLevel: !Ref Level", "")
 
 
 def a_route_that_the_code_does_not_have(root: Path) -> None:
@@ -412,9 +494,21 @@ FAULTS: list[tuple[Callable[[Path], list[str]], Callable[[Path], None]]] = [
     (contract.settings_can_be_found, a_setting_that_nobody_can_find),
     (contract.settings_can_be_found, a_documented_setting_that_is_gone),
     (contract.settings_can_be_found, a_deployed_setting_that_is_gone),
-    (contract.streaming_functions_stream, a_stream_that_is_not_a_literal),
-    (contract.streaming_functions_stream, a_stream_without_the_wrapper),
-    (contract.streaming_functions_stream, a_wrapper_without_a_stream),
+    (deployed.streaming_functions_stream, a_stream_that_is_not_a_literal),
+    (deployed.streaming_functions_stream, a_stream_without_the_wrapper),
+    (deployed.streaming_functions_stream, a_wrapper_without_a_stream),
+    (deployed.integrations_outlast_functions, a_stream_that_is_cut_after_29_seconds),
+    (deployed.integrations_outlast_functions, a_stream_that_is_cut_before_its_function_ends),
+    (deployed.integrations_outlast_functions, a_buffered_function_that_outlasts_the_gateway),
+    (deployed.preflights_are_answered, an_api_that_no_page_may_call),
+    (deployed.preflights_are_answered, a_preflight_that_wants_a_key),
+    (deployed.preflights_are_answered, a_preflight_that_forbids_a_method),
+    (deployed.quotas_leave_room, more_resources_than_fit_a_stack),
+    (deployed.quotas_leave_room, a_template_that_is_too_long),
+    (deployed.quotas_leave_room, a_path_of_too_many_parts),
+    (deployed.environments_fit, variables_that_may_be_too_long),
+    (deployed.environments_fit, a_variable_that_may_be_of_any_length),
+    (deployed.log_levels_are_lambdas, a_log_level_that_lambda_does_not_know_of),
     (contract.document_is_current, a_route_that_the_code_does_not_have),
     (contract.document_is_current, a_method_that_the_code_does_not_have),
     (contract.document_is_current, a_handler_that_is_no_endpoint),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dev.checks.contract import translated
+from dev.checks.deployed import translated
 from dev.template import FUNCTION, Template
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,6 @@ from typing import Any
 import aiohttp
 import pytest
 
-from dev.stack import gateway as gateway_module
 from dev.stack.gateway import Gateway
 from dev.stack.lambda_host import LambdaHost
 from dev.stack.ports import bind
@@ -33,10 +32,13 @@ class Served:
 
 
 @asynccontextmanager
-async def served(folder: Path, **api_changes: Any) -> AsyncIterator[Served]:
+async def served(
+    folder: Path, *, tells_leaving: bool = True, **api_changes: Any
+) -> AsyncIterator[Served]:
     functions = [sample_function(name) for name in NAMES]
     async with hosting(folder, *functions) as host:
-        gateway = Gateway(replace(Template(SAMPLE / "template.yaml").api(), **api_changes), host)
+        api = replace(Template(SAMPLE / "template.yaml").api(), **api_changes)
+        gateway = Gateway(api, host, tells_leaving=tells_leaving)
         listener = bind(0)
         await gateway.start(listener)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -177,10 +179,15 @@ def test_what_is_too_large_is_a_413(play: Callable[..., None]) -> None:
     play(scenario)
 
 
-def test_a_buffered_endpoint_has_29_seconds(
-    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def within(seconds: float) -> dict[str, Any]:
+    """The sample's routes, with another integration timeout."""
+    routes = Template(SAMPLE / "template.yaml").api().routes
+    return {"routes": tuple(replace(route, timeout=seconds) for route in routes)}
+
+
+def test_a_buffered_endpoint_has_its_integrations_time(
+    play: Callable[..., None], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(gateway_module, "BUFFERED_TIMEOUT", 0.2)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
 
@@ -191,7 +198,31 @@ def test_a_buffered_endpoint_has_29_seconds(
         assert it.host.invocations()  # it goes on without us
         await asyncio.to_thread(pipe.write_text, "go")
 
-    play(scenario)
+    play(scenario, **within(0.2))
+
+
+def test_a_stream_is_cut_when_its_integrations_time_is_over(
+    play: Callable[..., None], tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    async def scenario(it: Served) -> None:
+        async with it.http.post("/_dev/invoke?function=Streamer", json={}):
+            pass  # a process that has started
+        async with it.http.get("/stream", params={"wait": str(pipe)}) as response:
+            assert await response.content.readline() == b"one\n"
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await response.content.read()
+        await asyncio.to_thread(pipe.write_text, "go")
+
+    play(scenario, **within(1))
+
+
+def test_the_time_of_an_integration_is_said_by_the_route() -> None:
+    routes = {route.path: route for route in Template(SAMPLE / "template.yaml").api().routes}
+    assert routes["/closed"].timeout == 29
+    assert routes["/stream"].timeout == 900
 
 
 def test_a_stream_arrives_chunk_by_chunk(play: Callable[..., None], tmp_path: Path) -> None:
@@ -301,7 +332,36 @@ def test_cors_preflights_are_answered_where_the_template_asks_for_it(
         async with it.http.options("/closed") as response:
             assert response.status == 200
             assert response.headers["Access-Control-Allow-Origin"] == "*"
+            assert response.headers["Access-Control-Allow-Methods"] == "GET,OPTIONS"
         async with it.http.options("/nowhere") as response:
             assert response.status == 403
 
     play(scenario, cors={"Access-Control-Allow-Origin": "*"})
+
+
+def test_a_client_that_leaves_a_stream_may_be_kept_from_the_function(
+    play: Callable[..., None], tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    async def scenario(it: Served) -> None:
+        async with it.http.get("/stream", params={"wait": str(pipe)}) as response:
+            assert await response.content.readline() == b"one\n"
+            response.close()
+        await asyncio.to_thread(pipe.write_text, "between")
+        log = it.host.log(it.host.functions["Streamer"])
+        while "END" not in await asyncio.to_thread(log.read_text):
+            await asyncio.sleep(0.02)
+        assert "gone" not in log.read_text(), "it has written all of it"
+        assert len(it.host.processes()) == 1
+
+    play(scenario, tells_leaving=False)
+
+
+def test_trace_is_not_for_any_api(play: Callable[..., None]) -> None:
+    async def scenario(it: Served) -> None:
+        async with it.http.request("TRACE", "/echo/x") as response:
+            assert response.status == 405
+
+    play(scenario)

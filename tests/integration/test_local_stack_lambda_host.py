@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def test_a_function_gets_lambdas_environment_and_nothing_of_the_developers(
 
     async def scenario() -> None:
         function = sample_function("Echo", environment={"GREETING": "hi"}, memory=256)
+        function = replace(function, log_format="JSON", log_level="DEBUG")
         extra = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
         async with hosting(tmp_path, function, environment=extra) as host:
             seen = await call(host, {"a": 1})
@@ -52,6 +54,7 @@ def test_a_function_gets_lambdas_environment_and_nothing_of_the_developers(
         assert seen["cwd"] == str(function.folder)
         assert 0 < seen["remaining_ms"] <= 10_000
         assert environ["GREETING"] == "hi"
+        assert environ["AWS_LAMBDA_LOG_LEVEL"] == "DEBUG"
         assert environ["_HANDLER"] == "app.handler"
         assert environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] == "256"
         assert environ["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"

@@ -136,7 +136,7 @@ def test_an_update_in_place_keeps_the_data(account: Account) -> None:
     account.client("s3").put_object(Bucket=bucket, Key="picture", Body=b"png")
     account.client("sqs").send_message(QueueUrl=before["Jobs"][1], MessageBody="{}")
 
-    account.deploy("RetentionDays=9", "LogLevel=WARNING")
+    account.deploy("RetentionDays=9", "LogLevel=WARN")
 
     assert account.status() == "UPDATE_COMPLETE"
     after = account.resources()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
+import subprocess
+import sys
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -24,6 +27,23 @@ def test_the_librarys_own_loggers_come_out_in_the_same_shape(
     [line] = lines(capsys)
     assert (line["message"], line["level"]) == ("slow", "WARNING")
     assert (line["service"], line["correlation_id"]) == ("robotchat", "request-1")
+
+
+@pytest.mark.parametrize(("lambdas", "expected"), [("INFO", []), ("DEBUG", ["fine"])])
+def test_what_is_logged_is_what_lambda_keeps(lambdas: str, expected: list[str]) -> None:
+    code = (
+        "import logging; from robotchat.aws.log import logger; logger();"
+        "logging.getLogger('robotchat.jobs').debug('fine')"
+    )
+    environment = {"POWERTOOLS_LOG_LEVEL": "DEBUG", "AWS_LAMBDA_LOG_LEVEL": lambdas}
+    said = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env={"PYTHONPATH": os.pathsep.join(sys.path), **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert [json.loads(line)["message"] for line in said.splitlines()] == expected
 
 
 @pytest.mark.parametrize(
