@@ -22,7 +22,6 @@ from typing import Any, Literal
 
 import pytest
 
-from robotchat import robot as robot_module
 from robotchat.art.answers import Progress
 from robotchat.art.driver import Capabilities
 from robotchat.art.requests import Text2ImageRequest
@@ -35,11 +34,12 @@ from robotchat.errors import RobotchatError
 from robotchat.images import MemoryImages
 from robotchat.jobs.job import Job, JobStatus
 from robotchat.jobs.store import Jobs
+from robotchat.lifecycle import run as run_module
 from robotchat.lifecycle.heartbeat import Heartbeat
-from robotchat.lifecycle.sweep import Upkeep
+from robotchat.lifecycle.run_context import RunContext
 from robotchat.prompt.models import Fold, PromptState
 from robotchat.records import Operation, Page, Put, Record, Records
-from robotchat.robot import Robot, Shift
+from robotchat.robot import Robot
 from robotchat.settings import Settings
 from tests.cases.clock import FakeClock
 
@@ -336,7 +336,7 @@ class World:
         patch(worker_module, "client", lambda _: self.sqs.client(self.processes[-1]))
         patch(worker_module, "job_queue", lambda: self.robots[-1].queue)
         patch(worker_module, "logger", _Silent)
-        patch(robot_module, "Heartbeat", self._heart)
+        patch(run_module, "Heartbeat", self._heart)
         self.watched = _Watched(self)
         # The same client without steps: for looking at things, and for what cannot fail here.
         self.calm = self._robot(Process({}))
@@ -413,10 +413,10 @@ class World:
         """Text2Image, whose caller waits. The same key must never give two pictures."""
         request = Text2ImageRequest(prompt=key, **SMALL)
         ends = self.clock.now() + timedelta(seconds=900)
-        shift = Shift(time_left=lambda: (ends - self.clock.now()).total_seconds())
+        context = RunContext(time_left=lambda: (ends - self.clock.now()).total_seconds())
         answer = self.call(
             script,
-            lambda r: r.text2image(request, tenant=TENANT, idempotency_key=key, shift=shift),
+            lambda r: r.text2image(request, tenant=TENANT, idempotency_key=key, context=context),
         )
         if isinstance(answer, Job):
             seen = [image.sha256 for image in answer.images]
@@ -455,8 +455,8 @@ class World:
     def sweep(self, script: Script) -> None:
         with self.process(script) as robot:
             try:
-                Upkeep(robot).sweep()
-                Upkeep(robot).delete_expired()
+                robot.sweeper.sweep()
+                robot.sweeper.delete_expired()
             except Crash:
                 self.orphaned = True
 

@@ -72,7 +72,7 @@ def test_who_does_not_want_to_wait_gets_the_job(service: Service, function: str)
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_what_is_done_in_time_is_answered_as_always(service: Service, function: str) -> None:
-    wiring.robot().clock = Impatient(lambda: work_off(service))
+    wiring.robot()._inline._clock = Impatient(lambda: work_off(service))
     answer = service.call(function, body_for(function), headers={"Prefer": "wait=20"})
     assert (answer.status, answer.headers["preference-applied"]) == (200, "wait=20")
     assert len(answer.body["images"]) == 1
@@ -81,7 +81,7 @@ def test_what_is_done_in_time_is_answered_as_always(service: Service, function: 
 
 
 def test_what_takes_longer_is_answered_with_the_job_and_goes_on(service: Service) -> None:
-    wiring.robot().clock = Impatient()
+    wiring.robot()._inline._clock = Impatient()
     answer = service.call("sd/text2image", SMALL, headers={"Prefer": "wait=5"})
     assert (answer.status, answer.headers["preference-applied"]) == (202, "wait=5")
     work_off(service)
@@ -89,14 +89,14 @@ def test_what_takes_longer_is_answered_with_the_job_and_goes_on(service: Service
 
 
 def test_nobody_waits_longer_than_the_function_may_run(service: Service) -> None:
-    wiring.robot().clock = Impatient()
+    wiring.robot()._inline._clock = Impatient()
     answer = service.call("sd/text2image", SMALL, headers={"Prefer": "wait=99999"})
     assert answer.headers["preference-applied"] == "wait=590"
 
 
 def test_a_job_that_fails_in_time_is_answered_with_its_error(service: Service) -> None:
     service.hosts["sd-0"].enqueue([UpstreamRejected("The SD host refused the request.")])
-    wiring.robot().clock = Impatient(lambda: work_off(service))
+    wiring.robot()._inline._clock = Impatient(lambda: work_off(service))
     answer = service.call("sd/text2image", SMALL, headers={"Prefer": "wait=5"})
     assert (answer.status, answer.body["error"]) == (422, "upstream_rejected")
     assert answer.body["details"]["job_id"].startswith("job_")
@@ -106,7 +106,7 @@ def test_a_canceled_job_is_answered_as_such(service: Service) -> None:
     def cancel() -> None:
         wiring.robot().cancel(service.queued[0], tenant="dev")
 
-    wiring.robot().clock = Impatient(cancel)
+    wiring.robot()._inline._clock = Impatient(cancel)
     answer = service.call("sd/text2image", SMALL, headers={"Prefer": "wait=5"})
     assert (answer.status, answer.body["error"]) == (409, "job_canceled")
 

@@ -18,7 +18,6 @@ from robotchat.images import encode_base64
 from robotchat.jobs.charge import COST_UNIT, cost
 from robotchat.jobs.job import JobStatus
 from robotchat.jobs.limits import Limits
-from robotchat.lifecycle.sweep import Upkeep
 from robotchat.records import MemoryRecords, Records
 from robotchat.settings import Settings
 from tests.cases.limits import LimitsCases, Office
@@ -128,7 +127,7 @@ def test_a_canceled_and_an_expired_job_give_back_what_they_held() -> None:
     bench.robot.cancel(canceled.id, tenant="acme")
     assert bench.counted() == (1, 1, 2.5)
     bench.clock.advance(8 * 24 * 3600)
-    Upkeep(bench.robot).sweep()
+    bench.robot.sweeper.sweep()
     assert bench.robot.jobs.get(expired.id, "acme").status is JobStatus.EXPIRED
     assert bench.counted() == (0, 0, 0.0)
 
@@ -138,11 +137,11 @@ def test_a_waiting_callers_job_whose_process_died_gives_back_when_it_is_swept_up
     from robotchat.jobs.states import claim
 
     bench = office(active_jobs=1)
-    job = bench.robot._new_job(JobKind.TEXT2IMAGE, "acme", inline=True)
+    job = bench.robot.intake.new_job(JobKind.TEXT2IMAGE, "acme", inline=True)
     bench.robot.jobs.add(claim(job, bench.clock.now()))
     assert bench.usage().now.active_jobs == 1
     bench.clock.advance(3600)
-    Upkeep(bench.robot).sweep()
+    bench.robot.sweeper.sweep()
     assert bench.usage().now.active_jobs == 0
 
 
@@ -151,7 +150,9 @@ def test_a_message_that_was_refused_for_good_never_counted() -> None:
     from robotchat.jobs.job import JobKind
 
     bench = office(active_jobs=1)
-    bench.robot.reject(JobKind.TEXT2IMAGE, "acme", InvalidRequest("no"), job_id="job_" + "a" * 20)
+    bench.robot.intake.reject(
+        JobKind.TEXT2IMAGE, "acme", InvalidRequest("no"), job_id="job_" + "a" * 20
+    )
     assert bench.counted() == (0, 0, 0.0)
 
 

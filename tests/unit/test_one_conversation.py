@@ -41,7 +41,7 @@ class World:
         self.queue: list[str] = []
         self.responses = Responses(
             self.chat,
-            store=self.robot.said,
+            store=self.robot.response_store,
             clock=self.clock,
             enqueue=lambda response_id, tenant: self.queue.append(response_id),
         )

@@ -26,10 +26,10 @@ from robotchat.images import decode_base64
 from robotchat.jobs import states
 from robotchat.jobs.job import Job, JobStatus
 from robotchat.lifecycle import heartbeat
-from robotchat.lifecycle.sweep import Upkeep
+from robotchat.lifecycle.run_context import RunContext
 from robotchat.prompt.models import Fold, PromptState
 from robotchat.records import Put
-from robotchat.robot import Robot, Shift
+from robotchat.robot import Robot
 from robotchat.settings import Settings
 from tests.cases.clock import FakeClock
 
@@ -510,7 +510,9 @@ def test_a_transient_failure_is_hidden_from_the_waiting_caller(bench: Bench) -> 
 def test_the_waiting_caller_is_told_when_time_is_up(bench: Bench) -> None:
     bench.art.enqueue([UpstreamUnavailable("away")])
     with pytest.raises(UpstreamUnavailable):
-        bench.robot.text2image(Text2ImageRequest(prompt="x"), shift=Shift(time_left=lambda: 5.0))
+        bench.robot.text2image(
+            Text2ImageRequest(prompt="x"), context=RunContext(time_left=lambda: 5.0)
+        )
     (job,), _ = bench.robot.jobs.of_tenant("local")
     assert job.status is JobStatus.FAILED
 
@@ -668,7 +670,7 @@ def test_another_attempts_picture_cannot_take_the_place_of_the_finished_jobs(hel
     other = held.art.draw({**held.art.requests[0], "seed": 7})
     picture = held.robot.drawing(done).pictures[0]
     late = dataclasses.replace(picture, data=decode_base64(other["images"][0]))
-    held.robot._store(done, [late], "")
+    held.robot._runner._store(done, [late], "")
     assert held.robot.images.get(done.images[0].key) == kept
 
 
@@ -679,13 +681,13 @@ def test_the_sweeper_does_not_take_a_long_queue_for_a_loss(held: Bench) -> None:
     job = held.submit("a beach")
     held.clock.advance(600)
     held.queue.waiting = 1
-    assert Upkeep(held.robot).sweep() == []
+    assert held.robot.sweeper.sweep() == []
     held.clock.advance(3600)
-    assert [found.id for found in Upkeep(held.robot).sweep()] == [job.id], "lost for certain"
+    assert [found.id for found in held.robot.sweeper.sweep()] == [job.id], "lost for certain"
     held.clock.advance(600)
     held.queue.waiting = 0
-    assert len(Upkeep(held.robot).sweep()) == 1
-    assert Upkeep(held.robot).sweep() == [], "it is given time"
+    assert len(held.robot.sweeper.sweep()) == 1
+    assert held.robot.sweeper.sweep() == [], "it is given time"
 
 
 def test_one_job_that_cannot_be_repaired_does_not_keep_others_from_it(held: Bench) -> None:
@@ -695,7 +697,7 @@ def test_one_job_that_cannot_be_repaired_does_not_keep_others_from_it(held: Benc
     odd = dataclasses.replace(record, data={**record.data, "status": "odd"})
     held.robot.records.commit(Put(odd))
     held.clock.advance(600)
-    assert [found.id for found in Upkeep(held.robot).sweep()] == [job.id]
+    assert [found.id for found in held.robot.sweeper.sweep()] == [job.id]
 
 
 def test_many_turns_that_rightly_wait_do_not_hide_a_lost_one(held: Bench) -> None:
@@ -707,4 +709,4 @@ def test_many_turns_that_rightly_wait_do_not_hide_a_lost_one(held: Bench) -> Non
     held.clock.advance(599)
     held.robot.jobs.change(first.id, lambda j, now: states.update(j, 1, now))
     held.clock.advance(1)
-    assert [found.id for found in Upkeep(held.robot).sweep()] == [lost.id]
+    assert [found.id for found in held.robot.sweeper.sweep()] == [lost.id]

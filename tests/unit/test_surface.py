@@ -88,11 +88,11 @@ def test_progress_is_the_callers_own(robot: Robot, host: SlowHost) -> None:
     seen: list[Any] = []
 
     def look() -> None:
-        host.until(lambda: robot.surface.progress("me").state.job_count == 4)
-        seen.append(robot.surface.progress("me", preview=False))
-        seen.append(robot.surface.progress("other"))
+        host.until(lambda: robot.webui_api.progress("me").state.job_count == 4)
+        seen.append(robot.webui_api.progress("me", preview=False))
+        seen.append(robot.webui_api.progress("other"))
         with pytest.raises(NotFound):
-            robot.surface.progress("other", job_id=seen[0].job_id)
+            robot.webui_api.progress("other", job_id=seen[0].job_id)
 
     host.meanwhile(look)
     job = robot.text2image(request(n_iter=4), tenant="me")
@@ -103,7 +103,7 @@ def test_progress_is_the_callers_own(robot: Robot, host: SlowHost) -> None:
     assert (mine.state.job_no, mine.state.sampling_step) == (2, 0)
     assert mine.current_image is None
     assert (others.job_id, others.progress, others.state.job_count) == (None, 0.0, 0)
-    after = robot.surface.progress("me", job_id=job.id)
+    after = robot.webui_api.progress("me", job_id=job.id)
     assert (after.progress, after.state.job_count, after.status) == (0.0, 0, JobStatus.SUCCEEDED)
 
 
@@ -112,7 +112,7 @@ def test_a_job_that_has_just_begun_shows_as_the_web_ui_shows_it(
 ) -> None:
     host.now = None
     seen: list[Any] = []
-    host.meanwhile(lambda: seen.append(robot.surface.progress("me")))
+    host.meanwhile(lambda: seen.append(robot.webui_api.progress("me")))
     robot.text2image(request(), tenant="me")
     assert (seen[0].progress, seen[0].state.job_count) == (0.01, -1)
 
@@ -130,21 +130,21 @@ def test_previews_are_made_only_while_somebody_looks(robot: Robot, host: SlowHos
     pictures: list[str | None] = []
 
     def look() -> None:
-        host.until(lambda: robot.surface.progress("me").current_image is not None)
-        pictures.append(robot.surface.progress("me").current_image)
+        host.until(lambda: robot.webui_api.progress("me").current_image is not None)
+        pictures.append(robot.webui_api.progress("me").current_image)
 
     host.meanwhile(look)
     job = robot.text2image(request(), tenant="me")
     assert pictures == [PREVIEW]
     assert robot.images.get(f"{job.images_prefix}preview") == decode_base64(PREVIEW)
-    assert robot.surface.progress("me", job_id=job.id).current_image is None
+    assert robot.webui_api.progress("me", job_id=job.id).current_image is None
 
 
 def test_a_preview_that_is_no_picture_does_no_harm(robot: Robot, host: SlowHost) -> None:
     host.now = RUNNING.model_copy(update={"current_image": "rubbish"})
 
     def look() -> None:
-        robot.surface.progress("me")
+        robot.webui_api.progress("me")
         host.until(lambda: not host.looks.get(timeout=10))
         host.looks.get(timeout=10)
 
@@ -154,8 +154,8 @@ def test_a_preview_that_is_no_picture_does_no_harm(robot: Robot, host: SlowHost)
 
 def test_an_interrupt_gives_the_waiting_caller_what_there_is(robot: Robot, host: SlowHost) -> None:
     def stop() -> None:
-        robot.surface.interrupt("other")
-        robot.surface.interrupt("me")
+        robot.webui_api.interrupt("other")
+        robot.webui_api.interrupt("me")
         assert host.interrupted.wait(10)
 
     host.meanwhile(stop, pictures=1)
@@ -165,10 +165,10 @@ def test_an_interrupt_gives_the_waiting_caller_what_there_is(robot: Robot, host:
 
 def test_an_interrupt_of_another_tenant_stops_nothing(robot: Robot, host: SlowHost) -> None:
     def stop() -> None:
-        robot.surface.interrupt("other")
+        robot.webui_api.interrupt("other")
         (mine,) = robot.jobs.running("me")
         with pytest.raises(NotFound):
-            robot.surface.interrupt("other", job_id=mine.id)
+            robot.webui_api.interrupt("other", job_id=mine.id)
         host.looks.get(timeout=10)
         host.looks.get(timeout=10)
 
@@ -180,7 +180,7 @@ def test_an_interrupt_of_another_tenant_stops_nothing(robot: Robot, host: SlowHo
 
 def test_a_skip_ends_one_batch_once(robot: Robot, host: SlowHost) -> None:
     def stop() -> None:
-        robot.surface.skip("me")
+        robot.webui_api.skip("me")
         assert host.interrupted.wait(10)
         (mine,) = robot.jobs.running("me")
         host.until(lambda: robot.jobs.get(mine.id, "me").stop is None)
@@ -196,7 +196,7 @@ def test_a_host_that_cannot_be_interrupted_draws_on(
     host._capabilities = Capabilities(interrupt=False)
 
     def stop() -> None:
-        robot.surface.interrupt("me")
+        robot.webui_api.interrupt("me")
         host.looks.get(timeout=10)
         host.looks.get(timeout=10)
 
@@ -215,15 +215,15 @@ def test_what_waits_is_neither_shown_as_running_nor_interrupted(robot: Robot) ->
         expires_at=now + robot.settings.retention,
     )
     robot.jobs.add(queued)
-    shown = robot.surface.progress("me", job_id="job_1")
+    shown = robot.webui_api.progress("me", job_id="job_1")
     assert (shown.textinfo, shown.state.job_count, shown.status) == (
         "In queue",
         0,
         JobStatus.QUEUED,
     )
-    robot.surface.interrupt("me", job_id="job_1")
+    robot.webui_api.interrupt("me", job_id="job_1")
     assert robot.jobs.get("job_1", "me").stop is None
-    assert robot.surface.progress("me").job_id is None
+    assert robot.webui_api.progress("me").job_id is None
 
 
 def test_a_host_without_progress_is_estimated_by_its_speed(
@@ -235,8 +235,8 @@ def test_a_host_without_progress_is_estimated_by_its_speed(
     seen: list[Any] = []
 
     def look() -> None:
-        host.until(lambda: robot.surface.progress("me").eta_estimated)
-        seen.append(robot.surface.progress("me"))
+        host.until(lambda: robot.webui_api.progress("me").eta_estimated)
+        seen.append(robot.webui_api.progress("me"))
 
     host.meanwhile(look)
     robot.text2image(request(), tenant="me")

@@ -10,4 +10,4 @@ handler = Endpoint(scope="images")
 
 @handler.post("/controlnet/detect")
 def detect_controlnet(request: DetectRequest) -> Detection:
-    return robot().surface.detect_controlnet(request, time_left=time_left(handler.lambda_context))
+    return robot().webui_api.detect_controlnet(request, time_left=time_left(handler.lambda_context))

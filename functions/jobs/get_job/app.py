@@ -2,7 +2,6 @@
 
 from robotchat.aws.api import Endpoint
 from robotchat.aws.wiring import robot, viewer
-from robotchat.lifecycle.estimate import estimate
 from robotchat.views import JobView
 
 handler = Endpoint(scope="jobs:read")
@@ -11,4 +10,4 @@ handler = Endpoint(scope="jobs:read")
 @handler.get("/v1/jobs/<job_id>")
 def get_job(job_id: str) -> JobView:
     job = robot().jobs.get(job_id, handler.tenant)
-    return viewer().job(job, estimate(robot(), job))
+    return viewer().job(job, robot().estimate(job))

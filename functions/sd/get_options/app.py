@@ -14,4 +14,4 @@ handler = Endpoint(scope="images")
 
 @handler.get("/sdapi/v1/options")
 def get_options() -> dict[str, Any]:
-    return robot().surface.get_options(handler.tenant)
+    return robot().webui_api.get_options(handler.tenant)

@@ -10,5 +10,5 @@ handler = Endpoint(scope="images")
 
 @handler.post("/sdapi/v1/interrogate")
 def interrogate(request: InterrogateRequest) -> dict[str, str]:
-    words = robot().surface.interrogate(request, time_left=time_left(handler.lambda_context))
+    words = robot().webui_api.interrogate(request, time_left=time_left(handler.lambda_context))
     return {"caption": words}

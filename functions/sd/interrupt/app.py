@@ -12,5 +12,5 @@ handler = Endpoint(scope="images")
 
 @handler.post("/sdapi/v1/interrupt")
 def interrupt(job_id: str | None = None) -> dict[str, str]:
-    robot().surface.interrupt(handler.tenant, job_id=job_id)
+    robot().webui_api.interrupt(handler.tenant, job_id=job_id)
     return {}

@@ -10,4 +10,4 @@ handler = Endpoint(scope="images")
 
 @handler.post("/sdapi/v1/png-info")
 def png_info(request: PngInfoRequest) -> PngInfo:
-    return robot().surface.png_info(request)
+    return robot().webui_api.png_info(request)

@@ -13,4 +13,4 @@ handler = Endpoint(scope="images")
 
 @handler.get("/sdapi/v1/progress")
 def progress(skip_current_image: bool = False, job_id: str | None = None) -> OwnProgress:
-    return robot().surface.progress(handler.tenant, job_id=job_id, preview=not skip_current_image)
+    return robot().webui_api.progress(handler.tenant, job_id=job_id, preview=not skip_current_image)

@@ -16,5 +16,5 @@ handler = Endpoint(scope="images")
 
 @handler.post("/sdapi/v1/options")
 def set_options(options: dict[str, Any]) -> Response[None]:
-    robot().surface.set_options(options, handler.tenant)
+    robot().webui_api.set_options(options, handler.tenant)
     return nothing({"X-Options-Scope": "tenant"})

@@ -8,4 +8,4 @@ handler = Endpoint(scope="images")
 
 @handler.post("/sdapi/v1/skip")
 def skip(job_id: str | None = None) -> None:
-    robot().surface.skip(handler.tenant, job_id=job_id)
+    robot().webui_api.skip(handler.tenant, job_id=job_id)

@@ -17,7 +17,7 @@ from robotchat.ids import new_id
 from robotchat.jobs.job import Job
 from robotchat.jobs.states import succeeded
 from robotchat.lifecycle.inputs import upload_key
-from robotchat.robot import Shift
+from robotchat.lifecycle.run_context import RunContext
 from robotchat.views import JobView, Upload, UploadRequest
 
 STOPPED_BEFORE = 10.0
@@ -67,17 +67,17 @@ def draw(
     (``respond-async``), gets 202 and the job if that is not enough, and the work goes on.
     """
     wait = preferred_wait(prefer)
-    circumstances = shift(endpoint.lambda_context)
+    context = run_context(endpoint.lambda_context)
     headers = {}
     if wait is None:
         make = (
             robot().image2image if isinstance(request, Image2ImageRequest) else robot().text2image
         )
         job = cast(Any, make)(
-            request, tenant=endpoint.tenant, idempotency_key=idempotency_key, shift=circumstances
+            request, tenant=endpoint.tenant, idempotency_key=idempotency_key, context=context
         )
     else:
-        seconds = max(min(wait, circumstances.time_left() - STOPPED_BEFORE), 0.0)
+        seconds = max(min(wait, context.time_left() - STOPPED_BEFORE), 0.0)
         applied = f"wait={seconds:.0f}" if wait else "respond-async"
         headers = {"Preference-Applied": applied, "Vary": "Prefer"}
         job = robot().submit_image(request, tenant=endpoint.tenant, idempotency_key=idempotency_key)
@@ -136,9 +136,9 @@ def time_left(context: Any) -> Callable[[], float]:
     return lambda: context.get_remaining_time_in_millis() / 1000
 
 
-def shift(context: Any) -> Shift:
-    """The circumstances of a request whose caller waits: this function's time limit."""
-    return Shift(time_left=time_left(context))
+def run_context(context: Any) -> RunContext:
+    """The context of a request whose caller waits: this function's time limit."""
+    return RunContext(time_left=time_left(context))
 
 
 def new_upload(request: UploadRequest, tenant: str) -> Upload:

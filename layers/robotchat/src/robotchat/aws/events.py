@@ -13,7 +13,6 @@ from typing import Any
 from robotchat.aws.wiring import robot, viewer
 from robotchat.jobs.job import Estimate, Job
 from robotchat.jobs.states import watched
-from robotchat.lifecycle.estimate import estimate
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at the job."""
@@ -31,8 +30,8 @@ _PROGRESS = ("progress", "eta", "eta_estimated")
 def job_events(job: Job, context: Any) -> Iterator[tuple[str, Any]]:
     """``snapshot`` first; then ``status``, ``progress`` and ``preview`` as they change; ``done``
     with the whole job at the end. A stream that must end earlier ends with ``timeout``."""
-    expected, counted = estimate(robot(), job), time.monotonic()
-    told = _whole(job, expected)
+    estimate, counted = robot().estimate(job), time.monotonic()
+    told = _whole(job, estimate)
     yield "snapshot", told
     while not job.status.final:
         if context.get_remaining_time_in_millis() / 1000 < _LEAVE_BEFORE:
@@ -44,8 +43,8 @@ def job_events(job: Job, context: Any) -> Iterator[tuple[str, Any]]:
         if job.status.final:
             break
         if time.monotonic() - counted >= _COUNT_EVERY or job.status != told["status"]:
-            expected, counted = estimate(robot(), job), time.monotonic()
-        now = _whole(job, expected)
+            estimate, counted = robot().estimate(job), time.monotonic()
+        now = _whole(job, estimate)
         for event, fields in (("status", _STATUS[:-1]), ("progress", _PROGRESS)):
             if any(told[name] != now[name] for name in fields):
                 sent = _STATUS if event == "status" else _PROGRESS
@@ -56,5 +55,5 @@ def job_events(job: Job, context: Any) -> Iterator[tuple[str, Any]]:
     yield "done", _whole(job, None)
 
 
-def _whole(job: Job, expected: Estimate | None) -> dict[str, Any]:
-    return viewer().job(job, expected).model_dump(mode="json")
+def _whole(job: Job, estimate: Estimate | None) -> dict[str, Any]:
+    return viewer().job(job, estimate).model_dump(mode="json")

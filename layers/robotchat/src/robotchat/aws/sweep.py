@@ -7,7 +7,6 @@ from typing import Any
 from robotchat.aws.log import logger
 from robotchat.aws.metrics import record_sweep
 from robotchat.aws.wiring import robot, webhooks
-from robotchat.lifecycle.sweep import Upkeep
 
 
 class Sweeper:
@@ -15,8 +14,8 @@ class Sweeper:
 
     def __call__(self, event: Any, context: Any) -> dict[str, int]:
         """Repair what is overdue, and delete pictures whose time is up. Tells of how many."""
-        repaired = Upkeep(robot()).sweep()
-        expired = Upkeep(robot()).delete_expired()
+        repaired = robot().sweeper.sweep()
+        expired = robot().sweeper.delete_expired()
         requeued = webhooks().requeue_overdue()
         record_sweep(repaired=len(repaired), requeued=requeued, hosts=robot().hosts.states())
         for job in repaired:

@@ -16,7 +16,7 @@ from robotchat.aws.wiring import client, job_queue, robot, settings
 from robotchat.errors import NotFound, RobotchatError
 from robotchat.jobs.states import NotYet, StillRunning
 from robotchat.lifecycle.queue_messages import Unreadable, accept
-from robotchat.robot import Shift
+from robotchat.lifecycle.run_context import RunContext
 
 _LONGEST_VISIBILITY = 43200
 _MOST_RECEIVES = 9
@@ -61,7 +61,7 @@ class Worker:
         times = int(record["attributes"]["ApproximateReceiveCount"])
         last = times >= _MOST_RECEIVES
         try:
-            job = accept(robot(), message, message_id=record["messageId"], last=last)
+            job = accept(robot().intake, message, message_id=record["messageId"], last=last)
         except RobotchatError as error:
             if not error.retryable:
                 raise
@@ -73,12 +73,12 @@ class Worker:
 
     def _run(self, job_id: str, record: Mapping[str, Any], context: Any) -> bool:
         log = logger()
-        shift = Shift(
+        run_context = RunContext(
             time_left=lambda: context.get_remaining_time_in_millis() / 1000,
             beat=lambda: self._hide(record, self._alive()),
         )
         try:
-            job = robot().run(job_id, shift)
+            job = robot().run(job_id, run_context)
         except (StillRunning, NotYet) as wait:
             # A message of its own for later, since this one can be received only so often. Until
             # its job is final, there must always be one: whoever is on the job may die.

@@ -108,7 +108,7 @@ class PngInfoRequest(BaseModel):
     image: str = Field(description="The picture as base64.")
 
 
-class Surface:
+class WebuiApi:
     """Everything but drawing and lists, over a pool of hosts and the jobs of its tenants."""
 
     def __init__(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from robotchat.clock import rfc3339
+from robotchat.clock import Clock, rfc3339
+from robotchat.hosts.pool import HostPool
 from robotchat.jobs.charge import COST_UNIT
 from robotchat.jobs.job import Estimate, Job, JobStatus
 from robotchat.jobs.store import due
-from robotchat.robot import Robot
+from robotchat.records import Records
 
 FARTHEST_POSITION = 100
 """A job that has more before it is not told its place in the queue."""
 
 
-def estimate(robot: Robot, job: Job) -> Estimate | None:
+def estimate(job: Job, records: Records, hosts: HostPool, clock: Clock) -> Estimate | None:
     """What a queued job has before it; None for one that is not queued.
 
     Jobs are counted as they were accepted, all tenants' together, while the queue is fair
@@ -21,17 +22,15 @@ def estimate(robot: Robot, job: Job) -> Estimate | None:
     """
     if job.status is not JobStatus.QUEUED:
         return None
-    counted = robot.records.count(
-        "due", "job", up_to=rfc3339(due(job)), limit=FARTHEST_POSITION + 1
-    )
+    counted = records.count("due", "job", up_to=rfc3339(due(job)), limit=FARTHEST_POSITION + 1)
     if counted > FARTHEST_POSITION:
         return Estimate(None, None)
     position = max(counted, 1)
-    speeds = [state.speed for state in robot.hosts.states() if state.speed]
+    speeds = [state.speed for state in hosts.states() if state.speed]
     if job.charge is None or not speeds:
         return Estimate(position, None)
     work = job.charge.cost * COST_UNIT
     wait = (position - 1) * work / sum(speeds)
     if job.not_before is not None:
-        wait = max(wait, (job.not_before - robot.clock.now()).total_seconds())
+        wait = max(wait, (job.not_before - clock.now()).total_seconds())
     return Estimate(position, round(wait + work * len(speeds) / sum(speeds), 1))

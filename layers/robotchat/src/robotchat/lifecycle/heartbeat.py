@@ -6,7 +6,8 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -113,17 +114,22 @@ class Heartbeat:
         self.raise_if_canceled()
         self._show(reason="waiting_for_host")
 
-    def holds(self, lease: Lease, *, work: float) -> None:
-        """The attempt draws on a host now, ``work`` pixel-steps."""
+    @contextmanager
+    def holding(self, lease: Lease, *, work: float) -> Iterator[None]:
+        """While this lasts the attempt draws on a host, ``work`` pixel-steps; only then is the
+        host interrupted when the job is to stop."""
         with self._lock:
             self._lease = lease
             self._drawing_since = time.monotonic()
             self._expected = lease.estimate(work)
         self.note(host=lease.host.name)
         self._show(reason=None)
+        try:
+            yield
+        finally:
+            self._leave_host()
 
-    def lets_go(self) -> None:
-        """The host is not drawing for this attempt any more: it must not be interrupted now."""
+    def _leave_host(self) -> None:
         with self._lock:
             self._lease = None
 
@@ -243,7 +249,7 @@ class Heartbeat:
             lease.renew(remaining=left)
         except LeaseLost:
             logger.warning("lease lost while drawing", extra={"job_id": self._job.id})
-            self.lets_go()
+            self._leave_host()
 
     def _interrupt(self) -> bool:
         """Stop the host, while it is certain that it draws for this attempt. Whether it was."""

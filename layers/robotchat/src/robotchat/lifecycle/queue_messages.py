@@ -18,7 +18,7 @@ from robotchat.errors import ForbiddenUrl, IdempotencyKeyReused, InvalidRequest,
 from robotchat.events.event import accept_target
 from robotchat.ids import id_for_key
 from robotchat.jobs.job import Job, JobKind, WebhookTarget
-from robotchat.robot import Robot
+from robotchat.lifecycle.accept import Intake
 
 JobId = Annotated[str, Field(pattern=r"^job_[a-z0-9]{16,64}$")]
 Key = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,255}$")]
@@ -104,7 +104,7 @@ def schema() -> dict[str, Any]:
     }
 
 
-def accept(robot: Robot, message: object, *, message_id: str, last: bool = False) -> Job:
+def accept(intake: Intake, message: object, *, message_id: str, last: bool = False) -> Job:
     """Take a producer's message in. Gives the job, which is queued, or failed if it was invalid.
 
     ``message_id`` is the queue's id of the message: a message that names no key of its own is
@@ -119,19 +119,19 @@ def accept(robot: Robot, message: object, *, message_id: str, last: bool = False
         raise Unreadable("no tenant") from error
     try:
         parsed = _parse(message)
-        return _submit(robot, parsed, message_id)
+        return _submit(intake, parsed, message_id)
     except IdempotencyKeyReused as error:
         # Under this id the producer reads another job, which is not to be touched.
         raise Unreadable("its id or key stands for another request") from error
     except RobotchatError as error:
         if error.retryable and not last:
             raise
-        return robot.reject(
+        return intake.reject(
             _kind(message),
             tenant,
             error,
             job_id=_job_id(message, tenant, message_id),
-            webhook=_webhook(message, local=robot.settings.local),
+            webhook=_webhook(message, local=intake.settings.local),
         )
 
 
@@ -144,19 +144,19 @@ def _parse(message: Mapping[str, Any]) -> Message:
         raise InvalidRequest(f"{where}: {first['msg']}", param=where) from None
 
 
-def _submit(robot: Robot, message: Message, message_id: str) -> Job:
+def _submit(intake: Intake, message: Message, message_id: str) -> Job:
     identity: dict[str, Any] = {"tenant": message.tenant, "job_id": message.job_id}
     if message.job_id is None:
         identity["idempotency_key"] = message.idempotency_key or _own_key(message_id)
     if isinstance(message, Text2ImageMessage | Image2ImageMessage):
-        return robot.submit_image(
+        return intake.submit_image(
             message.request,
             metadata=message.metadata,
             webhook=message.webhook,
             expires_in=message.expires_in,
             **identity,
         )
-    return robot.submit_chat_image(message, **identity)
+    return intake.submit_chat_image(message, **identity)
 
 
 def _job_id(message: Mapping[str, Any], tenant: str, message_id: str) -> str:

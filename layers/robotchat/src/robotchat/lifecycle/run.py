@@ -1,0 +1,332 @@
+"""Running a job: one attempt, from the claim to the final state.
+
+Claim, prepare the prompt and the pictures, lease a host, draw, store, finish; then let the next
+turn of the conversation go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from robotchat.art.bot import ArtBot
+from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest
+from robotchat.art.results import Drawing, Picture
+from robotchat.clock import Clock
+from robotchat.errors import (
+    JobCanceled,
+    JobIsFinal,
+    RobotchatError,
+    UnknownCheckpoint,
+    UpstreamBusy,
+    UpstreamUnavailable,
+)
+from robotchat.hosts.pool import HostPool
+from robotchat.images import Images
+from robotchat.jobs.charge import Charge
+from robotchat.jobs.job import Job, JobImage, JobStatus, Timings
+from robotchat.jobs.limits import Ledger
+from robotchat.jobs.states import (
+    StillRunning,
+    Superseded,
+    canceled,
+    claim,
+    fail,
+    give_back,
+    succeed,
+    within_bounds,
+)
+from robotchat.jobs.store import Jobs
+from robotchat.lifecycle.heartbeat import Heartbeat
+from robotchat.lifecycle.prepare import Preparation
+from robotchat.lifecycle.run_context import RunContext
+from robotchat.lifecycle.settle import Settlement
+from robotchat.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+DRAWING_RESERVE = 240.0
+"""Seconds of a runner's time that are kept for drawing, however long it has waited for a host."""
+
+Transition = Callable[[Job, datetime], Job]
+
+
+class Runner:
+    """Brings jobs as far as they go."""
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        images: Images,
+        hosts: HostPool,
+        preparation: Preparation,
+        ledger: Ledger,
+        settlement: Settlement,
+        settings: Settings,
+        clock: Clock,
+        on_attempt: Callable[[Job], None],
+    ) -> None:
+        self._jobs = jobs
+        self._images = images
+        self._hosts = hosts
+        self._preparation = preparation
+        self._ledger = ledger
+        self._settlement = settlement
+        self._settings = settings
+        self._clock = clock
+        self._on_attempt = on_attempt
+        self._fresh: tuple[str, Drawing] | None = None
+        """What was drawn last, so that the caller who waited for it need not load it again."""
+
+    def run(self, job_id: str, context: RunContext | None = None) -> Job:
+        """Take a queued job up and bring it as far as it goes in one attempt.
+
+        Gives the job as it is then: final, or queued again (backing off, or for want of a host),
+        or still waiting for the turn before it, whose end will have it run. A job that is final
+        already is given back as it is, after its successor was released, so that a repeated
+        delivery repairs what a crash left undone. Raises StillRunning and NotYet when it is not
+        to be run now.
+        """
+        alive = self._settings.alive
+        job = self._jobs.find(job_id)
+        if job is not None and not job.status.final:
+            if self._settlement.must_wait(job):
+                return job
+            if within_bounds(job, self._clock.now(), alive=alive) != job:
+                self._jobs.change(job_id, lambda j, now: within_bounds(j, now, alive=alive))
+        try:
+            job = self._jobs.change(job_id, lambda j, now: claim(j, now, alive=alive))
+        except JobIsFinal:
+            final = self._jobs.find(job_id)
+            if final is None:
+                raise
+            return self._settlement.settle(final)
+        if job.status.final:
+            return self._settlement.settle(job)
+        return self.attempt(job, context or RunContext())
+
+    def attempt(self, job: Job, context: RunContext) -> Job:
+        """One attempt at a claimed job: prepare, draw, store, finish.
+
+        Raises StillRunning when another has taken the job over meanwhile.
+        """
+        attempt = job.attempt
+        heart = Heartbeat(
+            self._jobs,
+            self._images,
+            job,
+            context.beat,
+            alive=self._settings.alive,
+            lease_ttl=self._settings.lease_ttl,
+        )
+        bug: Exception | None = None
+        try:
+            with heart:
+                result = self._work(job, context, heart)
+            end = _at(attempt, succeed, **result)
+        except Superseded:
+            return self._superseded(job)
+        except JobCanceled:
+            end = _at(attempt, canceled)
+        except RobotchatError as error:
+            end = self._failure(job, error, heart.facts)
+        except Exception as error:  # noqa: BLE001 - raised again, below
+            # A bug, or a store that is away: another attempt may still go well, and if none does,
+            # the job must end where its caller can read it.
+            bug = error
+            internal = RobotchatError("An internal error occurred.")
+            end = self._failure(job, internal, heart.facts, again=not job.inline)
+        try:
+            job = self._jobs.change(job.id, end)
+        except Superseded:
+            return self._superseded(job)
+        self._settlement.settle(job)
+        self._on_attempt(job)
+        if bug is not None:
+            raise bug
+        return job
+
+    def _superseded(self, job: Job) -> Job:
+        """This attempt is over, by somebody else's hand, and nothing of it counts."""
+        logger.info("attempt superseded", extra={"job_id": job.id, "attempt": job.attempt})
+        job = self._jobs.get(job.id, job.tenant)
+        if job.status is JobStatus.RUNNING:
+            until = job.alive_until or self._clock.now()
+            raise StillRunning(max((until - self._clock.now()).total_seconds(), 0.0))
+        return self._settlement.settle(job)
+
+    def _failure(
+        self,
+        job: Job,
+        error: RobotchatError,
+        facts: Mapping[str, Any],
+        *,
+        again: bool | None = None,
+    ) -> Transition:
+        """What a failed attempt makes of the job."""
+        attempt = job.attempt
+        logger.warning(
+            "attempt failed", extra={"job_id": job.id, "attempt": attempt, "code": error.code}
+        )
+        if isinstance(error, UpstreamBusy):
+            pause = timedelta(seconds=1)
+            return _at(attempt, give_back, reason="waiting_for_host", pause=pause, **facts)
+        if isinstance(error, UnknownCheckpoint) and not job.inline:
+            # A host had it when the job was accepted: it may come back, or another may get it.
+            tried = self._clock.now() - (job.started_at or self._clock.now())
+            if tried < timedelta(seconds=self._settings.host_patience):
+                pause = timedelta(seconds=5 * self._settings.retry_base)
+                return _at(attempt, give_back, reason="no_host_has_model", pause=pause, **facts)
+        backoff = self._settings.retry_base * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)  # noqa: S311
+        pause = timedelta(seconds=min(backoff, 300.0))
+        return _at(attempt, fail, error=error, backoff=pause, again=again, **facts)
+
+    def _work(self, job: Job, context: RunContext, heart: Heartbeat) -> dict[str, Any]:
+        """What the job is about. Gives the fields of the finished job."""
+        started = time.monotonic()
+        plan = self._preparation.prepare(job)
+        prompt_seconds = time.monotonic() - started if job.message is not None else None
+        if plan.request is None:
+            return {
+                **plan.notes,
+                "charge": self._charge(job, images=0, work=0.0),
+                "timings": _add(job.timings, prompt=prompt_seconds),
+            }
+        heart.note(**plan.notes, effective=plan.reference)
+        heart.raise_if_canceled()
+
+        waiting = time.monotonic()
+        reserve = min(DRAWING_RESERVE, context.time_left() / 2)
+        patience = min(self._settings.host_patience, context.time_left() - reserve)
+        able = self._hosts.able(plan.request)
+        with self._hosts.lease(
+            among=able,
+            avoid=job.avoid_hosts,
+            work=plan.request.work,
+            patience=patience,
+            check=heart.waiting,
+        ) as lease:
+            host_wait = time.monotonic() - waiting
+            checkpoint = able[lease.host.name]
+            request = plan.request.with_checkpoint(checkpoint) if checkpoint else plan.request
+            with heart.holding(lease, work=plan.request.work):
+                drawing_started = time.monotonic()
+                drawing = self._draw(lease.host.bot, request, context, heart)
+            heart.raise_if_canceled()
+            run = time.monotonic() - drawing_started
+            # What was stopped early tells nothing of the host's speed.
+            work = 0.0 if heart.interrupted else plan.request.work
+            lease.drew(checkpoint=drawing.checkpoint, work=work, seconds=run)
+        if lease.lost:
+            # Whoever took the host over has interrupted what it found there: this picture.
+            raise UpstreamUnavailable("The SD host was given to another job while it drew.")
+
+        storing = time.monotonic()
+        images = self._store(job, drawing.pictures, "")
+        extra = self._store(job, drawing.extra_pictures, "extra-")
+        self._fresh = (job.id, drawing)
+        return {
+            **plan.notes,
+            "effective": {**(plan.reference or {}), **_options_of(request)},
+            "host": lease.host.name,
+            "checkpoint": drawing.checkpoint,
+            "model_switch": lease.switched,
+            "images": images,
+            "extra_images": extra,
+            "charge": self._charge(job, images=len(images), work=plan.request.work),
+            "unverified": list(drawing.unverified),
+            "interrupted": heart.interrupted,
+            "info": drawing.info,
+            "picture": images[0].key if images else plan.notes.get("picture"),
+            "timings": _add(
+                job.timings,
+                prompt=prompt_seconds,
+                host_wait=host_wait,
+                run=run,
+                store=time.monotonic() - storing,
+            ),
+        }
+
+    def _draw(
+        self,
+        bot: ArtBot,
+        request: Text2ImageRequest | Image2ImageRequest,
+        context: RunContext,
+        heart: Heartbeat,
+    ) -> Drawing:
+        timeout = max(min(self._settings.run_timeout, context.time_left() - 20.0), 1.0)
+        draw: Any = bot.image2image if isinstance(request, Image2ImageRequest) else bot.text2image
+        drawing: Drawing = draw(request, timeout=timeout, interrupted=lambda: heart.interrupted)
+        return drawing
+
+    def _charge(self, job: Job, *, images: int, work: float) -> Charge:
+        """What the job really counts for, on the day on which it was accepted."""
+        charge = self._ledger.charge(images=images, work=work)
+        return charge.model_copy(update={"day": job.charge.day}) if job.charge else charge
+
+    def drawing(self, job: Job) -> Drawing:
+        """The pictures of a finished job, with all that the host said of them."""
+        if self._fresh is not None and self._fresh[0] == job.id:
+            return self._fresh[1]
+        return Drawing(
+            pictures=[self._load(image) for image in job.images],
+            extra_pictures=[self._load(image) for image in job.extra_images],
+            parameters={},
+            info=job.info or {},
+            checkpoint=job.checkpoint,
+            unverified=job.unverified,
+        )
+
+    def _load(self, image: JobImage) -> Picture:
+        return Picture(
+            data=self._images.get(image.key),
+            content_type=image.content_type,
+            width=image.width,
+            height=image.height,
+            seed=image.seed,
+            infotext=image.infotext or "",
+        )
+
+    def _store(self, job: Job, pictures: Sequence[Picture], prefix: str) -> list[JobImage]:
+        """Store pictures, under names that follow from what is in them.
+
+        So no other attempt can put another picture under the name that the finished job holds.
+        """
+        stored: list[JobImage] = []
+        for number, picture in enumerate(pictures):
+            suffix = picture.content_type.removeprefix("image/").replace("jpeg", "jpg")
+            digest = hashlib.sha256(picture.data).hexdigest()
+            key = f"{job.images_prefix}{prefix}{number}-{digest[:16]}.{suffix}"
+            self._images.put(key, picture.data, picture.content_type)
+            stored.append(
+                JobImage(
+                    key=key,
+                    width=picture.width,
+                    height=picture.height,
+                    content_type=picture.content_type,
+                    size=len(picture.data),
+                    sha256=digest,
+                    seed=picture.seed,
+                    infotext=picture.infotext,
+                )
+            )
+        return stored
+
+
+def _options_of(request: Text2ImageRequest | Image2ImageRequest) -> dict[str, Any]:
+    """What is sent of a request's options, the checkpoint among them."""
+    return {name: v for name, v in request.body().items() if name.startswith("override_settings")}
+
+
+def _at(attempt: int, transition: Callable[..., Job], **facts: Any) -> Transition:
+    """A transition of one attempt at a job."""
+    return lambda job, now: transition(job, attempt, now, **facts)
+
+
+def _add(timings: Timings, **seconds: float | None) -> Timings:
+    return timings.model_copy(update={k: round(v, 4) for k, v in seconds.items() if v is not None})
