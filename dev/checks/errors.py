@@ -35,6 +35,7 @@ ADVICE = {
     "work_too_large": "Ask for fewer pixels, steps or pictures; see `details.maximum`.",
     "idempotency_key_reused": "Use a new `Idempotency-Key` for a new request.",
     "payload_too_large": "Upload large pictures with `POST /v1/uploads`, and send their ids.",
+    "record_too_large": "Send less of it: shorter texts, metadata and fields of extensions.",
     "unsupported_media_type": "Send `content-type: application/json`.",
     "unauthenticated": "Send a valid key: `Authorization: Bearer`, `x-api-key`, or as the password "
     "of Basic.",

@@ -25,7 +25,7 @@ from typing import NoReturn
 PACKAGE = Path("layers/robotchat/src/robotchat")
 
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("errors", "clock", "correlation", "periodic"),
+    ("errors", "clock", "correlation", "periodic", "text"),
     ("ids", "images", "records"),
     ("net", "prompt"),
     ("art",),

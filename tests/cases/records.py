@@ -2,13 +2,45 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import threading
 from dataclasses import replace
 
 import pytest
 
-from robotchat.errors import InvalidRequest
-from robotchat.records import Add, Entry, LimitReached, Put, Record, Records, Remove, Stale, every
+from robotchat.errors import InvalidRequest, RecordTooLarge
+from robotchat.records import (
+    MAX_RECORD_BYTES,
+    PAGE_BYTES,
+    Add,
+    Entry,
+    LimitReached,
+    Page,
+    Put,
+    Record,
+    Records,
+    Remove,
+    Stale,
+    encode_cursor,
+    every,
+)
+
+KEYS = ["", "k" * 3000, "é" * 1025, "\ud800"]
+"""What neither part of a key can be."""
+
+_POSITION = {"p": "t", "s": "1", "pk": "a", "sk": "b"}
+CURSORS = [
+    *("", "!", "e30", "eyJwIjoidSJ9", "x" * 50, "é", "\x00", "\ud800", "a" * 100_000),
+    encode_cursor({**_POSITION, "p": "other"}),
+    *(encode_cursor({**_POSITION, part: key}) for part in ("s", "pk", "sk") for key in KEYS[:3]),
+    base64.urlsafe_b64encode(b"[" * 50_000).decode().rstrip("="),
+    base64.urlsafe_b64encode(json.dumps({**_POSITION, "s": 1}).encode()).decode().rstrip("="),
+    base64.urlsafe_b64encode(json.dumps({**_POSITION, "s": "\ud800"}).encode())
+    .decode()
+    .rstrip("="),
+]
+"""Cursors that no query gave for the partition ``t``."""
 
 
 class RecordsCases:
@@ -190,10 +222,82 @@ class RecordsCases:
         records.commit(Put(replace(found, due=None)))
         assert records.query("due", "d").records == []
 
-    @pytest.mark.parametrize("cursor", ["!", "e30", "eyJwIjoidSJ9", "x" * 50, "é"])
+    @pytest.mark.parametrize("cursor", CURSORS)
     def test_a_made_up_cursor_is_refused(self, records: Records, cursor: str) -> None:
         with pytest.raises(InvalidRequest):
             records.query("owner", "t", cursor=cursor)
+
+    @pytest.mark.parametrize("key", KEYS)
+    def test_under_a_key_that_cannot_be_nothing_is_found_or_stored(
+        self, records: Records, key: str
+    ) -> None:
+        assert records.get(key, "b") is None
+        assert records.get("a", key) is None
+        assert records.get_all([(key, "b"), ("a", key)]) == [None, None]
+        assert records.query("owner", key) == Page([], None)
+        assert records.entries("owner", key, limit=5) == []
+        for refused in (Put(Record(key, "b", {})), Remove(Record("a", key, {}, version=1))):
+            with pytest.raises(InvalidRequest):
+                records.commit(refused)
+        with pytest.raises(InvalidRequest):
+            records.commit(Add(key, "b", {"n": 1}))
+        for index in ("owner", "group", "due"):
+            for position in ((key, "s"), ("p", key)):
+                with pytest.raises(InvalidRequest):
+                    records.commit(Put(Record("a", "b", {}, **{index: position})))
+        assert records.get("a", "b") is None
+
+    def test_the_longest_keys_are_stored_and_found(self, records: Records) -> None:
+        pk, sk = "é" * 1024, "z" * 1024
+        records.commit(Put(Record(pk, sk, {"n": 1}, owner=(pk, sk))))
+        assert _data(records, pk, sk) == {"n": 1}
+        assert [r.sk for r in records.query("owner", pk).records] == [sk]
+
+    @pytest.mark.parametrize("label", ["\ud800", "x" * 100_000, ""])
+    def test_a_label_that_no_record_has_finds_none(self, records: Records, label: str) -> None:
+        records.commit(Put(Record("a", "b", {}, owner=("t", "1"), labels={"kind": "x"})))
+        assert records.query("owner", "t", labels={"kind": label}).records == []
+
+    @pytest.mark.parametrize("letter", ["x", "é", "\x00", '"', "𝄞"])
+    def test_a_record_is_stored_up_to_its_bound_and_refused_above(
+        self, records: Records, letter: str
+    ) -> None:
+        each = len(json.dumps(letter, ensure_ascii=False).encode()) - 2
+        fits = (MAX_RECORD_BYTES - 200) // each
+        for number, alone in enumerate((True, False)):
+            also = [] if alone else [Add("c", f"n{number}", {"count": 1})]
+            record = Record(f"r{number}", "x", {"text": letter * fits})
+            records.commit(Put(record), *also)
+            assert _data(records, f"r{number}", "x") == record.data
+            larger = Record(f"s{number}", "x", {"text": letter * (MAX_RECORD_BYTES // each)})
+            with pytest.raises(RecordTooLarge):
+                records.commit(*also, Put(larger))
+            assert records.get(f"s{number}", "x") is None
+            if not alone:
+                assert _data(records, "c", f"n{number}") == {"count": 1}
+
+    @pytest.mark.parametrize("value", ["\ud800", float("nan"), float("inf"), {"\udfff": 1}])
+    def test_what_is_no_text_or_number_is_not_stored(self, records: Records, value: object) -> None:
+        with pytest.raises(InvalidRequest):
+            records.commit(Put(Record("a", "b", {"value": value})))
+        assert records.get("a", "b") is None
+
+    def test_a_page_ends_before_its_documents_are_too_large_to_answer(
+        self, records: Records
+    ) -> None:
+        text = "海" * 100_000
+        for number in range(12):
+            data = {"n": number, "text": text}
+            records.commit(Put(Record(f"r{number}", "x", data, owner=("t", f"{number:02}"))))
+        found, cursor = [], None
+        while True:
+            page = records.query("owner", "t", cursor=cursor, limit=10)
+            assert 0 < sum(len(r.data["text"].encode()) for r in page.records) <= PAGE_BYTES
+            found += [record.data["n"] for record in page.records]
+            cursor = page.cursor
+            if cursor is None:
+                break
+        assert found == list(range(12))
 
     def test_a_cursor_of_another_partition_is_refused(self, records: Records) -> None:
         for number in range(3):

@@ -54,9 +54,9 @@ def test_a_made_key_is_found_by_its_secret_and_only_its_hash_is_stored() -> None
     assert find_key(records, secret) == key
     assert key.scopes == ("images", "jobs:read")
     assert secret.startswith("rk_")
-    everything = json.dumps([record.data for record in records._records.values()])
+    everything = json.dumps([record.data for record in records.all()])
     assert secret not in everything
-    assert secret not in str(list(records._records))
+    assert secret not in str([(record.pk, record.sk) for record in records.all()])
 
 
 def test_an_unknown_secret_and_one_of_another_form_are_not_found() -> None:

@@ -60,7 +60,7 @@ class World:
         """What is still stored of responses: records and files."""
         records: Any = self.robot.records
         images: Any = self.robot.images
-        said = [pk for pk, sk in records._records if pk.startswith("response#") and sk != "key"]
+        said = [r.pk for r in records.all() if r.pk.startswith("response#") and r.sk != "key"]
         return [*said, *(key for key in images._files if not key.startswith("tenants/"))]
 
 

@@ -97,7 +97,7 @@ def test_a_large_response_is_kept_as_a_file() -> None:
     picture = "data:image/png;base64," + "A" * 600_000
     image = {"type": "input_image", "image_url": picture}
     first = world.responses.create({"input": [{"role": "user", "content": [image]}]})
-    assert max(len(str(r.data)) for r in world.records._records.values()) < 100_000
+    assert max(len(str(r.data)) for r in world.records.all()) < 100_000
     world.responses.create({"input": "And?", "previous_response_id": first["id"]})
     assert world.sent()[0]["content"][0]["image_url"]["url"] == picture
     assert world.files._files

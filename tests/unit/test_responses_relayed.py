@@ -98,7 +98,7 @@ def test_records_of_responses_expire_and_those_of_conversations_do_not() -> None
     world = World("a", "b")
     world.responses.create({"input": "x"})
     world.responses.create({"input": "x", "conversation": world.conversation()})
-    responses = [r for r in world.records._records.values() if r.sk == "response"]
+    responses = [r for r in world.records.all() if r.sk == "response"]
     alone, spoken = sorted(responses, key=lambda r: r.expires_at is None)
     assert alone.expires_at == (world.clock.now() + timedelta(days=30)).timestamp()
     assert spoken.expires_at is None

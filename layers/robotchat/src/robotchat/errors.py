@@ -14,6 +14,7 @@ RobotchatError
 │   ├── WorkTooLarge            422  work_too_large
 │   └── IdempotencyKeyReused    422  idempotency_key_reused
 ├── PayloadTooLarge             413  payload_too_large
+│   └── RecordTooLarge          413  record_too_large
 ├── UnsupportedMediaType        415  unsupported_media_type
 ├── Unauthenticated             401  unauthenticated
 ├── Forbidden                   403  forbidden
@@ -170,6 +171,12 @@ class PayloadTooLarge(RobotchatError):
 
     status = 413
     code = "payload_too_large"
+
+
+class RecordTooLarge(PayloadTooLarge):
+    """What would have to be stored of the request, or of its result, is larger than a record."""
+
+    code = "record_too_large"
 
 
 class UnsupportedMediaType(RobotchatError):

@@ -3,24 +3,35 @@
 A record has a key of two parts, a JSON document and a version. ``commit`` writes any number of
 records all or nothing, each on the condition that nobody else wrote it since it was read; that is
 the only primitive that the state machines of jobs, conversations, leases and limits need. There
-are two implementations: ``MemoryRecords`` here, and DynamoDB in ``robotchat.aws.stores``.
+are two implementations: ``MemoryRecords`` here, and DynamoDB in ``robotchat.aws.stores``. Both
+have DynamoDB's bounds, so that what is tested over one holds for the other: a record that is too
+large is refused before anything is written, and under a key that cannot be, nothing is found.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
-from robotchat.errors import Contended, InvalidRequest
+from robotchat.errors import Contended, InvalidRequest, RecordTooLarge
+from robotchat.text import check_text, read_json
 
 Index = Literal["owner", "group", "due"]
+
+MAX_RECORD_BYTES = 390_000
+"""Bytes of a record's document as JSON, and of its keys and labels. DynamoDB has 400 KB an item."""
+
+MAX_KEY_BYTES = (2048, 1024)
+"""Bytes of a key's two parts, in the table and in its indexes, as DynamoDB has it."""
+
+PAGE_BYTES = 2_000_000
+"""Bytes of documents in one page of a query. Lambda answers with at most 6 MB."""
 
 
 class Stale(Exception):
@@ -158,7 +169,11 @@ class Records(Protocol):
         ...
 
     def commit(self, *operations: Operation) -> None:
-        """Do all of this or nothing. Raises Stale or LimitReached, and has then done nothing."""
+        """Do all of this or nothing.
+
+        Raises Stale or LimitReached, and has then done nothing; RecordTooLarge and InvalidRequest
+        for what cannot be stored at all.
+        """
         ...
 
     def query(
@@ -175,7 +190,8 @@ class Records(Protocol):
     ) -> Page:
         """Records of one partition of an index, in the order of their sort key.
 
-        ``after`` and ``up_to`` bound the sort key (exclusive, inclusive). An index may lag a
+        ``after`` and ``up_to`` bound the sort key (exclusive, inclusive). A page ends after
+        ``limit`` records, or sooner when they are large (``PAGE_BYTES``). An index may lag a
         moment behind the records. Raises InvalidRequest for a cursor that this did not make.
         """
         ...
@@ -209,6 +225,52 @@ def every(
         cursor = page.cursor
 
 
+def encoded(record: Record) -> str:
+    """A record's document as it is stored. Raises RecordTooLarge, and InvalidRequest for text,
+    numbers or keys that no store takes."""
+    positions = (record.owner, record.group, record.due)
+    keys = [(record.pk, record.sk), *(key for key in positions if key is not None)]
+    for key in keys:
+        check_key(*key)
+    try:
+        text = json.dumps(record.data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        beside = [*(part for key in keys for part in key), *record.labels, *record.labels.values()]
+        size = sum(len(part.encode()) for part in (text, *beside))
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest("There is text or a number in it that cannot be stored.") from error
+    if size > MAX_RECORD_BYTES:
+        raise RecordTooLarge(
+            f"What is to be stored has {size} bytes; a record has at most {MAX_RECORD_BYTES}.",
+            details={"max_bytes": MAX_RECORD_BYTES, "bytes": size},
+        )
+    return text
+
+
+def is_key(pk: str, sk: str) -> bool:
+    """Whether there can be a record under this key, or an index position of these parts."""
+    try:
+        sizes = len(pk.encode()), len(sk.encode())
+    except UnicodeEncodeError:
+        return False
+    return all(0 < size <= most for size, most in zip(sizes, MAX_KEY_BYTES, strict=True))
+
+
+def check_key(pk: str, sk: str) -> None:
+    """Raises InvalidRequest for a key under which nothing can be stored."""
+    if not is_key(pk, sk):
+        raise InvalidRequest("An id or a name is empty, too long, or no text.")
+
+
+def can_match(partition: str, labels: Mapping[str, str] | None = None) -> bool:
+    """Whether there can be a record in a partition that has these labels."""
+    try:
+        for value in (labels or {}).values():
+            check_text(value)
+    except ValueError:
+        return False
+    return is_key(partition, "-")
+
+
 def encode_cursor(position: Mapping[str, str]) -> str:
     """An opaque cursor that continues after a position."""
     text = json.dumps(dict(position), separators=(",", ":"))
@@ -219,19 +281,44 @@ def decode_cursor(cursor: str, partition: str) -> dict[str, str]:
     """The position in a cursor; a cursor for another partition is refused like a made-up one."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        position = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError) as error:
+        position = read_json(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except ValueError as error:
         raise InvalidRequest("The cursor is not one that this service gave.", param="cursor") from (
             error
         )
     if (
         not isinstance(position, dict)
-        or not all(isinstance(v, str) for v in position.values())
         or set(position) != {"p", "s", "pk", "sk"}
+        or not all(isinstance(part, str) for part in position.values())
         or position["p"] != partition
+        or not is_key(position["pk"], position["sk"])
+        or not is_key(partition, position["s"])
     ):
         raise InvalidRequest("The cursor is not one that this service gave.", param="cursor")
     return position
+
+
+def fitting(sizes: Iterable[int]) -> int:
+    """How many documents of these sizes (bytes), in order, make up a page; at least one."""
+    total = count = 0
+    for size in sizes:
+        total += size
+        if count and total > PAGE_BYTES:
+            break
+        count += 1
+    return count
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A record without its document, and the document as text: it shares nothing with anybody."""
+
+    record: Record
+    text: str
+    size: int
+
+    def read(self) -> Record:
+        return replace(self.record, data=json.loads(self.text))
 
 
 class MemoryRecords:
@@ -239,12 +326,12 @@ class MemoryRecords:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._records: dict[tuple[str, str], Record] = {}
+        self._stored: dict[tuple[str, str], _Stored] = {}
 
     def get(self, pk: str, sk: str) -> Record | None:
         with self._lock:
-            found = self._records.get((pk, sk))
-        return _copy(found) if found else None
+            found = self._stored.get((pk, sk))
+        return found.read() if found else None
 
     def get_all(self, keys: Sequence[tuple[str, str]]) -> list[Record | None]:
         return [self.get(pk, sk) for pk, sk in keys]
@@ -252,36 +339,35 @@ class MemoryRecords:
     def commit(self, *operations: Operation) -> None:
         with self._lock:
             changed = [self._prepare(operation) for operation in operations]
-            for key, record in changed:
-                if record is None:
-                    del self._records[key]
+            for key, stored in changed:
+                if stored is None:
+                    del self._stored[key]
                 else:
-                    self._records[key] = record
+                    self._stored[key] = stored
 
-    def _prepare(self, operation: Operation) -> tuple[tuple[str, str], Record | None]:
+    def all(self) -> list[Record]:
+        """Everything that is stored now."""
+        with self._lock:
+            return [stored.read() for stored in self._stored.values()]
+
+    def _prepare(self, operation: Operation) -> tuple[tuple[str, str], _Stored | None]:
+        target = operation if isinstance(operation, Add) else operation.record
+        check_key(target.pk, target.sk)
         if isinstance(operation, Add):
             key = (operation.pk, operation.sk)
-            present = self._records.get(key) or Record(operation.pk, operation.sk, {})
-            data = {n: v for n, v in present.data.items() if n not in operation.forget}
-            for name, amount in operation.amounts.items():
-                data[name] = data.get(name, 0) + amount
-                limit = operation.at_most.get(name)
-                if limit is not None and data[name] > limit:
-                    raise LimitReached(name, limit, data[name] - amount)
-            expires_at = operation.expires_at or present.expires_at
-            return key, replace(
-                present, data=data, version=present.version + 1, expires_at=expires_at
-            )
+            found = self._stored.get(key)
+            present = found.read() if found else Record(operation.pk, operation.sk, {})
+            return key, _put(_added(present, operation))
         wanted = operation.record
         key = (wanted.pk, wanted.sk)
-        found = self._records.get(key)
-        if (found.version if found else 0) != wanted.version:
+        found = self._stored.get(key)
+        if (found.record.version if found else 0) != wanted.version:
             raise Stale(f"{wanted.pk} {wanted.sk}")
         if isinstance(operation, Remove):
             if found is None:
                 raise Stale(f"{wanted.pk} {wanted.sk}")
             return key, None
-        return key, _copy(replace(wanted, version=wanted.version + 1))
+        return key, _put(wanted)
 
     def query(
         self,
@@ -295,10 +381,11 @@ class MemoryRecords:
         limit: int = 100,
         cursor: str | None = None,
     ) -> Page:
-        start = decode_cursor(cursor, partition) if cursor else None
-        found: list[tuple[tuple[str, str, str], Record]] = []
+        start = decode_cursor(cursor, partition) if cursor is not None else None
+        found: list[tuple[tuple[str, str, str], _Stored]] = []
         with self._lock:
-            for record in self._records.values():
+            for stored in self._stored.values():
+                record = stored.record
                 position = getattr(record, index)
                 if position is None or position[0] != partition:
                     continue
@@ -308,16 +395,16 @@ class MemoryRecords:
                     continue
                 if any(record.labels.get(name) != value for name, value in (labels or {}).items()):
                     continue
-                found.append(((position[1], record.pk, record.sk), record))
+                found.append(((position[1], record.pk, record.sk), stored))
         found.sort(key=lambda item: item[0], reverse=descending)
         if start:
             mark = (start["s"], start["pk"], start["sk"])
             found = [i for i in found if (i[0] < mark if descending else i[0] > mark)]
-        page = found[:limit]
-        more = len(found) > limit
+        rows = fitting(stored.size for _, stored in found[:limit])
+        page, more = found[:rows], len(found) > rows
         (last, _) = page[-1] if page else (("", "", ""), None)
         return Page(
-            [_copy(record) for _, record in page],
+            [stored.read() for _, stored in page],
             encode_cursor({"p": partition, "s": last[0], "pk": last[1], "sk": last[2]})
             if more
             else None,
@@ -325,7 +412,7 @@ class MemoryRecords:
 
     def count(self, index: Index, partition: str, *, up_to: str, limit: int) -> int:
         with self._lock:
-            every = [getattr(record, index) for record in self._records.values()]
+            every = [getattr(stored.record, index) for stored in self._stored.values()]
         positions = [p for p in every if p is not None and p[0] == partition and p[1] <= up_to]
         return min(len(positions), limit)
 
@@ -333,7 +420,7 @@ class MemoryRecords:
         self, index: Index, partition: str, *, after: str | None = None, limit: int
     ) -> list[Entry]:
         with self._lock:
-            records = list(self._records.values())
+            records = [stored.record for stored in self._stored.values()]
         places = [(getattr(record, index), record) for record in records]
         found = [
             Entry(record.pk, record.sk, place[1])
@@ -343,6 +430,18 @@ class MemoryRecords:
         return sorted(found, key=lambda entry: (entry.position, entry.pk, entry.sk))[:limit]
 
 
-def _copy(record: Record) -> Record:
-    """A copy that shares nothing: what is stored changes by a commit only."""
-    return replace(record, data=json.loads(json.dumps(record.data)))
+def _put(record: Record) -> _Stored:
+    text = encoded(record)
+    kept = replace(record, data={}, version=record.version + 1)
+    return _Stored(kept, text, len(text.encode()))
+
+
+def _added(present: Record, add: Add) -> Record:
+    """The record with the counters that an addition makes of it. Raises LimitReached."""
+    data = {name: value for name, value in present.data.items() if name not in add.forget}
+    for name, amount in add.amounts.items():
+        data[name] = data.get(name, 0) + amount
+        limit = add.at_most.get(name)
+        if limit is not None and data[name] > limit:
+            raise LimitReached(name, limit, data[name] - amount)
+    return replace(present, data=data, expires_at=add.expires_at or present.expires_at)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import math
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -63,6 +62,7 @@ from robotchat.errors import (
     Unauthenticated,
     UnsupportedMediaType,
 )
+from robotchat.text import Unfit, read_json
 
 #: Everything that a handler needs; Powertools' own names included, so that it needs no other.
 __all__ = [
@@ -94,7 +94,6 @@ IdempotencyKey = Annotated[
 MAX_BODY_BYTES = 10 * 1024 * 1024
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:=-]{0,127}")
-_LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _EXPOSED = (
     "etag, location, preference-applied, retry-after, x-ratelimit-limit, x-ratelimit-remaining, "
     "x-ratelimit-reset, x-request-id"
@@ -340,11 +339,13 @@ class Endpoint(APIGatewayRestResolver):
             return None
         try:
             text = base64.b64decode(raw, validate=True) if event.is_base64_encoded else raw.encode()
-            return _parse_json(text.decode("utf-8-sig"))
+            return read_json(text)
         except json.JSONDecodeError as error:
             raise NotJson(error.pos, error.msg) from None
-        except (binascii.Error, UnicodeError, ValueError, RecursionError):
-            raise NotJson(0, "not JSON in UTF-8, or too large a number or nesting") from None
+        except (binascii.Error, UnicodeError):
+            raise NotJson(0, "not JSON in UTF-8") from None
+        except Unfit as error:
+            raise NotJson(0, str(error)) from None
 
 
 #: Says that the body is a form, which Powertools parses.
@@ -390,25 +391,6 @@ class _ResponseValidation(OpenAPIResponseValidationMiddleware):
 
 def _body_fields(route: Route) -> Iterable[Any]:
     return route.dependant.body_params
-
-
-def _parse_json(text: str) -> Any:
-    value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
-    if _LONE_SURROGATE.search(text):
-        # Half a character cannot be stored or sent on; UnicodeEncodeError says so here.
-        json.dumps(value, ensure_ascii=False).encode()
-    return value
-
-
-def _refuse(name: str) -> Any:
-    raise ValueError(name)
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if not math.isfinite(number):
-        raise ValueError(digits)
-    return number
 
 
 def _request_id(event: Mapping[str, Any]) -> str:

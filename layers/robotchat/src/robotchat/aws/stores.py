@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from robotchat.errors import Contended, NotFound
 from robotchat.records import (
+    PAGE_BYTES,
     Add,
     Entry,
     Index,
@@ -20,8 +21,13 @@ from robotchat.records import (
     Record,
     Remove,
     Stale,
+    can_match,
+    check_key,
     decode_cursor,
     encode_cursor,
+    encoded,
+    fitting,
+    is_key,
 )
 
 if TYPE_CHECKING:
@@ -31,6 +37,8 @@ if TYPE_CHECKING:
 
 _COUNTER = "n_"
 _KEYS_PER_BATCH = 100
+_KEYS_PER_LOOK = 25
+"""How many records a page is made up of at a time: what is read beyond it is read for nothing."""
 _TRIES_PER_BATCH = 12
 
 
@@ -48,6 +56,8 @@ class DynamoRecords:
         self._table = table_name
 
     def get(self, pk: str, sk: str) -> Record | None:
+        if not is_key(pk, sk):
+            return None
         answer = self._client.get_item(
             TableName=self._table, Key={"pk": {"S": pk}, "sk": {"S": sk}}, ConsistentRead=True
         )
@@ -93,6 +103,8 @@ class DynamoRecords:
             self._client.delete_item(**parameters)
 
     def _request(self, operation: Operation, mark: str) -> dict[str, Any]:
+        target = operation if isinstance(operation, Add) else operation.record
+        check_key(target.pk, target.sk)
         if isinstance(operation, Add):
             return {"Update": self._addition(operation)}
         record = operation.record
@@ -212,6 +224,8 @@ class DynamoRecords:
             parameters["FilterExpression"] = " AND ".join(filters)
         if cursor is not None:
             parameters["ExclusiveStartKey"] = _start(index, decode_cursor(cursor, partition))
+        if not can_match(partition, labels):
+            return Page([], None)
         keys: list[dict[str, Any]] = []
         more = True
         while more and len(keys) <= limit:
@@ -220,10 +234,10 @@ class DynamoRecords:
             more = "LastEvaluatedKey" in answer
             if more:
                 parameters["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
-        page = keys[:limit]
-        last = page[-1] if len(keys) > limit else None
+        records, seen = self._page(keys[:limit])
+        last = keys[seen - 1] if len(keys) > seen else None
         return Page(
-            self._present(page),
+            records,
             encode_cursor(
                 {
                     "p": partition,
@@ -235,11 +249,6 @@ class DynamoRecords:
             if last
             else None,
         )
-
-    def _present(self, keys: Sequence[Mapping[str, Any]]) -> list[Record]:
-        """The records that an index tells of, as they are now; indexes hold no data."""
-        found = self.get_all([(key["pk"]["S"], key["sk"]["S"]) for key in keys])
-        return [record for record in found if record is not None]
 
     def count(self, index: Index, partition: str, *, up_to: str, limit: int) -> int:
         answer = self._client.query(
@@ -256,6 +265,8 @@ class DynamoRecords:
     def entries(
         self, index: Index, partition: str, *, after: str | None = None, limit: int
     ) -> list[Entry]:
+        if not can_match(partition):
+            return []
         condition, names = "#p = :p", {"#p": f"{index}_pk"}
         values: dict[str, Any] = {":p": {"S": partition}}
         if after is not None:
@@ -276,24 +287,36 @@ class DynamoRecords:
 
     def get_all(self, keys: Sequence[tuple[str, str]]) -> list[Record | None]:
         found: dict[tuple[str, str], Record] = {}
-        wanted = list(dict.fromkeys(keys))
+        wanted = [key for key in dict.fromkeys(keys) if is_key(*key)]
         for start in range(0, len(wanted), _KEYS_PER_BATCH):
-            items = [
-                {"pk": {"S": pk}, "sk": {"S": sk}}
-                for pk, sk in wanted[start : start + _KEYS_PER_BATCH]
-            ]
-            for item in self._batch(items):
+            for item in self._batch(wanted[start : start + _KEYS_PER_BATCH]):
                 record = record_of(item)
                 found[(record.pk, record.sk)] = record
         return [found.get(key) for key in keys]
 
-    def _batch(self, keys: list[dict[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    def _page(self, keys: Sequence[Mapping[str, Any]]) -> tuple[list[Record], int]:
+        """The records under the first of these keys, up to a page's bytes, and how many of the
+        keys that makes. Indexes hold no data."""
+        wanted = [(key["pk"]["S"], key["sk"]["S"]) for key in keys]
+        found: dict[tuple[str, str], Mapping[str, Any]] = {}
+        size = seen = 0
+        while seen < len(wanted) and size < PAGE_BYTES:
+            some = wanted[seen : seen + _KEYS_PER_LOOK]
+            for item in self._batch(some):
+                found[item["pk"]["S"], item["sk"]["S"]] = item
+                size += _size(item)
+            seen += len(some)
+        seen = fitting(_size(found[key]) if key in found else 0 for key in wanted[:seen])
+        return [record_of(found[key]) for key in wanted[:seen] if key in found], seen
+
+    def _batch(self, keys: Sequence[tuple[str, str]]) -> Iterator[Mapping[str, Any]]:
         """The items that there are under at most a hundred keys.
 
         DynamoDB may leave some to be asked for again: because the answer has become too large, or
         because it has too much to do, so that asking at once would make it worse.
         """
-        asked: Any = {self._table: {"Keys": keys, "ConsistentRead": True}}
+        places = [{"pk": {"S": pk}, "sk": {"S": sk}} for pk, sk in keys]
+        asked: Any = {self._table: {"Keys": places, "ConsistentRead": True}}
         pause = 0.05
         for _ in range(_TRIES_PER_BATCH):
             answer = self._client.batch_get_item(RequestItems=asked)
@@ -315,7 +338,7 @@ def _item(record: Record) -> dict[str, Any]:
         "pk": {"S": record.pk},
         "sk": {"S": record.sk},
         "version": {"N": str(record.version + 1)},
-        "data": {"S": json.dumps(record.data, separators=(",", ":"), ensure_ascii=False)},
+        "data": {"S": encoded(record)},
     }
     for name, position in (
         ("owner", record.owner),
@@ -330,6 +353,10 @@ def _item(record: Record) -> dict[str, Any]:
     if record.expires_at is not None:
         item["ttl"] = {"N": str(int(record.expires_at))}
     return item
+
+
+def _size(item: Mapping[str, Any]) -> int:
+    return len(item["data"]["S"].encode()) if "data" in item else 0
 
 
 def record_of(item: Mapping[str, Any]) -> Record:
