@@ -23,6 +23,8 @@ KNOWN: dict[str, Any] = {
     "samplers": [Sampler(name="DPM++ 2M"), Sampler(name="Euler a", aliases=["k_euler_a"])],
     "schedulers": [Scheduler(name="karras", label="Karras")],
     "upscalers": [Upscaler(name="Lanczos")],
+    "vaes": ["vae-ft.pt"],
+    "styles": ["Night"],
     "scripts": Scripts(txt2img=["x/y/z plot"], img2img=["x/y/z plot", "sd upscale"]),
     "controlnet_models": ["control_canny [d14c016b]"],
     "controlnet_modules": ["none", "canny"],
@@ -39,16 +41,21 @@ def test_names_become_those_of_the_hosts() -> None:
         {
             "sampler_name": "dpm++ 2m karras",
             "scheduler": "exponential",
+            "styles": ["NIGHT", "unknown"],
+            "enable_hr": True,
+            "hr_upscaler": "LANCZOS",
             "hr_sampler_name": "k_euler_a",
             "hr_checkpoint_name": "A",
             "refiner_checkpoint": "0123456789",
-            "override_settings": {"sd_model_checkpoint": "a", "sd_vae": None},
+            "override_settings": {"sd_model_checkpoint": "a", "sd_vae": "VAE-FT.pt"},
         }
     )
     checked = check(request, **KNOWN)
+    assert (checked.styles, checked.hr_upscaler) == (["Night", "unknown"], "Lanczos")
     assert (checked.sampler_name, checked.scheduler) == ("DPM++ 2M", "Karras")
     assert checked.hr_sampler_name == "Euler a"
-    assert checked.override_settings == {"sd_model_checkpoint": "a.safetensors"}
+    options = {"sd_model_checkpoint": "a.safetensors", "sd_vae": "vae-ft.pt"}
+    assert checked.override_settings == options
     assert checked.hr_checkpoint_name == checked.refiner_checkpoint == "a.safetensors"
 
 
@@ -84,6 +91,12 @@ def test_special_names_mean_what_they_say() -> None:
         "script_name": "None",
         "denoising_strength": 0.5,
     }
+    for given, meant in (
+        ("latent (NEAREST)", "Latent (nearest)"),
+        ("Latent (a fork's)", "Latent (a fork's)"),
+    ):
+        hires = Text2ImageRequest(enable_hr=True, hr_upscaler=given)
+        assert check(hires, **KNOWN).hr_upscaler == meant
     assert check(Text2ImageRequest.parse(fields), **KNOWN).body() == fields
 
 
@@ -92,7 +105,8 @@ def test_special_names_mean_what_they_say() -> None:
     [
         ({"sampler_name": "Foo"}, UnknownSampler, "sampler_name"),
         ({"scheduler": "Foo"}, UnknownSampler, "scheduler"),
-        ({"hr_sampler_name": "Foo"}, UnknownSampler, "hr_sampler_name"),
+        ({"enable_hr": True, "hr_sampler_name": "Foo"}, UnknownSampler, "hr_sampler_name"),
+        ({"override_settings": {"sd_vae": "x.pt"}}, InvalidRequest, "override_settings.sd_vae"),
         (
             {"override_settings": {"sd_model_checkpoint": "b"}},
             UnknownCheckpoint,
@@ -100,7 +114,6 @@ def test_special_names_mean_what_they_say() -> None:
         ),
         ({"refiner_checkpoint": "b"}, UnknownCheckpoint, "refiner_checkpoint"),
         ({"enable_hr": True, "hr_upscaler": "b"}, InvalidRequest, "hr_upscaler"),
-        ({"infotext": "Steps: 1"}, InvalidRequest, "infotext"),
         (
             {"override_settings": {"outdir_samples": "/"}},
             ForbiddenOption,
@@ -178,7 +191,8 @@ def test_controlnet_units_get_the_hosts_names() -> None:
         },
         {"enabled": False, "model": "nonsense", "image": "aGk="},
         {"enabled": True, "model": None},
-        {"enabled": True, "resize_mode": "Scale to Fit (Inner Fit)"},
+        {"enabled": "true", "resize_mode": "Scale to Fit (Inner Fit)", "weight": "0.8"},
+        {"enabled": True, "control_mode": "2", "guidance_end": "1"},
     )
     checked = check(Text2ImageRequest.parse(fields), **KNOWN)
     assert checked.controlnet_units == [
@@ -192,7 +206,12 @@ def test_controlnet_units_get_the_hosts_names() -> None:
         },
         {"enabled": False},
         {"enabled": True},
-        {"enabled": True, "resize_mode": "Crop and Resize"},
+        {"enabled": True, "resize_mode": "Crop and Resize", "weight": 0.8},
+        {
+            "enabled": True,
+            "control_mode": "ControlNet is more important",
+            "guidance_end": 1.0,
+        },
     ]
 
 
@@ -202,7 +221,8 @@ def test_controlnet_units_get_the_hosts_names() -> None:
         ({"model": "depth"}, "model"),
         ({"module": "depth"}, "module"),
         ({"weight": 2.5}, "weight"),
-        ({"weight": "1"}, "weight"),
+        ({"weight": "much"}, "weight"),
+        ({"weight": "inf"}, "weight"),
         ({"weight": True}, "weight"),
         ({"guidance_end": 1.5}, "guidance_end"),
         ({"guidance_start": 0.8, "guidance_end": 0.2}, "guidance_start"),

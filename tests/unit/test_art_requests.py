@@ -37,8 +37,117 @@ def test_null_means_not_set() -> None:
 
 
 def test_only_what_was_set_is_sent() -> None:
-    request = Text2ImageRequest.parse({"prompt": "a beach", "steps": 50, "distilled_cfg": 3.5})
-    assert request.body() == {"prompt": "a beach", "steps": 50, "distilled_cfg": 3.5}
+    request = Text2ImageRequest.parse({"prompt": "a beach", "steps": 50, "distilled_cfg_scale": 3})
+    assert request.body() == {"prompt": "a beach", "steps": 50, "distilled_cfg_scale": 3}
+    assert "hr_cfg" not in request.echo(), "Forge's fields are told to those who know them"
+
+
+def test_what_no_web_ui_knows_is_dropped_and_named() -> None:
+    # SillyTavern posts its whole form, its server's address and the API key among it.
+    fields = {"prompt": "a", "url": "https://sd.example.org", "auth": "user:secret", "clip_skip": 1}
+    request = Text2ImageRequest.parse(fields)
+    assert request.body() == {"prompt": "a"}
+    assert set(request.ignored) == {"url", "auth", "clip_skip"}
+    assert "secret" not in repr(request) + str(request.echo())
+    assert Text2ImageRequest.parse({"prompt": "a"}).ignored == ()
+
+
+def test_an_empty_object_may_be_written_as_php_writes_it() -> None:
+    empty: dict[str, object] = {"override_settings": [], "alwayson_scripts": [], "comments": []}
+    assert Text2ImageRequest.parse(empty).alwayson_scripts == {}
+    request = Text2ImageRequest.parse({"alwayson_scripts": {"controlnet": [], "x": {"args": []}}})
+    assert request.controlnet_units == []
+    units = Text2ImageRequest.parse({"alwayson_scripts": {"controlnet": {"args": [[], {}]}}})
+    assert units.controlnet_units == [{"enabled": False}] * 2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"hr_scale": 0, "hr_second_pass_steps": -1, "denoising_strength": 7, "hr_resize_x": -1},
+        {"enable_hr": "false", "hr_scale": 99},
+        {"enable_hr": 0, "hr_upscaler": "nonsense", "firstpass_image": "https://example.org/"},
+        {"refiner_switch_at": 5},
+        {"refiner_checkpoint": "", "refiner_switch_at": -1},
+        {"script_args": {"a": 1}},
+        {"alwayson_scripts": {"controlnet": {"args": [{"enabled": False, "image": "x"}]}}},
+    ],
+)
+def test_what_is_switched_off_is_not_judged_and_not_sent(fields: dict[str, object]) -> None:
+    body = Text2ImageRequest.parse(fields).body()
+    unit = {"controlnet": {"args": [{"enabled": False}]}}
+    off: dict[str, object] = {
+        "enable_hr": False,
+        "refiner_checkpoint": "",
+        "alwayson_scripts": unit,
+    }
+    assert body.items() <= off.items()
+
+
+def test_without_a_mask_nothing_about_masks_is_judged() -> None:
+    fields = {"mask_blur": -4, "inpainting_fill": 9, "inpaint_full_res_padding": -1}
+    assert Image2ImageRequest.parse({"init_images": [PNG], **fields}).body() == {
+        "init_images": [PNG]
+    }
+    with pytest.raises(InvalidRequest):
+        Image2ImageRequest.parse({"init_images": [PNG], "mask": PNG, **fields})
+
+
+def test_the_older_first_pass_decides_the_size() -> None:
+    fields = {"width": 128, "height": 128, "firstphase_width": 64, "firstphase_height": 80}
+    request = Text2ImageRequest.parse({**fields, "steps": 10})
+    assert (request.size, request.final_size, request.work) == ((64, 80), (64, 80), 64 * 80 * 10)
+    assert request.echo()["width"] == 128
+    assert Text2ImageRequest.parse({**fields, "enable_hr": True}).final_size == (128, 160)
+    with pytest.raises(InvalidRequest, match="together"):
+        Text2ImageRequest.parse({"firstphase_width": 64})
+
+
+def test_arguments_of_built_in_scripts_are_of_no_account() -> None:
+    scripts = {"Refiner": {"args": [True, "x", 0.8]}, "SEED": {"args": [7]}, "Mine": {"args": [1]}}
+    request = Text2ImageRequest.parse({"alwayson_scripts": scripts})
+    assert request.alwayson_scripts == {"Mine": {"args": [1]}}
+    assert request.ignored == ("alwayson_scripts.Refiner", "alwayson_scripts.SEED")
+
+
+INFOTEXT = """a cat, "red"
+Negative prompt: blue
+Steps: 12, Sampler: Euler a, Schedule type: Karras, CFG scale: 6.5, Seed: 77, Size: 64x128, \
+Model hash: 0123456789, Model: cats, VAE: vae.pt, Denoising strength: 0.4, Clip skip: 2, \
+Hires upscale: 2, Hires upscaler: Latent, Version: v1.10.1""".replace(
+    "\
+",
+    "",
+)
+
+
+def test_an_infotext_says_what_the_request_does_not() -> None:
+    request = Text2ImageRequest.parse({"infotext": INFOTEXT, "steps": 3})
+    assert request.body() == {
+        "prompt": 'a cat, "red"',
+        "negative_prompt": "blue",
+        "steps": 3,
+        "sampler_name": "Euler a",
+        "scheduler": "Karras",
+        "cfg_scale": 6.5,
+        "seed": 77,
+        "width": 64,
+        "height": 128,
+        "enable_hr": True,
+        "denoising_strength": 0.4,
+        "hr_scale": 2.0,
+        "hr_upscaler": "Latent",
+        "override_settings": {
+            "sd_model_checkpoint": "0123456789",
+            "sd_vae": "vae.pt",
+            "CLIP_stop_at_last_layers": 2,
+        },
+        "override_settings_restore_afterwards": True,
+    }
+    given = {"sd_model_checkpoint": "dogs"}
+    own = Text2ImageRequest.parse({"infotext": INFOTEXT, "override_settings": given})
+    assert own.checkpoint == "dogs"
+    assert Text2ImageRequest.parse({"infotext": "just words"}).body() == {"prompt": "just words"}
 
 
 def test_what_is_decided_here_is_not_sent() -> None:
@@ -80,7 +189,7 @@ def test_a_second_pass_gets_the_strength_that_hosts_need() -> None:
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"width": 63}, "width"),
+        ({"width": 7}, "width"),
         ({"height": 4097}, "height"),
         ({"steps": 0}, "steps"),
         ({"steps": 151}, "steps"),
@@ -96,7 +205,7 @@ def test_a_second_pass_gets_the_strength_that_hosts_need() -> None:
         ({"prompt": ["a"]}, "prompt"),
         ({"styles": "anime"}, "styles"),
         ({"override_settings": [1]}, "override_settings"),
-        ({"alwayson_scripts": {"controlnet": []}}, None),
+        ({"alwayson_scripts": {"controlnet": [1]}}, None),
         ({"alwayson_scripts": {"controlnet": {"args": {}}}}, None),
         ({"alwayson_scripts": {"ControlNet": {"args": [1]}}}, None),
         ({"enable_hr": True, "width": 2048, "height": 64, "hr_scale": 3}, None),
@@ -202,7 +311,14 @@ def everywhere(text: str) -> Image2ImageRequest:
             "firstpass_image": text,
             "alwayson_scripts": {
                 "other": {"args": [text]},
-                "ControlNet": {"args": [UNIT, {"image": [text, text]}, {"image": text}]},
+                "ControlNet": {
+                    "args": [
+                        UNIT,
+                        {"enabled": "True", "image": [text, text]},
+                        {"enabled": 1, "image": text},
+                        {"enabled": "false", "image": text},
+                    ]
+                },
             },
         }
     )
@@ -240,7 +356,7 @@ def test_pictures_reach_hosts_in_plain_base64_only() -> None:
 @pytest.mark.parametrize("text", ["/etc/passwd", "cat.png", encode_base64(b"no picture")])
 @pytest.mark.parametrize("field", ["mask", "alwayson_scripts"])
 def test_text_that_is_no_picture_never_reaches_a_host(field: str, text: str) -> None:
-    value: object = {"controlnet": {"args": [{"image": text}]}}
+    value: object = {"controlnet": {"args": [{"enabled": True, "image": text}]}}
     fields = {"init_images": [PNG], field: text if field == "mask" else value}
     with pytest.raises(InvalidImage) as caught:
         prepare_images(Image2ImageRequest.parse(fields))

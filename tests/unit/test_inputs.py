@@ -50,13 +50,19 @@ def test_a_picture_leaves_the_record_and_comes_back(body: dict[str, Any]) -> Non
 
 
 def test_words_stay_words() -> None:
-    words = {"prompt": "http://10.0.0.1/ robotchat-image:x upload_x", "styles": ["http://x"]}
+    words = {
+        "prompt": "http://10.0.0.1/ robotchat-image:x upload_x",
+        "styles": ["http://x"],
+        "comments": {"from": "https://localhost/"},
+        "sampler_name": "https://localhost/",
+        "override_settings": {"sd_vae": "https://localhost/"},
+    }
     images = MemoryImages()
     assert store(words, images) == (words, 0)
     assert load(words, images) == words
 
 
-@pytest.mark.parametrize("field", ["init_images", "mask", "some_extensions_field"])
+@pytest.mark.parametrize("field", ["init_images", "mask", "script_args"])
 def test_a_reference_that_the_caller_made_up_is_refused_in_any_field(field: str) -> None:
     made_up = "robotchat-image:tenants/other/jobs/job_9/0.png"
     with pytest.raises(InvalidImage):
@@ -84,7 +90,9 @@ def test_another_tenants_picture_is_not_loaded_whoever_wrote_the_record(key: str
         controlnet(effective_region_mask="http://example.com/x.png"),
         controlnet(image={"image": "https://[::1]/x.png"}),
         {"script_args": ["http://sd-host.internal:7860/"]},
-        {"an_extensions_picture": "http://example.com/x.png"},
+        {"script_args": [1, {"a": " HTTPS://example.com/x.png"}]},
+        {"alwayson_scripts": {"mine": {"args": ["https://example.com/x.png"]}}},
+        controlnet(some_extensions_field="https://example.com/x.png"),
     ],
 )
 def test_no_url_that_a_host_could_fetch_reaches_it(body: dict[str, Any]) -> None:
@@ -117,7 +125,7 @@ def test_a_picture_that_is_gone_says_so() -> None:
 
 def test_the_record_of_what_was_sent_holds_references_and_no_pictures() -> None:
     images = MemoryImages()
-    asked = {"prompt": "http://x", "init_images": [CAT], "script_args": [CAT], "other": CAT}
+    asked = {"prompt": "http://x", "init_images": [CAT], "script_args": [CAT]}
     recorded, _ = store({**asked, **controlnet(image=CAT)}, images)
     sent = {**load(recorded, images), "seed": 7}
     assert inputs.with_references(sent, recorded) == {**recorded, "seed": 7}

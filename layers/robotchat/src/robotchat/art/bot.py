@@ -189,6 +189,8 @@ class ArtBot:
             schedulers=self._schedulers(request),
             models=self._other_models(request),
             upscalers=self._upscalers(request),
+            vaes=self._vaes(request),
+            styles=self._styles(request),
             scripts=self._scripts(request),
             controlnet_models=self._controlnet(request, "models"),
             controlnet_modules=self._controlnet(request, "modules"),
@@ -231,9 +233,29 @@ class ArtBot:
 
     def _upscalers(self, request: DrawRequest) -> list[Upscaler] | None:
         """The host's upscalers, if the request enlarges by one of them."""
-        if not getattr(request, "enable_hr", False) or not getattr(request, "hr_upscaler", None):
+        if not getattr(request, "hr_upscaler", None):
             return None
         return self._listed("upscalers", self.get_upscalers)
+
+    def _vaes(self, request: DrawRequest) -> list[str] | None:
+        """The host's VAEs, if the request names one and the host lists them."""
+        if not (request.override_settings or {}).get("sd_vae"):
+            return None
+        try:
+            return self._listed("vaes", lambda: [vae.model_name for vae in self.get_vaes()])
+        except NotSupported:
+            return None
+
+    def _styles(self, request: DrawRequest) -> list[str] | None:
+        """The names of the host's prompt styles, if the request names some."""
+        if not any(request.styles or ()):
+            return None
+        try:
+            return self._listed(
+                "styles", lambda: [style.name for style in self.get_prompt_styles()]
+            )
+        except NotSupported:
+            return None
 
     def _scripts(self, request: DrawRequest) -> Scripts | None:
         """The host's scripts, if the request names some besides ControlNet."""

@@ -7,6 +7,8 @@ silence (an unknown name, a bad ControlNet unit) becomes an error that says so.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +18,7 @@ from robotchat.art.matching import (
     find_listed,
     find_sampler,
     find_scheduler,
-    near,
+    squash,
 )
 from robotchat.art.requests import (
     CHECKPOINT,
@@ -52,6 +54,10 @@ _SAMPLES_FORMATS = ("png", "jpg", "jpeg", "webp")
 _SAME_CHECKPOINT = ("", "none", "use same checkpoint")
 _SAME_SAMPLER = ("", "use same sampler", "use same scheduler")
 
+_LATENT_UPSCALERS = (
+    *("Latent", "Latent (antialiased)", "Latent (bicubic)", "Latent (bicubic antialiased)"),
+    *("Latent (nearest)", "Latent (nearest-exact)"),
+)
 _RESIZE_MODES = ("Just Resize", "Crop and Resize", "Resize and Fill")
 _CONTROL_MODES = ("Balanced", "My prompt is more important", "ControlNet is more important")
 _HR_OPTIONS = ("Both", "Low res only", "High res only")
@@ -68,6 +74,8 @@ def check(
     samplers: Sequence[Sampler] | None = None,
     schedulers: Sequence[Scheduler] | None = None,
     upscalers: Sequence[Upscaler] | None = None,
+    vaes: Sequence[str] | None = None,
+    styles: Sequence[str] | None = None,
     scripts: Scripts | None = None,
     controlnet_models: Sequence[str] | None = None,
     controlnet_modules: Sequence[str] | None = None,
@@ -80,10 +88,6 @@ def check(
     selectable and always-on, are allowed by title in any case; ControlNet always is. Raises
     UnknownCheckpoint, UnknownSampler, UnknownScript, ForbiddenOption or InvalidRequest.
     """
-    if request.infotext:
-        raise InvalidRequest(
-            "An infotext is not taken; send the fields it stands for.", param="infotext"
-        )
     changes: dict[str, Any] = {}
     options = check_options(request.override_settings or {}, allowed=allowed_options)
     if models is not None:
@@ -93,11 +97,15 @@ def check(
             wanted = getattr(request, name, None)
             if wanted and wanted.lower() not in _SAME_CHECKPOINT:
                 changes[name] = find_checkpoint(models, wanted, param=name).alias
+    if options.get("sd_vae") and vaes is not None:
+        options = {**options, "sd_vae": find_vae(vaes, str(options["sd_vae"]))}
     if options:
         changes["override_settings"] = options
+    if request.styles and styles:
+        changes["styles"] = [_style(name, styles) for name in request.styles]
     changes |= _samplers(request, samplers, schedulers)
     if isinstance(request, Text2ImageRequest):
-        _check_upscaler(request, upscalers)
+        changes |= _upscaler(request, upscalers)
     scripts_changed = _check_scripts(
         request, scripts, allowed_scripts, controlnet_models, controlnet_modules
     )
@@ -162,18 +170,30 @@ def _samplers(
     return changes
 
 
-def _check_upscaler(request: Text2ImageRequest, upscalers: Sequence[Upscaler] | None) -> None:
+def find_vae(vaes: Sequence[str], wanted: str, *, param: str = "override_settings.sd_vae") -> str:
+    """The host's name of a VAE; hosts draw without an unknown one, and say nothing.
+
+    Raises InvalidRequest, with near matches.
+    """
+    return find_listed(wanted, ["Automatic", "None", *vaes], param, "VAE")
+
+
+def _style(wanted: str, styles: Sequence[str]) -> str:
+    """The host's name of a style. Unknown ones are passed over here as they are there."""
+    if wanted in styles:
+        return wanted
+    return next((name for name in styles if name.lower() == wanted.lower()), wanted)
+
+
+def _upscaler(request: Text2ImageRequest, upscalers: Sequence[Upscaler] | None) -> dict[str, Any]:
     wanted = request.hr_upscaler
-    # The latent upscalers are listed elsewhere; their names all begin like this.
-    if not wanted or upscalers is None or wanted.lower().startswith("latent"):
-        return
-    names = [upscaler.name for upscaler in upscalers]
-    if request.enable_hr and wanted not in names:
-        raise InvalidRequest(
-            f"No SD host has the upscaler {wanted!r}.",
-            param="hr_upscaler",
-            details={"near_matches": near(wanted, names)},
-        )
+    if not wanted or upscalers is None:
+        return {}
+    names = [*_LATENT_UPSCALERS, *(upscaler.name for upscaler in upscalers)]
+    # A host may have latent upscalers of its own, which it lists elsewhere.
+    if wanted.lower().startswith("latent") and squash(wanted) not in map(squash, names):
+        return {}
+    return {"hr_upscaler": find_listed(wanted, names, "hr_upscaler", "upscaler")}
 
 
 def _check_scripts(
@@ -249,16 +269,14 @@ def _checked_unit(
         ("guidance_start", 0.0, 1.0, 0.0),
         ("guidance_end", 0.0, 1.0, 1.0),
     ):
-        value = checked.get(name, default)
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not low <= value <= high
-        ):
+        value = _number(checked.get(name, default))
+        if value is None or not low <= value <= high:
             raise InvalidRequest(
                 f"{name} must be a number from {low:g} to {high:g}.", param=f"{param}.{name}"
             )
         numbers[name] = value
+        if name in checked:
+            checked[name] = value
     if numbers["guidance_start"] > numbers["guidance_end"]:
         raise InvalidRequest(
             "guidance_start must not be above guidance_end.", param=f"{param}.guidance_start"
@@ -266,8 +284,21 @@ def _checked_unit(
     return checked
 
 
+def _number(value: Any) -> float | None:
+    """A number, or a text that is one, as ControlNet reads them; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
 def _choice(value: Any, choices: Sequence[str], param: str) -> str:
     """One of the choices by name, or by number as older clients write it."""
+    if isinstance(value, str) and re.fullmatch(r"\d", value):
+        value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(choices):
         return choices[value]
     name = _OLD_RESIZE_MODES.get(str(value), str(value))

@@ -2,14 +2,16 @@
 
 The field names, defaults and meanings are those of ``/sdapi/v1/txt2img`` and ``img2img``, and
 values are read as leniently as the web UI reads them (``"64"`` and ``64.7`` are 64, ``null`` is
-"not set"). Fields that are not listed are kept and passed on, since extensions and other hosts
-know more of them. Only what the caller set is sent: every host has its own defaults.
+"not set", what a feature that is switched off would be told is not judged). Fields that are not
+listed are dropped, as the web UI drops them: clients post whole forms, with keys and addresses of
+their own among them. ``ignored`` names them. Only what the caller set is sent: every host has its
+own defaults.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, Final, Self, TypeVar
 
 from pydantic import (
@@ -17,11 +19,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
     ValidationError,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from robotchat.art.infotext import fields_in
 from robotchat.errors import InvalidRequest
 from robotchat.images import (
     MAX_IMAGE_BYTES,
@@ -50,9 +55,21 @@ NEVER_SENT: Final = frozenset(
         "force_task_id",
         # Decided by ``body`` (see there).
         "override_settings_restore_afterwards",
+        # The fields that it stands for are sent.
+        "infotext",
     }
 )
 """Fields that are understood here and not passed on to a host."""
+
+_OBJECTS = ("override_settings", "alwayson_scripts", "comments")
+"""Fields that are objects: PHP writes an empty one as ``[]``."""
+
+_BUILT_IN = frozenset({"comments", "extra options", "refiner", "sampler", "seed"})
+"""Always-on scripts that are part of the web UI's own form. Over the API it does not heed their
+arguments: fields of the request say the same."""
+
+_FORGE = ("distilled_cfg_scale", "hr_cfg", "hr_distilled_cfg")
+"""Fields that Forge has beyond the web UI's."""
 
 
 def _whole(value: object) -> object:
@@ -69,8 +86,10 @@ def _refused(message: str) -> PydanticCustomError:
     return PydanticCustomError("value_error", "{message}", {"message": message})
 
 
+_SMALLEST = 8
+
 Int = Annotated[int, BeforeValidator(_whole)]
-Side = Annotated[Int, Field(ge=64, le=MAX_SIDE)]
+Side = Annotated[Int, Field(ge=_SMALLEST, le=MAX_SIDE)]
 TargetSide = Annotated[Int, Field(ge=0, le=MAX_SIDE)]
 Seed = Annotated[Int, Field(ge=-1, lt=2**63)]
 Name = Annotated[str, Field(max_length=300)]
@@ -82,7 +101,7 @@ class DrawRequest(BaseModel):
     """The fields that both ways of drawing have."""
 
     model_config = ConfigDict(
-        extra="allow",
+        extra="ignore",
         frozen=True,
         coerce_numbers_to_str=True,
         allow_inf_nan=False,
@@ -203,16 +222,41 @@ class DrawRequest(BaseModel):
     )
     force_task_id: Name | None = Field(default=None, description="Accepted; ids are given here.")
     infotext: Text | None = Field(
-        default=None, description="Refused: send the fields that it stands for."
+        default=None,
+        description="The text of an earlier picture: its settings, where the request sets none.",
+    )
+    distilled_cfg_scale: float | None = Field(
+        default=None, ge=0, le=100, description="Forge: guidance of distilled models (Flux)."
     )
 
-    @model_validator(mode="before")
+    _ignored: tuple[str, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="wrap")
     @classmethod
-    def _without_nulls(cls, value: Any) -> Any:
-        """In this API null means "not set", and some hosts refuse it altogether."""
-        if isinstance(value, Mapping):
-            return {name: item for name, item in value.items() if item is not None}
-        return value
+    def _read(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Read a request as the web UI reads it."""
+        if not isinstance(value, Mapping):
+            return handler(value)
+        fields, ignored = _understood(value, cls.model_fields)
+        off = cls._switched_off(fields)
+        request = handler({name: item for name, item in fields.items() if name not in off})
+        request._ignored = tuple(ignored)
+        return request
+
+    @classmethod
+    def _switched_off(cls, fields: Mapping[str, Any]) -> set[str]:
+        """The fields that nobody reads, since what they belong to is switched off."""
+        off: set[str] = set()
+        if not fields.get("refiner_checkpoint"):
+            off.add("refiner_switch_at")
+        if str(fields.get("script_name") or "none").lower() == "none":
+            off.add("script_args")
+        return off
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """What the caller sent and nobody heeds: unknown fields, arguments of built-in scripts."""
+        return self._ignored
 
     @model_validator(mode="after")
     def _within_limits(self) -> Self:
@@ -248,9 +292,15 @@ class DrawRequest(BaseModel):
         return self.batch_size * self.n_iter
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of what is drawn first, before the host's rounding."""
+        return self.width, self.height
+
+    @property
     def work(self) -> float:
         """How much there is to do, in pixel-steps: what a host's speed is measured in."""
-        return float(self.width * self.height * self.steps * self.count)
+        width, height = self.size
+        return float(width * height * self.steps * self.count)
 
     @property
     def sampler(self) -> str | None:
@@ -300,8 +350,8 @@ class DrawRequest(BaseModel):
         return fields
 
     def echo(self) -> dict[str, Any]:
-        """Every known field with its value or default: ``parameters`` in the web UI's answers."""
-        return self.model_dump(exclude=set(self.model_extra or ()))
+        """Every field with its value or default: ``parameters`` in the web UI's answers."""
+        return self.model_dump(exclude=set(_FORGE) - self.model_fields_set)
 
 
 class Text2ImageRequest(DrawRequest):
@@ -329,8 +379,25 @@ class Text2ImageRequest(DrawRequest):
     hr_prompt: Text = Field(default="", description="Prompt of the second pass.")
     hr_negative_prompt: Text = Field(default="", description="Negative prompt of the second pass.")
 
+    hr_cfg: float | None = Field(
+        default=None, ge=0, le=100, description="Forge: `cfg_scale` of the second pass."
+    )
+    hr_distilled_cfg: float | None = Field(
+        default=None, ge=0, le=100, description="Forge: `distilled_cfg_scale` of the second pass."
+    )
+
+    @classmethod
+    def _switched_off(cls, fields: Mapping[str, Any]) -> set[str]:
+        off = super()._switched_off(fields)
+        if not is_true(fields.get("enable_hr")):
+            off |= {name for name in cls.model_fields if name.startswith("hr_")}
+            off |= {"denoising_strength", "firstpass_image"}
+        return off
+
     @model_validator(mode="after")
     def _final_size_within_limits(self) -> Self:
+        if min(self.size) < _SMALLEST:
+            raise _refused("firstphase_width and firstphase_height must be given together")
         width, height = self.final_size
         if max(width, height) > MAX_SIDE:
             raise _refused(f"the enlarged picture must be at most {MAX_SIDE} pixels a side")
@@ -346,9 +413,16 @@ class Text2ImageRequest(DrawRequest):
         return super().work + float(width * height * steps * self.count)
 
     @property
+    def size(self) -> tuple[int, int]:
+        """The size of the first pass, if one is named, goes before the other, hires or not."""
+        if self.firstphase_width or self.firstphase_height:
+            return self.firstphase_width, self.firstphase_height
+        return super().size
+
+    @property
     def final_size(self) -> tuple[int, int]:
         """Width and height after the second pass, before the host's rounding."""
-        width, height = self.width, self.height
+        width, height = self.size
         if not self.enable_hr:
             return width, height
         if self.hr_resize_x and self.hr_resize_y:
@@ -408,6 +482,13 @@ class Image2ImageRequest(DrawRequest):
         default=False, description="Whether the answer repeats the input."
     )
 
+    @classmethod
+    def _switched_off(cls, fields: Mapping[str, Any]) -> set[str]:
+        off = super()._switched_off(fields)
+        if not fields.get("mask"):
+            off |= {name for name in cls.model_fields if name.startswith(("mask_", "inpaint"))}
+        return off
+
     @model_validator(mode="after")
     def _not_more_pictures_than_the_batch(self) -> Self:
         if len(self.init_images) > self.batch_size:
@@ -428,6 +509,56 @@ class Image2ImageRequest(DrawRequest):
 
 
 Request = TypeVar("Request", bound=DrawRequest)
+
+
+def is_true(value: object) -> bool:
+    """Whether a switch is on, written as a boolean, a number or a word."""
+    if isinstance(value, str):
+        return value.strip().lower() in ("1", "true", "t", "yes", "y", "on")
+    return bool(value)
+
+
+def _understood(
+    value: Mapping[str, Any], known: Collection[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """The fields that mean something, in the forms that they have here; and what else there is."""
+    ignored = [str(name) for name in value if name not in known]
+    # In this API null means "not set", and some hosts refuse it altogether.
+    fields = {n: item for n, item in value.items() if n in known and item is not None}
+    for name in _OBJECTS:
+        if fields.get(name) == []:
+            fields[name] = {}
+    if isinstance(fields.get("infotext"), str):
+        said, options = fields_in(fields["infotext"])
+        given = fields.get("override_settings") or {}
+        fields = {**{n: item for n, item in said.items() if n in known}, **fields}
+        if options and isinstance(given, Mapping):
+            fields["override_settings"] = {**options, **given}
+    scripts = fields.get("alwayson_scripts")
+    if isinstance(scripts, Mapping):
+        fields["alwayson_scripts"] = kept = {}
+        for title, script in scripts.items():
+            if str(title).strip().lower() in _BUILT_IN:
+                ignored.append(f"alwayson_scripts.{title}")
+            else:
+                kept[title] = _script(str(title), {} if script == [] else script)
+    return fields, ignored
+
+
+def _script(title: str, script: Any) -> Any:
+    """An always-on script; of ControlNet's units, those that are on, and what they need."""
+    units = script.get("args") if isinstance(script, Mapping) else None
+    if title.lower() != "controlnet" or not isinstance(units, list):
+        return script
+    return {**script, "args": [_unit(unit) for unit in units]}
+
+
+def _unit(unit: Any) -> Any:
+    if unit == []:
+        return {"enabled": False}
+    if not isinstance(unit, Mapping):
+        return unit
+    return {**unit, "enabled": True} if is_true(unit.get("enabled")) else {"enabled": False}
 
 
 def effective(request: Request) -> Request:

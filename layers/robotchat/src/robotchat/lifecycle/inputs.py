@@ -18,7 +18,7 @@ from robotchat.art.requests import (
     Image2ImageRequest,
     Text2ImageRequest,
 )
-from robotchat.errors import InvalidImage, InvalidRequest, JobExpired, NotFound
+from robotchat.errors import ForbiddenUrl, InvalidImage, InvalidRequest, JobExpired, NotFound
 from robotchat.images import Images, decode_base64, encode_base64, inspect, upright_size
 from robotchat.jobs.job import Job
 from robotchat.prompt.shapes import budget, fit, shaped
@@ -36,9 +36,8 @@ _PICTURE_FIELDS = frozenset(
 )
 """Fields that hold pictures, in requests and in ControlNet units."""
 
-_WORDS = frozenset({"prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt", "styles"})
-"""Fields whose text is only ever drawn. Any other text that is a URL may be one that an SD host,
-or an extension of it, would fetch by itself."""
+_SCRIPTS = ("alwayson_scripts", "script_args")
+"""Fields whose every text an SD host, or an extension of it, may take for something to fetch."""
 
 _SET_BY_THE_CONVERSATION = ("prompt", "init_images")
 _NOT_INHERITED = frozenset(
@@ -58,10 +57,10 @@ def check_settings(settings: Mapping[str, Any], *, editing: bool) -> dict[str, A
     if editing:
         # The picture comes later; a placeholder stands in for the field that must be there.
         request = Image2ImageRequest.parse({**settings, "init_images": ["-"]})
-        body = request.body()
-        del body["init_images"]
-        return body
-    return Text2ImageRequest.parse(settings).body()
+    else:
+        request = Text2ImageRequest.parse(settings)
+    # An infotext among the settings has a prompt in it; what is drawn is said by the messages.
+    return {n: v for n, v in request.body().items() if n not in _SET_BY_THE_CONVERSATION}
 
 
 def inherited(effective: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -85,17 +84,17 @@ def store_images(
     sizes: dict[str, int] = {}
 
     def store(text: str, field: str) -> str:
-        if field in _WORDS:
-            return text
         if text.startswith(_REFERENCE):
             # References are made here only: a caller's own could lead to anybody's picture.
             raise InvalidImage(
                 "An image must be base64, a data URI, an https URL or an upload id.", param=field
             )
-        if text.startswith(("https://", "http://")):
+        if _is_url(text):
+            if field not in _PICTURE_FIELDS:
+                raise ForbiddenUrl("Only fields for pictures may hold URLs.", param=field)
             from robotchat.net.addresses import check_url
 
-            return check_url(text, allow_http_loopback=settings.local, param=field)
+            return check_url(text.strip(), allow_http_loopback=settings.local, param=field)
         if not _is_picture(text, field):
             return text
         data = decode_base64(text, max_bytes=settings.max_image_bytes)
@@ -107,8 +106,7 @@ def store_images(
         sizes[key] = len(data)
         return reference(key)
 
-    result: dict[str, Any] = _map_texts(dict(body), store)
-    return result, sum(sizes.values())
+    return _map_pictures(body, store), sum(sizes.values())
 
 
 def load_images(
@@ -121,8 +119,6 @@ def load_images(
     """
 
     def load(text: str, field: str) -> str:
-        if field in _WORDS:
-            return text
         if text.startswith(_REFERENCE):
             key = text.removeprefix(_REFERENCE)
             if not key.startswith(f"tenants/{tenant}/"):
@@ -136,7 +132,7 @@ def load_images(
                 data = images.get(upload_key(tenant, text))
             except NotFound as error:
                 raise InvalidImage("There is no such upload.", param=field) from error
-        elif text.startswith(("https://", "http://")):
+        elif field in _PICTURE_FIELDS and _is_url(text):
             from robotchat.net.fetch import fetch_image
 
             data = fetch_image(
@@ -150,8 +146,7 @@ def load_images(
         inspect(data, max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
         return encode_base64(data)
 
-    result: dict[str, Any] = _map_texts(dict(body), load)
-    return result
+    return _map_pictures(body, load)
 
 
 def size_like_picture(body: Mapping[str, Any]) -> dict[str, int]:
@@ -184,24 +179,18 @@ def with_references(body: Mapping[str, Any], recorded: Mapping[str, Any]) -> dic
     """What was really sent, for the record: pictures stay the references that they were."""
     return {
         name: recorded[name]
-        if name in recorded and (name == "alwayson_scripts" or _refers(recorded[name], name))
+        if name in recorded and (name in _SCRIPTS or name in _PICTURE_FIELDS)
         else value
         for name, value in body.items()
     }
 
 
-def _refers(value: Any, field: str) -> bool:
-    """Whether a part of a record stands for pictures that are loaded when they are needed."""
-    if isinstance(value, str):
-        marks = (_REFERENCE, "upload_", "https://", "http://")
-        return field in _PICTURE_FIELDS or (field not in _WORDS and value.startswith(marks))
-    if isinstance(value, Mapping):
-        return any(_refers(item, name) for name, item in value.items())
-    return isinstance(value, list) and any(_refers(item, field) for item in value)
+def _is_url(text: str) -> bool:
+    return text.lstrip()[:8].lower().startswith(("http://", "https://"))
 
 
 def _is_picture(text: str, field: str) -> bool:
-    if text.startswith(("https://", "http://", "upload_")):
+    if text.startswith("upload_"):
         return False
     if not text and field != "init_images":
         return False  # clients write "none" like this, in units of ControlNet above all
@@ -215,6 +204,16 @@ def _is_picture(text: str, field: str) -> bool:
     except InvalidImage:
         return False
     return head.startswith((b"\x89PNG", b"\xff\xd8\xff")) or head[8:12] == b"WEBP"
+
+
+def _map_pictures(body: Mapping[str, Any], change: Callable[[str, str], str]) -> dict[str, Any]:
+    """The body with every text changed that may be a picture: words and names never are."""
+    return {
+        name: _map_texts(value, change, name)
+        if name in _SCRIPTS or name in _PICTURE_FIELDS
+        else value
+        for name, value in body.items()
+    }
 
 
 def _map_texts(value: Any, change: Callable[[str, str], str], field: str = "") -> Any:
