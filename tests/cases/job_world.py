@@ -26,7 +26,8 @@ from robotchat.art.answers import Progress
 from robotchat.art.driver import Capabilities
 from robotchat.art.requests import Text2ImageRequest
 from robotchat.aws import worker as worker_module
-from robotchat.aws.queues import SqsQueue
+from robotchat.aws.queues import SqsJobs, SqsQueue
+from robotchat.aws.wiring import Deployment, serving
 from robotchat.clock import Clock
 from robotchat.conversation import ChatEditRequest, ChatImageRequest
 from robotchat.drivers.fake import FakeArt
@@ -38,7 +39,7 @@ from robotchat.lifecycle import run as run_module
 from robotchat.lifecycle.heartbeat import Heartbeat
 from robotchat.lifecycle.run_context import RunContext
 from robotchat.prompt.models import Fold, PromptState
-from robotchat.records import Operation, Page, Put, Record, Records
+from robotchat.records import MemoryRecords, Operation, Page, Put, Record, Records
 from robotchat.robot import Robot
 from robotchat.settings import Settings
 from tests.cases.clock import FakeClock
@@ -276,7 +277,7 @@ class _SqsClient:
             self._sqs.hide(ReceiptHandle, VisibilityTimeout)
 
     def get_queue_attributes(self, QueueUrl: str, AttributeNames: Any) -> dict[str, Any]:
-        return {"Attributes": {"ApproximateNumberOfMessages": str(len(self._sqs.visible()))}}
+        return {"Attributes": dict.fromkeys(AttributeNames, str(len(self._sqs.visible())))}
 
 
 def _later(clock: Clock, seconds: float) -> Any:
@@ -331,10 +332,6 @@ class World:
         self._first: dict[str, list[str]] = {}
         self._patch = pytest.MonkeyPatch()
         patch = self._patch.setattr
-        patch(worker_module, "robot", lambda: self.robots[-1])
-        patch(worker_module, "settings", lambda: self.settings)
-        patch(worker_module, "client", lambda _: self.sqs.client(self.processes[-1]))
-        patch(worker_module, "job_queue", lambda: self.robots[-1].queue)
         patch(worker_module, "logger", _Silent)
         patch(run_module, "Heartbeat", self._heart)
         self.watched = _Watched(self)
@@ -352,7 +349,7 @@ class World:
             writer=Words(),  # type: ignore[arg-type]
             records=SteppedRecords(process, self.watched),
             images=SteppedImages(process, self.images),
-            queue=SqsQueue(self.sqs.client(process), QUEUE),
+            queue=SqsJobs(self.sqs.client(process), QUEUE),
             settings=self.settings,
             clock=self.clock,
         )
@@ -367,10 +364,19 @@ class World:
         """A robot in a process of its own; while it is there, it is the present one."""
         process = Process(script)
         robot = self._robot(process)
+        client = self.sqs.client(process)
+        deployment = Deployment(
+            self.settings,
+            records=MemoryRecords(),  # only the configuration is in it
+            robot=robot,
+            job_queue=robot.queue,
+            dead_letters=SqsQueue(client, DEAD),
+        )
         self.processes.append(process)
         self.robots.append(robot)
         try:
-            yield robot
+            with serving(deployment):
+                yield robot
         finally:
             self.processes.pop()
             self.robots.pop()

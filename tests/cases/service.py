@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from dev.checks.openapi import load_handler
 from robotchat.aws import wiring
@@ -18,6 +17,7 @@ from robotchat.images import MemoryImages
 from robotchat.jobs.job import Job
 from robotchat.records import MemoryRecords
 from robotchat.robot import Robot
+from robotchat.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,22 +55,19 @@ class Service:
     queued: list[str] = field(default_factory=list)
 
     @classmethod
-    def over(cls, monkeypatch: pytest.MonkeyPatch, hosts: Sequence[FakeArt]) -> Service:
-        """A service whose stores and hosts are in this process."""
+    @contextmanager
+    def over(cls, hosts: Sequence[FakeArt], **parts: Any) -> Iterator[Service]:
+        """A service whose stores and hosts are in this process. ``parts`` are of its deployment."""
         service = cls({f"sd-{number}": host for number, host in enumerate(hosts)})
-        for variable in ("SD_HOSTS", "OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_SECRET_ARN"):
-            monkeypatch.delenv(variable, raising=False)
-        monkeypatch.setenv("JOBS_QUEUE_URL", "https://queue")
-        wiring.environment.cache_clear()
-        wiring.configuration.cache_clear()
-        monkeypatch.setattr(wiring, "_present", wiring._Watch())
-        monkeypatch.setattr(wiring, "records", lambda: service.records)
-        monkeypatch.setattr(wiring, "images", lambda: service.images)
-        monkeypatch.setattr(wiring, "_Secrets", lambda: service.secrets)
-        monkeypatch.setattr(wiring, "_hosts", lambda: dict(service.hosts))
-        monkeypatch.setattr(wiring, "client", lambda name: None)
-        monkeypatch.setattr(wiring, "job_queue", lambda: service)
-        return service
+        own = {
+            "records": service.records,
+            "images": service.images,
+            "secrets": service.secrets,
+            "hosts": service.hosts,
+            "job_queue": service,
+        }
+        with wiring.serving(wiring.Deployment(Settings(), **{**own, **parts})):
+            yield service
 
     @property
     def robot(self) -> Robot:

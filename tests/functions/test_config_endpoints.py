@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from robotchat.aws import wiring
@@ -10,9 +12,17 @@ from tests.cases.service import Service
 
 
 @pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Service:
+def now() -> list[float]:
+    """The time in seconds, which tests put forward."""
+    return [1000.0]
+
+
+@pytest.fixture
+def service(now: list[float]) -> Iterator[Service]:
     """The functions over a host with two checkpoints."""
-    return Service.over(monkeypatch, [FakeArt(checkpoints=("one.ckpt", "two.ckpt"))])
+    host = FakeArt(checkpoints=("one.ckpt", "two.ckpt"))
+    with Service.over([host], monotonic=lambda: now[0]) as service:
+        yield service
 
 
 def test_the_version_is_the_etag_and_can_be_demanded(service: Service) -> None:
@@ -39,11 +49,7 @@ def test_a_wrong_configuration_is_refused_without_an_echo_of_secrets(service: Se
     assert "hunter2" not in str(answer.body)
 
 
-def test_a_running_function_follows_the_configuration(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = [1000.0]
-    monkeypatch.setattr(wiring.time, "monotonic", lambda: now[0])
+def test_a_running_function_follows_the_configuration(service: Service, now: list[float]) -> None:
     request = {"prompt": "a", "width": 64, "height": 64}
     host = service.hosts["sd-0"]
 
@@ -63,10 +69,10 @@ def test_a_running_function_follows_the_configuration(
     assert wiring.robot() is present, "the same version builds nothing anew"
 
 
-def test_limits_of_the_configuration_hold(service: Service) -> None:
+def test_limits_of_the_configuration_hold(service: Service, now: list[float]) -> None:
     limits = {"limits": {"work_per_request": 1000}}
     service.call("admin/set_config", limits, headers={"If-Match": "*"})
-    wiring._present._looked = -1e9
+    now[0] += wiring.CONFIG_AGE + 1
     answer = service.call("sd/text2image", {"prompt": "a"})
     assert 400 <= answer.status < 500
     assert answer.body["details"]["limit"] == "work_per_request"

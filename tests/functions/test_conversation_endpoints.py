@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from tests.cases.service import Answer, Service, path_of
 
 
 @pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Service:
-    return Service.over(monkeypatch, [FakeArt()])
+def service() -> Iterator[Service]:
+    with Service.over([FakeArt()]) as service:
+        yield service
 
 
 class Conversations:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,25 +20,18 @@ from functions.jobs.redeliver_webhook import app as redeliver_webhook
 from functions.jobs.rotate_webhook_secret import app as rotate_webhook_secret
 from functions.jobs.set_webhook import app as set_webhook
 from functions.workers.deliver.app import handler
-from robotchat.aws import deliver as deliver_module
 from robotchat.aws.log import logger
 from robotchat.aws.queues import SqsDeliveries
 from robotchat.aws.stores import record_of
+from robotchat.aws.wiring import Deployment, serving
 from robotchat.events.event import Event
 from robotchat.events.webhooks import Delivery, Webhooks
 from robotchat.jobs.store import Jobs
 from robotchat.records import MemoryRecords
+from robotchat.settings import Settings
 from tests.cases.clock import FakeClock
 
 EVENTS = Path(__file__).parents[2] / "events"
-ENDPOINTS = (
-    get_webhook,
-    get_webhook_secret,
-    list_webhook_deliveries,
-    redeliver_webhook,
-    rotate_webhook_secret,
-    set_webhook,
-)
 
 
 def load(name: str) -> dict[str, Any]:
@@ -91,12 +85,10 @@ class World:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
+def world() -> Iterator[World]:
     world = World()
-    monkeypatch.setattr(deliver_module, "webhooks", lambda: world.webhooks)
-    for endpoint in ENDPOINTS:
-        monkeypatch.setattr(endpoint, "webhooks", lambda: world.webhooks)
-    return world
+    with serving(Deployment(Settings(), webhooks=world.webhooks)):
+        yield world
 
 
 def call(endpoint: ModuleType, event: dict[str, Any]) -> tuple[int, dict[str, Any]]:

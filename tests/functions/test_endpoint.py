@@ -11,7 +11,6 @@ import pytest
 from pydantic import BaseModel, Field
 
 from robotchat import errors
-from robotchat.aws import wiring
 from robotchat.aws.api import (
     Caller,
     Endpoint,
@@ -24,7 +23,9 @@ from robotchat.aws.api import (
     Streamed,
     caller,
 )
+from robotchat.aws.wiring import Deployment, serving
 from robotchat.errors import RobotchatError
+from robotchat.settings import Settings
 
 FAMILIES = {"a1111": "/sdapi/v1/x", "openai": "/v1/chat/completions", "robotchat": "/v1/jobs"}
 
@@ -592,12 +593,9 @@ def test_an_empty_stream_is_an_empty_answer() -> None:
     assert (metadata["statusCode"], body) == (200, b"")
 
 
-def test_an_allowed_origin_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALLOW_ORIGIN", "https://app.example")
-    wiring.environment.cache_clear()
-    try:
+def test_an_allowed_origin_can_be_named() -> None:
+    settings = Settings.from_env({"ALLOW_ORIGIN": "https://app.example"})
+    with serving(Deployment(settings)):
         answer = taking_orders()(request("POST", "/v1/jobs", {"prompt": "a"}), None)
-    finally:
-        wiring.environment.cache_clear()
     assert header(answer, "access-control-allow-origin") == "https://app.example"
     assert header(answer, "vary") == "Origin"

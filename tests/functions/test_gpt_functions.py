@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,17 +13,17 @@ import pytest
 
 from functions.workers.respond.app import handler as respond
 from robotchat.aws import gpt as gpt_module
-from robotchat.aws import respond as respond_module
 from robotchat.aws import wiring
+from robotchat.aws.wiring import Deployment, serving
 from robotchat.drivers.fake import FakeChat
 from robotchat.errors import (
-    Misconfigured,
     UpstreamRateLimited,
     UpstreamRejected,
     UpstreamUnavailable,
 )
 from robotchat.gpt.bot import ChatBot
 from robotchat.gpt.responses.engine import Responses
+from robotchat.records import MemoryRecords
 from robotchat.settings import Settings
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -32,30 +33,25 @@ CONTEXT = SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000)
 class Gpt:
     """The endpoints' world: what the wiring would have made."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.chat = FakeChat(model="gpt-4o-mini")
         self.queue: list[str] = []
         self.hidden: list[int] = []
-        bot = ChatBot(self.chat, model="default-model")
         self.responses = Responses(
             self.chat, model="default-model", enqueue=lambda id, tenant: self.queue.append(id)
         )
-        made = {
-            "chatbot": lambda: bot,
-            "responses": lambda: self.responses,
-            "talking": lambda: self.responses,
+        self.parts: dict[str, Any] = {
+            "records": MemoryRecords(),
+            "client": lambda service: self,
+            "chat": self.chat,
+            "chatbot": ChatBot(self.chat, model="default-model"),
+            "responses": self.responses,
         }
-        for folder in (EVENTS / "gpt").glob("*.json"):
-            module = importlib.import_module(f"functions.gpt.{folder.stem}.app")
-            for name, make in made.items():
-                # A module's own route may be called `responses` as well.
-                if getattr(getattr(module, name, None), "__module__", "") == "robotchat.aws.wiring":
-                    monkeypatch.setattr(module, name, make)
-        monkeypatch.setattr(respond_module, "responses", made["responses"])
-        monkeypatch.setattr(
-            respond_module, "settings", lambda: Settings(responses_queue_url="https://sqs/r")
-        )
-        monkeypatch.setattr(respond_module, "client", lambda service: self)
+
+    def deployment(self, *without: str) -> Deployment:
+        """What the functions find, but for some parts."""
+        given = {name: value for name, value in self.parts.items() if name not in without}
+        return Deployment(Settings(responses_queue_url="https://sqs/r"), **given)
 
     def change_message_visibility(self, *, VisibilityTimeout: int, **rest: Any) -> None:
         self.hidden.append(VisibilityTimeout)
@@ -85,8 +81,10 @@ class Gpt:
 
 
 @pytest.fixture
-def gpt(monkeypatch: pytest.MonkeyPatch) -> Gpt:
-    return Gpt(monkeypatch)
+def gpt() -> Iterator[Gpt]:
+    made = Gpt()
+    with serving(made.deployment()):
+        yield made
 
 
 def test_chat_completions_answers_its_event(gpt: Gpt) -> None:
@@ -235,16 +233,17 @@ def test_wrong_requests_are_400_in_openais_shape(gpt: Gpt, name: str, body: Any)
     assert gpt.chat.requests == []
 
 
-def test_without_a_language_model_it_says_what_to_set(
-    gpt: Gpt, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def missing() -> Any:
-        raise Misconfigured("Set OPENAI_BASE_URL.")
-
-    monkeypatch.setattr("functions.gpt.responses.app.talking", missing)
-    for body in ({"input": "x"}, {"input": "x", "stream": True}):
-        status, answer = gpt.call("responses", body)
-        assert (status, answer["error"]["code"]) == (503, "not_configured")
+def test_without_a_language_model_it_says_what_to_set(gpt: Gpt) -> None:
+    with serving(gpt.deployment("chat", "chatbot")):
+        for function, body in (
+            ("responses", {"input": "x"}),
+            ("responses", {"input": "x", "stream": True}),
+            ("responses", {"input": "x", "background": True}),
+            ("chat_completions", {"messages": [{"role": "user", "content": "x"}]}),
+        ):
+            status, answer = gpt.call(function, body)
+            assert (status, answer["error"]["code"]) == (503, "not_configured")
+            assert "OPENAI_BASE_URL" in answer["error"]["message"]
 
 
 def test_a_background_response_is_made_by_the_worker_and_its_events_read(gpt: Gpt) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from robotchat.aws import wiring
 from robotchat.aws.answers import preferred_wait
+from robotchat.clock import SystemClock
 from robotchat.drivers.fake import FakeArt, plain_png
 from robotchat.errors import UpstreamRejected
 from robotchat.images import encode_base64
@@ -24,7 +26,7 @@ class Impatient:
     """A clock whose sleeps take no time; ``during`` is called at the first of them."""
 
     def __init__(self, during: Any = None) -> None:
-        self._clock = wiring.SystemClock()
+        self._clock = SystemClock()
         self._late = 0.0
         self._during = during
 
@@ -39,9 +41,10 @@ class Impatient:
 
 
 @pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Service:
+def service() -> Iterator[Service]:
     """The functions over one host, whose queue is worked off by the test."""
-    return Service.over(monkeypatch, [FakeArt()])
+    with Service.over([FakeArt()]) as service:
+        yield service
 
 
 def body_for(function: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from functions.workers.publish.app import handler
-from robotchat.aws import publish
+from robotchat.aws.wiring import Deployment, serving
 from robotchat.events.event import Event
 from robotchat.jobs.job import WebhookTarget
 from robotchat.settings import Settings
@@ -81,14 +81,12 @@ class World:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
+def world() -> Iterator[World]:
     world = World()
-    clients = {"events": world.bus, "sqs": world.dead_letters}
+    clients: dict[str, Any] = {"events": world.bus, "sqs": world.dead_letters}
     settings = Settings(event_bus_name="bus", event_dead_letters_url="https://sqs/dead")
-    monkeypatch.setattr(publish, "client", clients.__getitem__)
-    monkeypatch.setattr(publish, "settings", lambda: settings)
-    monkeypatch.setattr(publish, "webhooks", lambda: world.told)
-    return world
+    with serving(Deployment(settings, client=clients.__getitem__, webhooks=world.told)):
+        yield world
 
 
 def change(

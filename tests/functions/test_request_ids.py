@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from robotchat.aws import sweep, wiring, worker
+from robotchat.aws import worker
 from robotchat.aws.log import correlate
-from robotchat.aws.queues import SqsQueue
+from robotchat.aws.queues import SqsJobs
 from robotchat.aws.sweep import Sweeper
 from robotchat.correlation import correlation_id
 from robotchat.drivers.fake import FakeArt
@@ -42,22 +42,32 @@ class Sqs:
             }
         )
 
+    def get_queue_attributes(self, *, AttributeNames: list[str], **_: Any) -> Any:
+        return {"Attributes": dict.fromkeys(AttributeNames, str(len(self.records)))}
+
     def change_message_visibility(self, **_: Any) -> None:
         """Nobody else is there to see a message."""
 
 
+class NoDeliveries:
+    """Webhooks of which two deliveries were overdue."""
+
+    def requeue_overdue(self) -> int:
+        return 2
+
+
 @pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    yield Service.over(monkeypatch, [FakeArt()])
+def sqs() -> Sqs:
+    return Sqs()
+
+
+@pytest.fixture
+def service(sqs: Sqs) -> Iterator[Service]:
+    client: Any = sqs
+    queue = SqsJobs(client, "https://queue")
+    with Service.over([FakeArt()], job_queue=queue, webhooks=NoDeliveries()) as service:
+        yield service
     correlate(None)
-
-
-@pytest.fixture
-def sqs(service: Service, monkeypatch: pytest.MonkeyPatch) -> Sqs:
-    queue = Sqs()
-    monkeypatch.setattr(wiring, "job_queue", lambda: SqsQueue(queue, "https://queue"))  # type: ignore[arg-type]
-    monkeypatch.setattr(worker, "client", lambda name: queue)
-    return queue
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
@@ -94,15 +104,10 @@ def test_a_producers_message_is_a_request_of_its_own(service: Service, sqs: Sqs)
 
 
 def test_the_sweeper_counts_what_it_repairs(
-    service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    service: Service, sqs: Sqs, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class NoDeliveries:
-        def requeue_overdue(self) -> int:
-            return 2
-
-    monkeypatch.setattr(sweep, "webhooks", NoDeliveries)
     lost = service.call("chat/chat_text2image").body["id"]
-    service.queued.clear()
+    sqs.records.clear()
     long_ago = timedelta(minutes=1) + GRACE
     service.robot.jobs.change(
         lost,
@@ -115,7 +120,7 @@ def test_the_sweeper_counts_what_it_repairs(
     answer = Sweeper()({}, None)
 
     assert (answer["repaired"], answer["requeued_deliveries"]) == (1, 2)
-    assert service.queued == [lost]
+    assert [json.loads(record["body"]) for record in sqs.records] == [{"job_id": lost}]
     counted, said = lines(capsys)
     assert (counted["SweeperRepairs"], counted["RequeuedDeliveries"]) == ([1.0], [2.0])
     assert (said["message"], said["job_id"]) == ("repaired", lost)

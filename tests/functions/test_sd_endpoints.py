@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -53,9 +54,10 @@ def host(**answers: Any) -> FakeArt:
 
 
 @pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Service:
+def service() -> Iterator[Service]:
     """The functions over one host."""
-    return Service.over(monkeypatch, [host()])
+    with Service.over([host()]) as service:
+        yield service
 
 
 LISTS = {
@@ -296,11 +298,11 @@ def test_an_unknown_tool_is_refused_with_what_was_perhaps_meant(
     assert answer.body["details"]["near_matches"]
 
 
-def test_work_goes_to_another_host_when_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_goes_to_another_host_when_one_fails() -> None:
     path = "sdapi/v1/interrogate"
-    service = Service.over(monkeypatch, [host(**{path: AWAY}), host()])
-    for _ in range(3):
-        assert service.call("sd/interrogate").body == {"caption": "a grey square"}
+    with Service.over([host(**{path: AWAY}), host()]) as service:
+        for _ in range(3):
+            assert service.call("sd/interrogate").body == {"caption": "a grey square"}
 
 
 def test_work_that_no_host_can_do_is_not_found(service: Service) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from robotchat.aws import worker
+from robotchat.aws.wiring import Deployment, serving
 from robotchat.errors import JobNotRetryable
 from robotchat.jobs.job import JobStatus
 from robotchat.records import MemoryRecords
@@ -28,19 +30,18 @@ class Queues:
 
 
 @pytest.fixture
-def office(monkeypatch: pytest.MonkeyPatch) -> Office:
-    full = Office(MemoryRecords(), active_jobs=1)
-    full.submit()
-    monkeypatch.setattr(worker, "robot", lambda: full.robot)
-    monkeypatch.setattr(worker, "settings", lambda: Settings(jobs_queue_url="https://queue"))
-    return full
+def queues() -> Queues:
+    return Queues()
 
 
 @pytest.fixture
-def queues(monkeypatch: pytest.MonkeyPatch) -> Queues:
-    made = Queues()
-    monkeypatch.setattr(worker, "client", lambda service: made)
-    return made
+def office(queues: Queues) -> Iterator[Office]:
+    full = Office(MemoryRecords(), active_jobs=1)
+    full.submit()
+    settings = Settings(jobs_queue_url="https://queue")
+    parts = {"robot": full.robot, "records": MemoryRecords(), "client": lambda service: queues}
+    with serving(Deployment(settings, **parts)):
+        yield full
 
 
 def deliver(times: int, body: dict[str, Any] = MESSAGE) -> list[dict[str, str]]:

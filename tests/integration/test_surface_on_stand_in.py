@@ -43,13 +43,13 @@ class Surface:
 
 
 @pytest.fixture
-def over(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Surface]]:
+def over() -> Iterator[Callable[..., Surface]]:
     """Makes the functions over hosts with these options each."""
     with ExitStack() as stack:
 
         def make(*options: dict[str, Any]) -> Surface:
             hosts = [stack.enter_context(sd_host.running(**one)) for one in options or ({},)]
-            service = Service.over(monkeypatch, [])
+            service = stack.enter_context(Service.over([]))
             for number, host in enumerate(hosts):
                 driver = WebUI(host.url)
                 stack.callback(driver.close)

@@ -2,7 +2,7 @@
 
 from robotchat.aws.answers import configured
 from robotchat.aws.api import Endpoint, Response
-from robotchat.aws.wiring import configuration
+from robotchat.aws.wiring import deployment
 from robotchat.config import ConfigView
 
 handler = Endpoint(scope="admin")
@@ -10,4 +10,4 @@ handler = Endpoint(scope="admin")
 
 @handler.get("/v1/config")
 def get_config() -> Response[ConfigView]:
-    return configured(configuration().view())
+    return configured(deployment().configuration.view())

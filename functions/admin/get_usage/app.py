@@ -4,8 +4,8 @@ Costs are in units: 1 is one picture of 512x512 pixels in 20 steps, and cost gro
 steps and pictures. A job's own cost is in the job.
 """
 
-from robotchat.aws.accounts import ledger
 from robotchat.aws.api import Endpoint
+from robotchat.aws.wiring import deployment
 from robotchat.jobs.limits import Usage
 
 handler = Endpoint(scope="jobs:read")
@@ -13,4 +13,4 @@ handler = Endpoint(scope="jobs:read")
 
 @handler.get("/v1/usage")
 def get_usage() -> Usage:
-    return ledger().usage(handler.tenant)
+    return deployment().ledger.usage(handler.tenant)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from robotchat.aws.answers import configured, version_in
 from robotchat.aws.api import Endpoint, Header, Response
-from robotchat.aws.wiring import configuration
+from robotchat.aws.wiring import deployment
 from robotchat.config import ConfigView, ServiceConfig
 
 handler = Endpoint(scope="admin")
@@ -19,4 +19,4 @@ handler = Endpoint(scope="admin")
 def set_config(
     config: ServiceConfig, if_match: Annotated[str | None, Header()] = None
 ) -> Response[ConfigView]:
-    return configured(configuration().write(config, if_version=version_in(if_match)))
+    return configured(deployment().configuration.write(config, if_version=version_in(if_match)))

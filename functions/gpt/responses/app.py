@@ -4,7 +4,7 @@ from typing import Any
 
 from robotchat.aws.api import Endpoint, EventStream, IdempotencyKey
 from robotchat.aws.gpt import responded
-from robotchat.aws.wiring import talking
+from robotchat.aws.wiring import responses as all_responses
 from robotchat.gpt.requests import ResponseRequest
 
 handler = Endpoint(scope="chat")
@@ -14,7 +14,7 @@ handler = Endpoint(scope="chat")
 def responses(
     request: ResponseRequest, idempotency_key: IdempotencyKey = None
 ) -> dict[str, Any] | EventStream:
-    engine, body, tenant = talking(), request.body(), handler.tenant
+    engine, body, tenant = all_responses(new=True), request.body(), handler.tenant
     if request.stream:
         return responded(lambda: engine.stream(body, tenant, idempotency_key=idempotency_key))
     return engine.create(body, tenant, idempotency_key=idempotency_key)

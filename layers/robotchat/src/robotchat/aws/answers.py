@@ -9,7 +9,7 @@ from typing import Any, cast
 from robotchat.art.requests import DrawRequest, Image2ImageRequest, Text2ImageRequest
 from robotchat.art.results import to_a1111
 from robotchat.aws.api import Endpoint, Response
-from robotchat.aws.wiring import images, robot, settings, viewer
+from robotchat.aws.wiring import deployment, robot, settings, viewer
 from robotchat.clock import SystemClock, rfc3339
 from robotchat.config import ConfigView
 from robotchat.errors import StaleVersion
@@ -143,12 +143,12 @@ def run_context(context: Any) -> RunContext:
 
 def new_upload(request: UploadRequest, tenant: str) -> Upload:
     """A fresh place for one file of the announced type and size. Raises LimitExceeded."""
-    from robotchat.aws.accounts import ledger
-
-    ledger().uploading(tenant, request.size, until=SystemClock().now() + settings().retention)
+    deployment().ledger.uploading(
+        tenant, request.size, until=SystemClock().now() + settings().retention
+    )
     upload_id = new_id("upload")
     lifetime = settings().link_ttl
-    url = images().upload_url(
+    url = deployment().images.upload_url(
         upload_key(tenant, upload_id),
         content_type=request.content_type,
         size=request.size,

@@ -401,9 +401,9 @@ def _request_id(event: Mapping[str, Any]) -> str:
 
 
 def _allowed_origin() -> str:
-    from robotchat.aws.wiring import environment  # not before it is needed: it takes its time
+    from robotchat.aws.wiring import deployment  # not before it is needed: it takes its time
 
-    return environment().allow_origin
+    return deployment().environment.allow_origin
 
 
 class _Begun:

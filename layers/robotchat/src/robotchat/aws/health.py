@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from robotchat.aws.wiring import client, robot, settings
+from robotchat.aws.wiring import deployment, robot, settings
 
 
 class HostHealth(BaseModel):
@@ -47,22 +47,11 @@ def health() -> Health:
         )
         for host in robot().hosts.states()
     ]
-    counts = client("sqs").get_queue_attributes(
-        QueueUrl=settings().jobs_queue_url,
-        AttributeNames=[
-            "ApproximateNumberOfMessages",
-            "ApproximateNumberOfMessagesDelayed",
-            "ApproximateNumberOfMessagesNotVisible",
-        ],
-    )["Attributes"]
+    counts = deployment().job_queue.counts()
     usable = any(host.state != "cooling_down" for host in hosts)
     return Health(
         status="ok" if usable else "degraded",
         hosts=hosts,
-        queue=Queue(
-            waiting=int(counts["ApproximateNumberOfMessages"]),
-            delayed=int(counts["ApproximateNumberOfMessagesDelayed"]),
-            in_work=int(counts["ApproximateNumberOfMessagesNotVisible"]),
-        ),
+        queue=Queue(waiting=counts.waiting, delayed=counts.delayed, in_work=counts.in_work),
         language_model=settings().has_llm,
     )

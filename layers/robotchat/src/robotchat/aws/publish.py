@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from robotchat.aws.log import logger
 from robotchat.aws.metrics import record_end
 from robotchat.aws.stores import record_of
-from robotchat.aws.wiring import client, settings, webhooks
+from robotchat.aws.wiring import deployment, webhooks
 from robotchat.errors import Misconfigured
 from robotchat.events.event import Event
 from robotchat.jobs.job import Job, JobStatus
@@ -42,7 +42,7 @@ class _Ended:
         """The event as EventBridge takes it."""
         detail = {**self.event.model_dump(mode="json"), "tenant": self.job.tenant}
         return {
-            "EventBusName": settings().event_bus_name,
+            "EventBusName": deployment().environment.event_bus_name,
             "Source": SOURCE,
             "DetailType": f"{SOURCE}.{self.event.type}",
             "Time": self.event.timestamp,
@@ -55,7 +55,7 @@ class Publisher:
 
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         """Handle a DynamoDB stream event. Answers with the partial failures."""
-        if settings().event_bus_name is None:
+        if deployment().environment.event_bus_name is None:
             raise Misconfigured("EVENT_BUS_NAME is not set.")
         ended: list[_Ended] = []
         failed: set[str] = set()
@@ -108,7 +108,7 @@ def _batches(ended: Sequence[_Ended]) -> Iterator[list[_Ended]]:
 def _put_events(some: Sequence[_Ended]) -> set[str]:
     """Put events on the bus. Gives the sequence numbers of those that it did not take."""
     try:
-        answer = client("events").put_events(Entries=[one.entry() for one in some])
+        answer = deployment().client("events").put_events(Entries=[one.entry() for one in some])
     except (BotoCoreError, ClientError) as error:
         logger().warning("the event bus failed", exc_info=error)
         return {one.sequence_number for one in some}
@@ -148,16 +148,12 @@ def _set_aside(record: Mapping[str, Any], error: Exception) -> bool:
     keys = {name: value.get("S") for name, value in change.get("Keys", {}).items()}
     logger().error("unreadable job record", keys=keys, error=type(error).__name__)
     try:
-        client("sqs").send_message(
-            QueueUrl=settings().event_dead_letters_url,
-            MessageBody=json.dumps(
-                {
-                    "keys": keys,
-                    "sequence_number": change["SequenceNumber"],
-                    "error": type(error).__name__,
-                }
-            ),
-        )
+        identified = {
+            "keys": keys,
+            "sequence_number": change["SequenceNumber"],
+            "error": type(error).__name__,
+        }
+        deployment().event_dead_letters.put(json.dumps(identified))
     except (BotoCoreError, ClientError) as failure:
         logger().error("the dead letter queue failed", exc_info=failure)
         return False

@@ -1,9 +1,11 @@
-"""The library's queues on SQS: jobs to be run, and webhook deliveries to be made."""
+"""The service's SQS queues: how messages are put on them, hidden, counted and given up."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,15 +14,80 @@ if TYPE_CHECKING:
     from robotchat.events.webhooks import Delivery
     from robotchat.jobs.job import Job
 
-_MAX_DELAY = 900
+LONGEST_DELAY = 900
+"""Seconds for which SQS delays a message at most. Longer waits are made of several messages: one
+that comes too early is sent again."""
+
+_LONGEST_VISIBILITY = 43200
+
+
+@dataclass(frozen=True)
+class Counts:
+    """About how many messages are in a queue; SQS does not know it exactly."""
+
+    waiting: int
+    delayed: int
+    in_work: int
 
 
 class SqsQueue:
-    """The queue of jobs. A tenant is a message group, which makes the queue a fair one."""
+    """One queue."""
 
-    def __init__(self, client: SQSClient, queue_url: str) -> None:
+    def __init__(self, client: SQSClient, url: str) -> None:
         self._client = client
-        self._url = queue_url
+        self._url = url
+
+    def put(
+        self,
+        body: str,
+        *,
+        group: str | None = None,
+        delay: float = 0.0,
+        attributes: Mapping[str, str] | None = None,
+    ) -> None:
+        """Queue the body of a message, not before ``delay`` seconds from now.
+
+        Messages are of a ``group`` each, the tenant's, which makes the queue a fair one.
+        """
+        parameters: dict[str, Any] = {"QueueUrl": self._url, "MessageBody": body}
+        if delay > 0:
+            parameters["DelaySeconds"] = min(math.ceil(delay), LONGEST_DELAY)
+        if group is not None:
+            parameters["MessageGroupId"] = group
+        if attributes:
+            parameters["MessageAttributes"] = {
+                name: {"DataType": "String", "StringValue": value}
+                for name, value in attributes.items()
+            }
+        self._client.send_message(**parameters)
+
+    def hide(self, record: Mapping[str, Any], seconds: float) -> None:
+        """Keep a received message from other consumers for so long from now."""
+        self._client.change_message_visibility(
+            QueueUrl=self._url,
+            ReceiptHandle=record["receiptHandle"],
+            VisibilityTimeout=min(math.ceil(seconds), _LONGEST_VISIBILITY),
+        )
+
+    def counts(self) -> Counts:
+        """What is in the queue."""
+        found = self._client.get_queue_attributes(
+            QueueUrl=self._url,
+            AttributeNames=[
+                "ApproximateNumberOfMessages",
+                "ApproximateNumberOfMessagesDelayed",
+                "ApproximateNumberOfMessagesNotVisible",
+            ],
+        )["Attributes"]
+        return Counts(
+            waiting=int(found["ApproximateNumberOfMessages"]),
+            delayed=int(found["ApproximateNumberOfMessagesDelayed"]),
+            in_work=int(found["ApproximateNumberOfMessagesNotVisible"]),
+        )
+
+
+class SqsJobs(SqsQueue):
+    """The queue of jobs. A message is the id of one."""
 
     def send(self, job: Job, *, delay: float = 0.0) -> None:
         self.send_again(
@@ -33,40 +100,26 @@ class SqsQueue:
     def send_again(
         self, body: str, *, group: str | None, request_id: str | None = None, delay: float = 0.0
     ) -> None:
-        """Queue the body of a message, for a message group, not before ``delay`` seconds from now.
-
-        ``request_id`` goes with it for the log of whoever receives it.
-        What comes too early, because SQS delays no longer than it does, is sent again when it is
-        received.
-        """
-        parameters: dict[str, Any] = {"QueueUrl": self._url, "MessageBody": body}
-        if delay > 0:
-            parameters["DelaySeconds"] = min(math.ceil(delay), _MAX_DELAY)
-        if group is not None:
-            parameters["MessageGroupId"] = group
-        if request_id is not None:
-            value = {"DataType": "String", "StringValue": request_id}
-            parameters["MessageAttributes"] = {"request_id": value}
-        self._client.send_message(**parameters)
+        """Queue a message's body anew. ``request_id`` goes with it for the receiver's log."""
+        attributes = {"request_id": request_id} if request_id is not None else None
+        self.put(body, group=group, delay=delay, attributes=attributes)
 
     def backlog(self) -> int:
-        answer = self._client.get_queue_attributes(
-            QueueUrl=self._url, AttributeNames=["ApproximateNumberOfMessages"]
-        )
-        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+        return self.counts().waiting
 
 
-class SqsDeliveries:
-    """The queue of deliveries. A tenant is a message group, which makes the queue a fair one."""
-
-    def __init__(self, client: SQSClient, queue_url: str) -> None:
-        self._client = client
-        self._url = queue_url
+class SqsDeliveries(SqsQueue):
+    """The queue of webhook deliveries. A message is one attempt at a delivery."""
 
     def send(self, delivery: Delivery, *, delay: float = 0.0) -> None:
         message = {"delivery_id": delivery.id, "version": delivery.version}
-        parameters: dict[str, Any] = {"QueueUrl": self._url, "MessageBody": json.dumps(message)}
-        if delay > 0:
-            # Longer waits are made of several messages: one that comes too early is sent on.
-            parameters["DelaySeconds"] = min(int(delay) + 1, _MAX_DELAY)
-        self._client.send_message(**parameters, MessageGroupId=delivery.tenant)
+        # A second more than needed, since a message that comes too early costs another one.
+        later = int(delay) + 1 if delay > 0 else 0.0
+        self.put(json.dumps(message), group=delivery.tenant, delay=later)
+
+
+class SqsResponses(SqsQueue):
+    """The queue of responses that are made in the background."""
+
+    def send(self, response_id: str, tenant: str) -> None:
+        self.put(json.dumps({"response_id": response_id}), group=tenant)

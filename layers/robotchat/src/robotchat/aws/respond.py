@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from robotchat.aws.log import logger
-from robotchat.aws.wiring import client, responses, settings
+from robotchat.aws.wiring import deployment, responses
 from robotchat.gpt.responses.background import WORKER_LIFETIME
 from robotchat.jobs.states import StillRunning
 
@@ -33,22 +33,14 @@ class Responder:
         logger().set_correlation_id(response_id)
         # The queue hides a message for as long as this function may run. If this process dies,
         # the response must not wait for that long: so the time is shortened now, and renewed.
-        lifetime = WORKER_LIFETIME.total_seconds()
-        self._hide(record, lifetime)
+        lifetime, queue = WORKER_LIFETIME.total_seconds(), deployment().response_queue
+        queue.hide(record, lifetime)
         try:
-            responses().background.run(response_id, beat=lambda: self._hide(record, lifetime))
+            responses().background.run(response_id, beat=lambda: queue.hide(record, lifetime))
         except StillRunning as wait:
-            self._hide(record, wait.seconds + 1)
+            queue.hide(record, wait.seconds)
             return False
         return True
-
-    def _hide(self, record: Mapping[str, Any], seconds: float) -> None:
-        """Keep the message out of other workers' sight for so long from now."""
-        client("sqs").change_message_visibility(
-            QueueUrl=settings().responses_queue_url,
-            ReceiptHandle=record["receiptHandle"],
-            VisibilityTimeout=int(seconds),
-        )
 
 
 def _response_id(record: Mapping[str, Any]) -> str | None:

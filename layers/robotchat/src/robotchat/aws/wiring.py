@@ -1,7 +1,11 @@
-"""The composition root: from the environment and the configuration to a `Robot` over AWS.
+"""The composition root: what a process of the service is made of, and how it is put together.
 
-Everything is built once, on first use; what depends on the configuration is built anew when that
-has changed.
+A `Deployment` has everything that there is once: stores, queues, clients. What depends on the
+configuration, which operators change while the service runs, is in a `Configured` each, made anew
+when the configuration has changed. Every part is built when it is first used, since a function
+uses few of them; tests give the parts that they want to be others.
+
+Handlers take their parts from the functions at the end, which ask the deployment of this process.
 """
 
 from __future__ import annotations
@@ -10,18 +14,21 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
-from functools import cache, cached_property, wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
 from robotchat.art.driver import ArtDriver
-from robotchat.aws.queues import SqsDeliveries, SqsQueue
+from robotchat.aws.queues import SqsDeliveries, SqsJobs, SqsQueue, SqsResponses
 from robotchat.aws.stores import DynamoRecords, ManagedSecrets, S3Images
-from robotchat.clock import SystemClock
-from robotchat.config import OPENAI, Configuration, SdHost, Stored
+from robotchat.clock import Clock, SystemClock
+from robotchat.config import OPENAI, Configuration, SdHost, Secrets, Stored
 from robotchat.errors import Misconfigured
 from robotchat.hosts.lease import host_name
+from robotchat.jobs.limits import Ledger
 from robotchat.prompt.writer import PromptWriter
+from robotchat.records import Records
 from robotchat.robot import Robot
 from robotchat.settings import Settings
 from robotchat.views import Viewer
@@ -40,20 +47,347 @@ CONFIG_AGE = 20.0
 T = TypeVar("T")
 
 
-@cache
-def environment() -> Settings:
-    """The settings of this function's environment."""
-    return Settings.from_env(os.environ)
+class part(cached_property[T]):
+    """A part of a whole, built when it is first used, and by one thread only."""
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any] | None = None) -> Self: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type[Any] | None = None) -> T: ...
+
+    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Self | T:
+        if instance is None:
+            return self
+        with instance.lock:  # its parent looks first whether another thread has built it meanwhile
+            made: T = super().__get__(instance, owner)
+            return made
 
 
-def settings() -> Settings:
-    """The settings that hold at present: the environment's under the configuration."""
-    return _present().settings
+class _Whole:
+    """Something that consists of parts, of which some may be given instead of being built."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self.lock = threading.RLock()
+        vars(self).update(given)
+
+    @classmethod
+    def parts(cls) -> frozenset[str]:
+        """The names of all parts."""
+        return frozenset(name for name, value in vars(cls).items() if isinstance(value, part))
 
 
-@cache
-def client(service: str) -> Any:
-    """A boto3 client, one per service and process."""
+class Deployment(_Whole):
+    """What there is once in a process of the service.
+
+    ``environment`` has the settings of the function's environment. Any part, of this or of
+    `Configured`, can be given by its name: ``Deployment(settings, records=MemoryRecords())``.
+    """
+
+    def __init__(self, environment: Settings, **given: Any) -> None:
+        unknown = given.keys() - Deployment.parts() - Configured.parts()
+        if unknown:
+            raise TypeError(f"a deployment has no parts {sorted(unknown)}")
+        own = {name: value for name, value in given.items() if name in Deployment.parts()}
+        super().__init__(own)
+        self.environment = environment
+        self._given = {name: value for name, value in given.items() if name not in own}
+        self._present: Configured | None = None
+        self._looked = 0.0
+
+    @property
+    def present(self) -> Configured:
+        """What was built from the present configuration, which is looked up again now and then."""
+        with self.lock:
+            now = self.monotonic()
+            if self._present is None or now - self._looked >= CONFIG_AGE:
+                stored = self.configuration.read()
+                if self._present is None or self._present.stored.version != stored.version:
+                    self._present = Configured(self, stored, self._given)
+                self._looked = now
+            return self._present
+
+    @part
+    def clock(self) -> Clock:
+        """The time by which everything is judged that is stored."""
+        return SystemClock()
+
+    @part
+    def monotonic(self) -> Callable[[], float]:
+        """The time in seconds, by which the configuration grows old."""
+        return time.monotonic
+
+    @part
+    def client(self) -> Callable[[str], Any]:
+        """Gives the boto3 client of a service, one per service."""
+        return cache(_client)
+
+    @part
+    def records(self) -> Records:
+        """The table."""
+        name = _required(self.environment.table_name, "TABLE_NAME")
+        return DynamoRecords(self.client("dynamodb"), name)
+
+    @part
+    def images(self) -> S3Images:
+        """The bucket."""
+        name = _required(self.environment.bucket_name, "BUCKET_NAME")
+        return S3Images(self.client("s3"), name)
+
+    @part
+    def secrets(self) -> Secrets:
+        """The keys and passwords of the configuration."""
+        arn = _required(self.environment.config_secret_arn, "CONFIG_SECRET_ARN")
+        return ManagedSecrets(self.client("secretsmanager"), arn)
+
+    @part
+    def configuration(self) -> Configuration:
+        """What operators have set, in the table and in Secrets Manager."""
+        return Configuration(self.records, _LazySecrets(self), self.environment, self.clock)
+
+    @part
+    def ledger(self) -> Ledger:
+        """The tenants' limits and counters."""
+        return Ledger(self.records, self.clock, lambda: self.present.settings.limits)
+
+    @part
+    def job_queue(self) -> SqsJobs:
+        """The queue of jobs."""
+        url = _required(self.environment.jobs_queue_url, "JOBS_QUEUE_URL")
+        return SqsJobs(self.client("sqs"), url)
+
+    @part
+    def dead_letters(self) -> SqsQueue:
+        """The queue of messages that nobody can read or answer, for an operator to see."""
+        url = _required(self.environment.dead_letter_queue_url, "DEAD_LETTER_QUEUE_URL")
+        return SqsQueue(self.client("sqs"), url)
+
+    @part
+    def event_dead_letters(self) -> SqsQueue:
+        """The queue of writes of which no event could be made."""
+        url = _required(self.environment.event_dead_letters_url, "EVENT_DEAD_LETTERS_URL")
+        return SqsQueue(self.client("sqs"), url)
+
+    @part
+    def response_queue(self) -> SqsResponses:
+        """The queue of responses to be made in the background."""
+        url = _required(self.environment.responses_queue_url, "RESPONSES_QUEUE_URL")
+        return SqsResponses(self.client("sqs"), url)
+
+    @part
+    def webhooks(self) -> Webhooks:
+        """Webhooks of all tenants, and the queue of their deliveries."""
+        from robotchat.events.webhooks import Webhooks
+
+        url = _required(self.environment.webhooks_queue_url, "WEBHOOKS_QUEUE_URL")
+        queue = SqsDeliveries(self.client("sqs"), url)
+        return Webhooks(self.records, self.clock, queue, local=self.environment.local)
+
+    @part
+    def deployed_keys(self) -> list[str | None]:
+        """The keys of language models that were set with the deployment, the main one first.
+
+        The secret is the key itself, or a JSON object
+        ``{"api_key": ..., "fallback_api_keys": [...]}``.
+        """
+        own = self.environment
+        if own.openai_secret_arn is None:
+            return [own.openai_api_key, *own.openai_fallback_keys]
+        manager = self.client("secretsmanager")
+        answer = manager.get_secret_value(SecretId=own.openai_secret_arn)
+        secret = str(answer["SecretString"]).strip()
+        if not secret.startswith("{"):
+            return [secret, *own.openai_fallback_keys]
+        keys = json.loads(secret)
+        return [keys.get("api_key"), *keys.get("fallback_api_keys", ())]
+
+
+class Configured(_Whole):
+    """What depends on the configuration, as of one version of it."""
+
+    def __init__(self, deployment: Deployment, stored: Stored, given: Mapping[str, Any]) -> None:
+        super().__init__(given)
+        self.stored = stored
+        self._deployment = deployment
+
+    @part
+    def settings(self) -> Settings:
+        """The settings that hold: the environment's under the configuration."""
+        return self._deployment.configuration.settings(self.stored)
+
+    @part
+    def secrets(self) -> dict[str, str]:
+        """The keys and passwords of this version, by name."""
+        return self._deployment.configuration.secrets(self.stored)
+
+    @part
+    def robot(self) -> Robot:
+        """The use cases of pictures, conversations and jobs."""
+        deployment = self._deployment
+        return Robot(
+            art=self.hosts,
+            art_config=deployment.configuration.art(self.stored),
+            writer=self.writer,
+            records=deployment.records,
+            images=deployment.images,
+            queue=deployment.job_queue,
+            settings=self.settings,
+            on_attempt=_record_attempt,
+        )
+
+    @part
+    def viewer(self) -> Viewer:
+        """Makes what callers see, with links that work for the configured time."""
+        return Viewer(self._deployment.images, link_ttl=self.settings.link_ttl)
+
+    @part
+    def hosts(self) -> Mapping[str, ArtDriver]:
+        """The SD hosts, by names that may be shown."""
+        configured = self.stored.config.sd_hosts
+        if configured is None:
+            lazy = {url: _LazyHost(url, None, self) for url in self.settings.sd_hosts}
+        else:
+            lazy = {host.url: _LazyHost(host.url, host, self) for host in configured}
+        return {host_name(url): cast(ArtDriver, host) for url, host in lazy.items()}
+
+    @part
+    def writer(self) -> PromptWriter:
+        """Writes the prompts of conversations that draw."""
+        own = self.settings
+        if not own.has_llm or own.prompt_writer == "fallback":
+            return PromptWriter(None, model="")
+        return PromptWriter(_LazyChat(self), model=own.openai_model, timeout=own.prompt_timeout)
+
+    @part
+    def chat(self) -> OpenAIChat:
+        """The OpenAI-compatible API. Raises Misconfigured when none is set."""
+        own = self.settings
+        if not own.has_llm:
+            raise Misconfigured(
+                "No language model is configured: set OPENAI_BASE_URL to any OpenAI-compatible "
+                "API, and OPENAI_API_KEY where it wants one."
+            )
+        from robotchat.drivers.openai import OpenAIChat
+
+        base_url = own.openai_base_url or OPENAI
+        keys = self._openai_keys()
+        return OpenAIChat(
+            base_url,
+            keys[0],
+            timeout=own.openai_timeout,
+            fallbacks=_fallbacks(own.openai_fallbacks, base_url, keys),
+        )
+
+    @part
+    def chatbot(self) -> ChatBot:
+        """Chat and completions. Raises Misconfigured when no language model is set."""
+        from robotchat.gpt.bot import ChatBot
+
+        return ChatBot(self.chat, model=self.settings.openai_model)
+
+    @part
+    def responses(self) -> Responses:
+        """Responses over the table, whether or not a language model is set."""
+        from robotchat.conversation import Conversations
+        from robotchat.gpt.responses.engine import Responses
+        from robotchat.gpt.responses.inference import Options
+        from robotchat.gpt.responses.store import ResponseStore
+        from robotchat.jobs.store import Jobs
+
+        deployment, own = self._deployment, self.settings
+        records, clock = deployment.records, deployment.clock
+        conversations = Conversations(records, Jobs(records, clock), clock)
+        return Responses(
+            _LazyChat(self),
+            model=own.openai_model,
+            store=ResponseStore(
+                records,
+                conversations,
+                deployment.images,
+                clock=clock,
+                retention=own.response_retention,
+            ),
+            options=Options(
+                mode=own.openai_api,
+                context_window=own.openai_context_window,
+                max_tokens_field=own.openai_max_tokens_field,
+                cache_prompt=own.openai_cache_prompt,
+            ),
+            enqueue=lambda response_id, tenant: deployment.response_queue.send(response_id, tenant),
+            clock=clock,
+        )
+
+    def _openai_keys(self) -> list[str | None]:
+        """The main API key, then those of the fallbacks."""
+        config, deployment = self.stored.config, self._deployment
+        own = self.settings.openai_base_url or OPENAI
+        deployed = deployment.environment.openai_base_url or OPENAI
+        model = config.language_model
+        known = self.secrets.get(model.secret_name) if model is not None else None
+        # Another API must not learn the deployment's key.
+        main = known or (deployment.deployed_keys[0] if own == deployed else None)
+        if not config.fallback_models:
+            return [main, *deployment.deployed_keys[1:]]
+        return [
+            main,
+            *(
+                self.secrets.get(one.secret_name)
+                or (main if (one.base_url or own) == own else None)
+                for one in config.fallback_models
+            ),
+        ]
+
+
+class _LazySecrets:
+    """The store of secrets, built when it is first needed: most functions never do."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+
+    def put(self, values: Any) -> str:
+        return self._deployment.secrets.put(values)
+
+    def get(self, reference: str) -> dict[str, str]:
+        return self._deployment.secrets.get(reference)
+
+
+class _LazyHost:
+    """An SD host, built when it is first asked: most functions never do, and need no httpx."""
+
+    def __init__(self, url: str, host: SdHost | None, configured: Configured) -> None:
+        self._url = url
+        self._host = host
+        self._configured = configured
+
+    @cached_property
+    def _driver(self) -> Any:
+        from robotchat.drivers.webui import Timeouts, WebUI
+
+        auth = None
+        if self._host is not None and self._host.username is not None:
+            password = self._configured.secrets.get(self._host.secret_name, "")
+            auth = (self._host.username, password)
+        # Below what API Gateway waits for those functions that only ask.
+        return WebUI(self._url, auth=auth, timeouts=Timeouts(answer=15.0))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._driver, name)
+
+
+class _LazyChat:
+    """The LLM, built when it is first asked: most functions never do, and need not import it."""
+
+    def __init__(self, configured: Configured) -> None:
+        self._configured = configured
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._configured.chat, name)
+
+    def chat_completion(self, body: Any, *, timeout: float | None = None) -> dict[str, Any]:
+        return self._configured.chat.chat_completion(body, timeout=timeout)
+
+
+def _client(service: str) -> Any:
     import boto3
     from botocore.config import Config
 
@@ -63,298 +397,10 @@ def client(service: str) -> Any:
     return make(service, config=config if service == "s3" else None)
 
 
-@cache
-def records() -> DynamoRecords:
-    """The table."""
-    return DynamoRecords(client("dynamodb"), _set(environment().table_name, "TABLE_NAME"))
-
-
-@cache
-def images() -> S3Images:
-    """The bucket."""
-    return S3Images(client("s3"), _set(environment().bucket_name, "BUCKET_NAME"))
-
-
-@cache
-def configuration() -> Configuration:
-    """The configuration in the table; its keys and passwords are in Secrets Manager."""
-    return Configuration(records(), _Secrets(), environment(), SystemClock())
-
-
-class _Secrets:
-    """The store of secrets, built when it is first needed: most functions never do."""
-
-    @cached_property
-    def _store(self) -> ManagedSecrets:
-        arn = _set(environment().config_secret_arn, "CONFIG_SECRET_ARN")
-        return ManagedSecrets(client("secretsmanager"), arn)
-
-    def put(self, values: Any) -> str:
-        return self._store.put(values)
-
-    def get(self, reference: str) -> dict[str, str]:
-        return self._store.get(reference)
-
-
-class _Configured:
-    """A version of the configuration, and what was built from it."""
-
-    def __init__(self, stored: Stored) -> None:
-        self.stored = stored
-        self.settings = configuration().settings(stored)
-        self.made: dict[Callable[[], Any], Any] = {}
-        self.lock = threading.RLock()
-
-    @cached_property
-    def secrets(self) -> dict[str, str]:
-        return configuration().secrets(self.stored)
-
-
-class _Watch:
-    """The present configuration, looked up again now and then."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._present: _Configured | None = None
-        self._looked = 0.0
-
-    def __call__(self) -> _Configured:
-        with self._lock:
-            now = time.monotonic()
-            if self._present is None or now - self._looked >= CONFIG_AGE:
-                stored = configuration().read()
-                if self._present is None or self._present.stored.version != stored.version:
-                    self._present = _Configured(stored)
-                self._looked = now
-            return self._present
-
-
-_present = _Watch()
-
-
-def _configured(make: Callable[[], T]) -> Callable[[], T]:
-    """As ``cache``, but made anew when the configuration has changed."""
-
-    @wraps(make)
-    def made() -> T:
-        present = _present()
-        with present.lock:
-            if make not in present.made:
-                present.made[make] = make()
-            return cast(T, present.made[make])
-
-    return made
-
-
-@_configured
-def robot() -> Robot:
-    """The robot of this process."""
-    return Robot(
-        art=_hosts(),
-        art_config=configuration().art(_present().stored),
-        writer=_writer(settings()),
-        records=records(),
-        images=images(),
-        queue=job_queue(),
-        settings=settings(),
-        on_attempt=_record_attempt,
-    )
-
-
 def _record_attempt(job: Job) -> None:
     from robotchat.aws.metrics import record_attempt
 
     record_attempt(job)
-
-
-@cache
-def job_queue() -> SqsQueue:
-    """The queue of jobs."""
-    url = settings().jobs_queue_url
-    return SqsQueue(client("sqs"), _set(url, "JOBS_QUEUE_URL"))
-
-
-@_configured
-def viewer() -> Viewer:
-    """Makes what callers see, with links that work for the configured time."""
-    return Viewer(images(), link_ttl=settings().link_ttl)
-
-
-@cache
-def webhooks() -> Webhooks:
-    """Webhooks of all tenants, and the queue of their deliveries."""
-    from robotchat.events.webhooks import Webhooks
-
-    queue = SqsDeliveries(client("sqs"), _set(settings().webhooks_queue_url, "WEBHOOKS_QUEUE_URL"))
-    return Webhooks(records(), SystemClock(), queue, local=settings().local)
-
-
-def _hosts() -> dict[str, ArtDriver]:
-    present = _present()
-    configured = present.stored.config.sd_hosts
-    if configured is None:
-        return {host_name(url): _lazy_host(url, None, present) for url in settings().sd_hosts}
-    return {host_name(host.url): _lazy_host(host.url, host, present) for host in configured}
-
-
-def _lazy_host(url: str, host: SdHost | None, present: _Configured) -> ArtDriver:
-    return cast(ArtDriver, _LazyHost(url, host, present))
-
-
-class _LazyHost:
-    """An SD host, built when it is first asked: most functions never do, and need no httpx."""
-
-    def __init__(self, url: str, host: SdHost | None, present: _Configured) -> None:
-        self._url = url
-        self._host = host
-        self._present = present
-
-    @cached_property
-    def _driver(self) -> Any:
-        from robotchat.drivers.webui import Timeouts, WebUI
-
-        auth = None
-        if self._host is not None and self._host.username is not None:
-            password = self._present.secrets.get(self._host.secret_name, "")
-            auth = (self._host.username, password)
-        # Below what API Gateway waits for those functions that only ask.
-        return WebUI(self._url, auth=auth, timeouts=Timeouts(answer=15.0))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._driver, name)
-
-
-def _writer(settings: Settings) -> PromptWriter:
-    if not settings.has_llm or settings.prompt_writer == "fallback":
-        return PromptWriter(None, model="")
-    return PromptWriter(_LazyChat(), model=settings.openai_model, timeout=settings.prompt_timeout)
-
-
-class _LazyChat:
-    """The LLM, built when it is first asked: most functions never do, and need not import it."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(chat(), name)
-
-    def chat_completion(self, body: Any, *, timeout: float | None = None) -> dict[str, Any]:
-        return chat().chat_completion(body, timeout=timeout)
-
-
-@_configured
-def chat() -> OpenAIChat:
-    """The OpenAI-compatible API. Raises Misconfigured when none is set."""
-    if not settings().has_llm:
-        raise Misconfigured(
-            "No language model is configured: set OPENAI_BASE_URL to any OpenAI-compatible API, "
-            "and OPENAI_API_KEY where it wants one."
-        )
-    from robotchat.drivers.openai import OpenAIChat
-
-    base_url = settings().openai_base_url or OPENAI
-    keys = _openai_keys()
-    return OpenAIChat(
-        base_url,
-        keys[0],
-        timeout=settings().openai_timeout,
-        fallbacks=_fallbacks(settings().openai_fallbacks, base_url, keys),
-    )
-
-
-@_configured
-def chatbot() -> ChatBot:
-    """Chat and completions. Raises Misconfigured when no language model is set."""
-    from robotchat.gpt.bot import ChatBot
-
-    return ChatBot(chat(), model=settings().openai_model)
-
-
-@_configured
-def responses() -> Responses:
-    """Responses over the table, whether or not a language model is set (see `talking`)."""
-    from robotchat.conversation import Conversations
-    from robotchat.gpt.responses.engine import Responses
-    from robotchat.gpt.responses.inference import Options
-    from robotchat.gpt.responses.store import ResponseStore
-    from robotchat.jobs.store import Jobs
-
-    clock = SystemClock()
-    conversations = Conversations(records(), Jobs(records(), clock), clock)
-    return Responses(
-        _LazyChat(),
-        model=settings().openai_model,
-        store=ResponseStore(
-            records(),
-            conversations,
-            images(),
-            clock=clock,
-            retention=settings().response_retention,
-        ),
-        options=Options(
-            mode=settings().openai_api,
-            context_window=settings().openai_context_window,
-            max_tokens_field=settings().openai_max_tokens_field,
-            cache_prompt=settings().openai_cache_prompt,
-        ),
-        enqueue=_enqueue_response,
-        clock=clock,
-    )
-
-
-def talking() -> Responses:
-    """Responses, where new ones are made. Raises Misconfigured when no language model is set."""
-    chat()
-    return responses()
-
-
-def _enqueue_response(response_id: str, tenant: str) -> None:
-    client("sqs").send_message(
-        QueueUrl=_set(settings().responses_queue_url, "RESPONSES_QUEUE_URL"),
-        MessageBody=json.dumps({"response_id": response_id}),
-        MessageGroupId=tenant,  # makes the queue a fair one
-    )
-
-
-def _openai_keys() -> list[str | None]:
-    """The main API key, then those of the fallbacks."""
-    present = _present()
-    config, deployed = present.stored.config, environment().openai_base_url or OPENAI
-    keys: list[str | None] | None = None
-
-    def deployments() -> list[str | None]:
-        nonlocal keys
-        if keys is None:
-            keys = _deployments_keys()
-        return keys
-
-    model = config.language_model
-    known = present.secrets.get(model.secret_name) if model is not None else None
-    own = settings().openai_base_url or OPENAI
-    # Another API must not learn the deployment's key.
-    main = known or (deployments()[0] if own == deployed else None)
-    if not config.fallback_models:
-        return [main, *deployments()[1:]]
-    return [
-        main,
-        *(
-            present.secrets.get(one.secret_name) or (main if (one.base_url or own) == own else None)
-            for one in config.fallback_models
-        ),
-    ]
-
-
-def _deployments_keys() -> list[str | None]:
-    """The keys that were set with the deployment.
-
-    The secret is the key itself, or a JSON object ``{"api_key": ..., "fallback_api_keys": [...]}``.
-    """
-    arn = environment().openai_secret_arn
-    if arn is None:
-        return [environment().openai_api_key, *environment().openai_fallback_keys]
-    secret = str(client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]).strip()
-    if not secret.startswith("{"):
-        return [secret, *environment().openai_fallback_keys]
-    keys = json.loads(secret)
-    return [keys.get("api_key"), *keys.get("fallback_api_keys", ())]
 
 
 def _fallbacks(given: Sequence[str], base_url: str, keys: Sequence[str | None]) -> list[Upstream]:
@@ -372,7 +418,65 @@ def _fallbacks(given: Sequence[str], base_url: str, keys: Sequence[str | None]) 
     return upstreams
 
 
-def _set(value: str | None, name: str) -> str:
+def _required(value: str | None, name: str) -> str:
     if value is None:
         raise Misconfigured(f"{name} is not set.")
     return value
+
+
+# --- the deployment of this process ---------------------------------------------------------------
+
+_served: Deployment | None = None
+
+
+def deployment() -> Deployment:
+    """What this process serves: the deployment of its environment, or the one it is `serving`."""
+    global _served
+    if _served is None:
+        _served = Deployment(Settings.from_env(os.environ))
+    return _served
+
+
+@contextmanager
+def serving(other: Deployment) -> Iterator[Deployment]:
+    """Have this process serve another deployment meanwhile."""
+    global _served
+    before, _served = _served, other
+    try:
+        yield other
+    finally:
+        _served = before
+
+
+def settings() -> Settings:
+    """The settings that hold at present."""
+    return deployment().present.settings
+
+
+def robot() -> Robot:
+    """Pictures, conversations and jobs."""
+    return deployment().present.robot
+
+
+def viewer() -> Viewer:
+    """Makes what callers see."""
+    return deployment().present.viewer
+
+
+def chatbot() -> ChatBot:
+    """Chat and completions. Raises Misconfigured when no language model is set."""
+    return deployment().present.chatbot
+
+
+def responses(*, new: bool = False) -> Responses:
+    """Responses. Those that are there can be read without a language model; where ``new`` ones are
+    to be made, it raises Misconfigured when none is set."""
+    present = deployment().present
+    if new:
+        present.chat  # noqa: B018 - raises when there is none
+    return present.responses
+
+
+def webhooks() -> Webhooks:
+    """Webhooks, and their deliveries."""
+    return deployment().webhooks

@@ -7,18 +7,16 @@ the message comes back and the job is taken up where it stands.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from robotchat.aws.log import correlate, logger
-from robotchat.aws.wiring import client, job_queue, robot, settings
+from robotchat.aws.wiring import deployment, robot, settings
 from robotchat.errors import NotFound, RobotchatError
 from robotchat.jobs.states import NotYet, StillRunning
 from robotchat.lifecycle.queue_messages import Unreadable, accept
 from robotchat.lifecycle.run_context import RunContext
 
-_LONGEST_VISIBILITY = 43200
 _MOST_RECEIVES = 9
 """One less than the queue allows before it takes a message for dead (``template.yaml``)."""
 _LONGEST_PAUSE = 900.0
@@ -40,7 +38,7 @@ class Worker:
         correlate(_request_id(record))
         # The queue hides a message for as long as this function may run. If this process dies,
         # its job must not wait for that long: so the time is shortened now, and renewed.
-        self._hide(record, self._alive())
+        deployment().job_queue.hide(record, _alive())
         try:
             message = json.loads(record["body"])
         except ValueError:
@@ -66,7 +64,8 @@ class Worker:
             if not error.retryable:
                 raise
             logger().info("not accepted yet", message_id=record["messageId"], code=error.code)
-            self._hide(record, min(max(error.retry_after or 0, 5 * 2**times), _LONGEST_PAUSE))
+            pause = min(max(error.retry_after or 0, 5 * 2**times), _LONGEST_PAUSE)
+            deployment().job_queue.hide(record, pause)
             return False
         logger().info("accepted", job_id=job.id, kind=job.kind, status=job.status)
         return True
@@ -75,14 +74,14 @@ class Worker:
         log = logger()
         run_context = RunContext(
             time_left=lambda: context.get_remaining_time_in_millis() / 1000,
-            beat=lambda: self._hide(record, self._alive()),
+            beat=lambda: deployment().job_queue.hide(record, _alive()),
         )
         try:
             job = robot().run(job_id, run_context)
         except (StillRunning, NotYet) as wait:
             # A message of its own for later, since this one can be received only so often. Until
             # its job is final, there must always be one: whoever is on the job may die.
-            job_queue().send_again(
+            deployment().job_queue.send_again(
                 record["body"],
                 group=record.get("attributes", {}).get("MessageGroupId"),
                 request_id=_request_id(record),
@@ -104,24 +103,13 @@ class Worker:
     def _bury(self, record: Mapping[str, Any], *, reason: str) -> bool:
         """Put a message that nobody can read or answer where an operator sees it."""
         logger().error("unreadable message", message_id=record["messageId"], reason=reason)
-        client("sqs").send_message(
-            QueueUrl=settings().dead_letter_queue_url,
-            MessageBody=record["body"],
-            MessageAttributes={"reason": {"DataType": "String", "StringValue": reason}},
-        )
+        deployment().dead_letters.put(record["body"], attributes={"reason": reason})
         return True
 
-    def _hide(self, record: Mapping[str, Any], seconds: float) -> None:
-        """Keep the message out of other workers' sight for so long from now."""
-        client("sqs").change_message_visibility(
-            QueueUrl=settings().jobs_queue_url,
-            ReceiptHandle=record["receiptHandle"],
-            VisibilityTimeout=min(math.ceil(seconds), _LONGEST_VISIBILITY),
-        )
 
-    def _alive(self) -> float:
-        """For how many seconds a worker may be silent."""
-        return settings().alive.total_seconds()
+def _alive() -> float:
+    """For how many seconds a worker may be silent."""
+    return settings().alive.total_seconds()
 
 
 def _request_id(record: Mapping[str, Any]) -> str:
