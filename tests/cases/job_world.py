@@ -141,6 +141,9 @@ class SteppedImages:
     def url(self, key: str, *, expires_in: float) -> str:
         return self._images.url(key, expires_in=expires_in)
 
+    def link_term(self, wanted: float, /) -> float:
+        return self._images.link_term(wanted)
+
     def delete(self, prefix: str) -> None:
         with self._process.step():
             self._images.delete(prefix)

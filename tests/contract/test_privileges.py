@@ -165,6 +165,27 @@ def test_buckets_are_private_and_answer_over_tls_only() -> None:
         assert len(deny["Resource"]) == 2, "the bucket, and what is in it"
 
 
+def test_pages_may_read_and_put_files_by_links_from_where_they_may_call_the_api() -> None:
+    for name, bucket in of_type("AWS::S3::Bucket"):
+        (rule,) = bucket["CorsConfiguration"]["CorsRules"]
+        assert {"GET", "PUT"} <= set(rule["AllowedMethods"]), name
+        assert rule["AllowedOrigins"] == [{"Ref": "AllowOrigin"}], name
+        assert rule["AllowedHeaders"] == ["*"], name
+
+
+def test_what_the_gateway_answers_by_itself_can_be_read_by_pages() -> None:
+    ((_, api),) = of_type("AWS::ApiGateway::RestApi")
+    answers = api["Body"]["x-amazon-apigateway-gateway-responses"]
+    for name, answer in answers.items():
+        headers = answer["responseParameters"]
+        origin = headers["gatewayresponse.header.Access-Control-Allow-Origin"]
+        assert origin == {"Fn::Sub": "'${AllowOrigin}'"}, name
+        exposed = headers["gatewayresponse.header.Access-Control-Expose-Headers"]
+        assert {"retry-after", "x-request-id", "x-should-retry"} <= set(
+            exposed.strip("'").split(", ")
+        ), name
+
+
 def test_no_secret_stands_in_the_template() -> None:
     text = (ROOT / "template.yaml").read_text("utf-8")
     assert not re.search(r"(?i)(sk-[a-z0-9]{8}|rk_[a-z0-9]{8}|AKIA[A-Z0-9]{8}|password: *\S)", text)

@@ -179,6 +179,17 @@ def test_what_is_too_large_is_a_413(play: Callable[..., None]) -> None:
     play(scenario)
 
 
+def test_a_binary_body_counts_as_base64(play: Callable[..., None]) -> None:
+    async def scenario(it: Served) -> None:
+        headers = {"Content-Type": "image/png"}
+        for size, status in ((4_900_000, 413), (4_600_000, 502)):  # 502: it echoes too much
+            body = io.BytesIO(b"x" * size)
+            async with it.http.post("/echo/x", data=body, headers=headers) as response:
+                assert response.status == status
+
+    play(scenario)
+
+
 def within(seconds: float) -> dict[str, Any]:
     """The sample's routes, with another integration timeout."""
     routes = Template(SAMPLE / "template.yaml").api().routes

@@ -426,6 +426,10 @@ class Images(Protocol):
         """A link that gives the file to whoever has it, for ``expires_in`` seconds."""
         ...
 
+    def link_term(self, wanted: float, /) -> float:
+        """For how many of the ``wanted`` seconds a link works that is made now."""
+        ...
+
     def delete(self, prefix: str) -> None:
         """Remove every file whose key begins with the prefix; none is no error."""
         ...
@@ -447,6 +451,9 @@ class MemoryImages:
         """A data URI: it holds the picture itself, and so never expires."""
         data, content_type = self._file(key)
         return f"data:{content_type};base64,{encode_base64(data)}"
+
+    def link_term(self, wanted: float, /) -> float:
+        return wanted
 
     def delete(self, prefix: str) -> None:
         for key in [key for key in self._files if key.startswith(prefix)]:
@@ -491,6 +498,9 @@ class FolderImages:
         if not path.is_file():
             raise NotFound("There is no such picture.")
         return path.resolve().as_uri()
+
+    def link_term(self, wanted: float, /) -> float:
+        return wanted
 
     def delete(self, prefix: str) -> None:
         if prefix.endswith("/"):

@@ -33,6 +33,9 @@ class ImageView(_View):
     """A picture, with a link that works for a while."""
 
     url: str | None = Field(description="Presigned link, made anew at each read of the job.")
+    expires_at: datetime | None = Field(
+        default=None, description="Until when the link works; null without one."
+    )
     width: int = Field(description="Pixels.", examples=[512])
     height: int = Field(description="Pixels.", examples=[512])
     seed: int | None = Field(description="The seed it was drawn from.", examples=[42])
@@ -377,12 +380,17 @@ class Viewer:
     def pictures(self, images: list[JobImage], *, until: datetime | None = None) -> list[ImageView]:
         """Pictures with fresh links; a file that is gone has none, nor has any after
         ``until``."""
-        gone = until is not None and self._clock.now() >= until
-        return [self._picture(image, gone=gone) for image in images]
+        now = self._clock.now()
+        works_until = now + timedelta(seconds=self._images.link_term(self._link_ttl))
+        if until is not None:
+            works_until = min(works_until, until)
+        return [self._picture(image, now, works_until) for image in images]
 
-    def _picture(self, image: JobImage, *, gone: bool) -> ImageView:
+    def _picture(self, image: JobImage, now: datetime, works_until: datetime) -> ImageView:
+        url = self._link(image.key) if works_until > now else None
         return ImageView(
-            url=None if gone else self._link(image.key),
+            url=url,
+            expires_at=works_until if url else None,
             width=image.width,
             height=image.height,
             seed=image.seed,

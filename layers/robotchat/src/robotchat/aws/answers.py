@@ -147,8 +147,9 @@ def new_upload(request: UploadRequest, tenant: str) -> Upload:
         tenant, request.size, until=SystemClock().now() + settings().retention
     )
     upload_id = new_id("upload")
-    lifetime = settings().link_ttl
-    url = deployment().images.upload_url(
+    images = deployment().images
+    lifetime = images.link_term(settings().link_ttl)
+    url = images.upload_url(
         upload_key(tenant, upload_id),
         content_type=request.content_type,
         size=request.size,

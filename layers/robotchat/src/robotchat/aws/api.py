@@ -90,13 +90,13 @@ IdempotencyKey = Annotated[
 ]
 """The header ``Idempotency-Key``; the parameter must be called ``idempotency_key``."""
 
-#: What API Gateway takes at most.
-MAX_BODY_BYTES = 10 * 1024 * 1024
+#: What Lambda takes of one request, in which a binary body is written as base64.
+MAX_BODY_BYTES = 6 * 1024 * 1024
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:=-]{0,127}")
 _EXPOSED = (
     "etag, location, preference-applied, retry-after, x-ratelimit-limit, x-ratelimit-remaining, "
-    "x-ratelimit-reset, x-request-id"
+    "x-ratelimit-reset, x-request-id, x-should-retry"
 )
 
 
@@ -322,11 +322,11 @@ class Endpoint(APIGatewayRestResolver):
         """
         event = BaseRouter.current_event
         raw = event.raw_event.get("body") or ""
-        # Base64 is 4 characters for 3 bytes; characters of text are at least one byte each.
-        size = len(raw) * 3 // 4 if event.is_base64_encoded else len(raw)
-        if size > self.max_body_bytes:
+        if len(raw) > self.max_body_bytes:  # characters are at least one byte each
             raise PayloadTooLarge(
-                f"The body is larger than {self.max_body_bytes // 1024 // 1024} MB.",
+                f"The request is larger than {self.max_body_bytes / 1024 / 1024:g} MB, in which "
+                "binary data counts as base64. Upload large pictures (POST /v1/uploads), and send "
+                "their ids.",
                 details={"max_bytes": self.max_body_bytes},
             )
         kind = (event.headers.get("content-type") or "").partition(";")[0].strip().lower()

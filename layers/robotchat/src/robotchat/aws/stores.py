@@ -6,7 +6,7 @@ import json
 import random
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from robotchat.errors import Contended, NotFound
@@ -395,11 +395,21 @@ def _start(index: Index, position: Mapping[str, str]) -> dict[str, Any]:
 
 
 class S3Images:
-    """Images in a bucket; links are presigned."""
+    """Images in a bucket; links are presigned.
 
-    def __init__(self, client: S3Client, bucket: str) -> None:
+    ``link_term`` says for how many of the wanted seconds a link that is signed now works.
+    """
+
+    def __init__(
+        self,
+        client: S3Client,
+        bucket: str,
+        *,
+        link_term: Callable[[float], float] = lambda wanted: wanted,
+    ) -> None:
         self._client = client
         self._bucket = bucket
+        self.link_term = link_term
 
     def put(self, key: str, data: bytes, content_type: str) -> None:
         self._client.put_object(Bucket=self._bucket, Key=key, Body=data, ContentType=content_type)
@@ -414,7 +424,7 @@ class S3Images:
         return self._client.generate_presigned_url(
             "get_object",
             Params={"Bucket": self._bucket, "Key": key},
-            ExpiresIn=int(expires_in),
+            ExpiresIn=int(self.link_term(expires_in)),
         )
 
     def delete(self, prefix: str) -> None:
@@ -439,7 +449,7 @@ class S3Images:
                 "ContentType": content_type,
                 "ContentLength": size,
             },
-            ExpiresIn=int(expires_in),
+            ExpiresIn=int(self.link_term(expires_in)),
         )
 
 

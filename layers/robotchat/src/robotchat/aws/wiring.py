@@ -20,6 +20,7 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
 from robotchat.art.driver import ArtDriver
+from robotchat.aws.links import s3_config, term
 from robotchat.aws.queues import SqsDeliveries, SqsJobs, SqsQueue, SqsResponses
 from robotchat.aws.stores import DynamoRecords, ManagedSecrets, S3Images
 from robotchat.clock import Clock, SystemClock
@@ -132,7 +133,9 @@ class Deployment(_Whole):
     def images(self) -> S3Images:
         """The bucket."""
         name = _required(self.environment.bucket_name, "BUCKET_NAME")
-        return S3Images(self.client("s3"), name)
+        client = self.client("s3")
+        # The credentials that sign, which are nobody's business but botocore's.
+        return S3Images(client, name, link_term=lambda s: term(client._get_credentials(), s))
 
     @part
     def secrets(self) -> Secrets:
@@ -389,12 +392,12 @@ class _LazyChat:
 
 def _client(service: str) -> Any:
     import boto3
-    from botocore.config import Config
 
     make: Any = boto3.client  # its stubs know every service by name, and this is any of them
-    # Links that cannot be tampered with need the fourth version of signatures.
-    config = Config(retries={"mode": "standard", "max_attempts": 5}, signature_version="s3v4")
-    return make(service, config=config if service == "s3" else None)
+    if service != "s3":
+        return make(service)
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return make(service, config=s3_config(endpoint))
 
 
 def _record_attempt(job: Job) -> None:
