@@ -47,6 +47,8 @@ class Result:
     appended: list[Image.Image] = field(default_factory=list)
     extra_params: dict[str, Any] = field(default_factory=dict)
     first_image: int = 0
+    clip_skip: Any = 1
+    """As it was while it was drawn."""
 
 
 class Generation:
@@ -245,7 +247,7 @@ class Generation:
         host, progress = self.host, self.host.progress
         if host.loaded is None:  # unloaded by another call in this very moment
             raise HostError("AttributeError", "'NoneType' object has no attribute 'sd_model_hash'")
-        result = Result(host.loaded)
+        result = Result(host.loaded, clip_skip=host.settings["CLIP_stop_at_last_layers"])
         self._apply_styles()
         units = self._control_units(result)
         work = sum(steps * pixels for steps, pixels in self.passes) * self.batch_size * self.n_iter
@@ -417,7 +419,6 @@ class Generation:
     def info(self, result: Result) -> dict[str, Any]:
         fields, count = self.fields, self.batch_size * self.n_iter
         subseeds = [self.subseed + index for index in range(count)]
-        settings = self.host.settings
         return {
             "prompt": self.prompt,
             "all_prompts": [self.prompt] * count,
@@ -448,7 +449,7 @@ class Generation:
             "infotexts": result.infotexts,
             "styles": fields["styles"] or [],
             "job_timestamp": f"{datetime.now():%Y%m%d%H%M%S}",
-            "clip_skip": settings["CLIP_stop_at_last_layers"],
+            "clip_skip": result.clip_skip,
             "is_using_inpainting_conditioning": False,
             "version": catalog.VERSION,
         }

@@ -14,7 +14,7 @@ from dev import sd_host
 from robotchat.art.bot import ArtBot
 from robotchat.art.driver import Capabilities
 from robotchat.art.requests import Text2ImageRequest
-from robotchat.art.results import Drawing, to_a1111
+from robotchat.art.results import Drawing, read_drawing, to_a1111, verify
 from robotchat.drivers.fake import plain_png
 from robotchat.drivers.webui import WebUI
 from robotchat.errors import (
@@ -119,19 +119,20 @@ def test_controlnet_maps_come_back_apart_and_in_their_place(bot: ArtBot) -> None
     quiet = {**unit, "model": model, "save_detected_map": False}
     drawing = bot.text2image(**SMALL, alwayson_scripts={"controlnet": {"args": [quiet]}})
     assert drawing.extra_pictures == []
+    assert drawing.unverified == ["controlnet"], "without its map nothing proves it"
 
 
 def test_a_bad_controlnet_unit_never_passes_for_a_good_one(bot: ArtBot) -> None:
-    unit = {"enabled": True, "model": "nonsense"}
+    unit = {"enabled": True, "module": "canny", "model": "nonsense"}
     with pytest.raises(InvalidRequest):
         bot.text2image(**SMALL, alwayson_scripts={"controlnet": {"args": [unit]}})
-    # Unchecked, the host passes over it in silence: what came back tells.
+    # Unchecked, the host draws without it, and says the contrary in the infotext.
+    unit = {**unit, "model": "None", "image": encode_base64(CAT)}
     request = Text2ImageRequest.parse(
         {**SMALL, "seed": 1, "alwayson_scripts": {"controlnet": {"args": [unit]}}}
     )
-    from robotchat.art.results import read_drawing, verify
-
     drawing = read_drawing(request, bot.driver.txt2img(request.body()))
+    assert "ControlNet 0" in drawing.pictures[0].infotext
     with pytest.raises(WrongResult, match="without ControlNet"):
         verify(request, drawing)
 

@@ -23,6 +23,8 @@ from robotchat.errors import (
 )
 from robotchat.images import encode_base64
 
+SOURCE = encode_base64(plain_png(64, 64))
+
 
 def test_words_become_a_picture() -> None:
     host = FakeArt()
@@ -146,17 +148,42 @@ def test_controlnet_is_checked_against_the_hosts_lists() -> None:
     bot = ArtBot(host)
 
     def unit(**fields: Any) -> dict[str, Any]:
-        return {"controlnet": {"args": [{"enabled": True, **fields}]}}
+        return {"controlnet": {"args": [{"enabled": True, "image": SOURCE, **fields}]}}
 
     bot.text2image(alwayson_scripts=unit(model="Canny", module="canny"))
     (sent,) = host.requests[0]["alwayson_scripts"]["controlnet"]["args"]
-    assert sent == {"enabled": True, "model": "canny [d14c016b]", "module": "canny"}
+    named = {"model": "canny [d14c016b]", "module": "canny"}
+    assert sent == {"enabled": True, "image": SOURCE, **named}
     with pytest.raises(InvalidRequest):
         bot.text2image(alwayson_scripts=unit(model="depth"))
     del host.answers["controlnet/model_list"]
     with pytest.raises(NotSupported):
         ArtBot(host).text2image(alwayson_scripts=unit(model="canny"))
     assert len(host.requests) == 1
+
+
+def test_what_a_host_was_restarted_with_is_found_out_at_once() -> None:
+    host = FakeArt()
+    bot = ArtBot(host)
+    fields = {"enabled": True, "model": "canny", "module": "canny", "image": SOURCE}
+    request = {"alwayson_scripts": {"controlnet": {"args": [fields]}}}
+    host.able = Capabilities(controlnet=False)
+    bot.text2image(prompt="a")
+    bot._forget(older_than=-60)  # as if a while had gone by
+    with pytest.raises(NotSupported):
+        bot.text2image(**request)
+    host.able = Capabilities()
+    assert bot._forget()
+    bot.text2image(**request)
+
+
+def test_the_same_question_is_not_asked_again_for_every_refusal() -> None:
+    host = FakeArt()
+    bot = ArtBot(host)
+    for _ in range(3):
+        with pytest.raises(UnknownSampler):
+            bot.text2image(sampler_name="Foo")
+    assert host.calls.count("sdapi/v1/samplers") == 1
 
 
 # --- questions ------------------------------------------------------------------------------------
@@ -196,6 +223,9 @@ def test_a_host_is_asked_about_itself() -> None:
     assert bot.get_memory()["ram"] == {"free": 1}
     assert bot.png_info("x").parameters == {"Steps": "20"}
     assert bot.interrogate("x") == "a cat"
+    host.answers["sdapi/v1/interrogate"] = {"caption": "<error>"}
+    with pytest.raises(WrongResult):
+        bot.interrogate("x")
     assert bot.upscale({"image": "x"})["image"] == "x"
     assert bot.get_controlnet_models(update=True) == ["canny [d14c016b]"]
     assert bot.get_controlnet_modules(alias_names=True).module_list == ["none", "canny"]
@@ -240,7 +270,7 @@ def test_progress_and_interrupt_reach_the_host() -> None:
 def test_a_checkpoint_set_as_an_option_must_have_been_loaded() -> None:
     host = FakeArt(checkpoints=("one.safetensors", "two.safetensors"))
     bot = ArtBot(host)
-    assert bot.get_options() == {"sd_model_checkpoint": "one.safetensors"}
+    assert bot.get_options()["sd_model_checkpoint"] == "one.safetensors"
     bot.set_options({"CLIP_stop_at_last_layers": 2})
     bot.set_options({"sd_model_checkpoint": "one"})
     with pytest.raises(WrongResult, match="could not load"):

@@ -74,7 +74,7 @@ def test_what_is_not_known_is_left_to_the_host() -> None:
             "enable_hr": True,
             "hr_upscaler": "Baz",
             "override_settings": {"sd_model_checkpoint": "x"},
-            **units({"enabled": True, "model": "m", "module": "n"}),
+            **units({"enabled": True, "model": "m", "module": "n", "image": "aGk="}),
         }
     )
     assert check(request).body() == request.body()
@@ -175,6 +175,71 @@ def test_the_operator_says_which_options_there_are() -> None:
     assert check_options({"a": 1, "b": None}, allowed={"a", "b"}) == {"a": 1}
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"CLIP_stop_at_last_layers": 0},
+        {"CLIP_stop_at_last_layers": 99},
+        {"CLIP_stop_at_last_layers": "2"},
+        {"CLIP_stop_at_last_layers": 1.5},
+        {"CLIP_stop_at_last_layers": True},
+        {"s_noise": 7},
+        {"s_churn": "much"},
+        {"eta_ancestral": -1},
+        {"token_merging_ratio": 1},
+        {"randn_source": "TPU"},
+        {"emphasis": "more"},
+        {"face_restoration": "yes"},
+        {"img2img_fix_steps": 2},
+        {"sd_vae": 1},
+    ],
+)
+def test_a_value_that_an_option_cannot_have_is_refused(options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(InvalidRequest) as caught:
+        check_options(options)
+    assert caught.value.param == f"override_settings.{name}"
+
+
+def test_values_become_those_that_the_host_computes_with() -> None:
+    options = {"CLIP_stop_at_last_layers": 2.0, "eta_ancestral": 0.5, "tiling": 1, "s_tmax": 999}
+    checked = check_options(options)
+    assert checked == {**options, "tiling": True}
+    assert isinstance(checked["CLIP_stop_at_last_layers"], int)
+
+
+def test_an_option_that_the_host_does_not_have_is_named() -> None:
+    shown = {"CLIP_stop_at_last_layers": 1, "ESRGAN_tile": 192.0}
+    request = Text2ImageRequest(override_settings={"sd_vae": "None"})
+    with pytest.raises(InvalidRequest, match="'sd_vae'"):
+        check(request, options=shown)
+    allowed = {"ESRGAN_tile"}
+    assert check_options({"ESRGAN_tile": 64}, allowed=allowed, shown=shown) == {"ESRGAN_tile": 64}
+    with pytest.raises(InvalidRequest, match="a number"):
+        check_options({"ESRGAN_tile": "64"}, allowed=allowed, shown=shown)
+
+
+def test_a_vae_is_one_of_the_hosts() -> None:
+    names = {"sd_vae": ["Automatic", "None", "Mse-840000.safetensors"]}
+    request = Text2ImageRequest(override_settings={"sd_vae": "mse-840000"})
+    checked = check(request, option_names=names)
+    assert checked.override_settings == {"sd_vae": "Mse-840000.safetensors"}
+    request = Text2ImageRequest(override_settings={"sd_vae": "nonexistent.pt"})
+    with pytest.raises(InvalidRequest) as caught:
+        check(request, option_names=names)
+    assert caught.value.param == "override_settings.sd_vae"
+
+
+def test_the_format_of_pictures_is_never_sent() -> None:
+    options = {"samples_format": "jpg", "jpeg_quality": 50}
+    request = check(Text2ImageRequest(override_settings=options))
+    assert "override_settings" not in request.without_unheeded().body()
+    request = request.with_checkpoint("x")
+    body = request.without_unheeded().body()
+    assert body["override_settings"] == {"sd_model_checkpoint": "x"}
+    assert body["override_settings_restore_afterwards"] is False
+
+
 # --- ControlNet -----------------------------------------------------------------------------------
 
 
@@ -184,15 +249,23 @@ def test_controlnet_units_get_the_hosts_names() -> None:
             "enabled": True,
             "model": "Control_Canny",
             "module": "Canny",
+            "image": "aGk=",
             "resize_mode": 1,
             "control_mode": "balanced",
+            "weight": "0.8",
+            "processor_res": "512",
             "mask": None,
             "future": 1,
         },
-        {"enabled": False, "model": "nonsense", "image": "aGk="},
-        {"enabled": True, "model": None},
-        {"enabled": "true", "resize_mode": "Scale to Fit (Inner Fit)", "weight": "0.8"},
-        {"enabled": True, "control_mode": "2", "guidance_end": "1"},
+        {"enabled": False, "model": "nonsense", "image": "aGk=", "weight": 9},
+        {"enabled": True, "model": None, "image": "aGk="},
+        {
+            "enabled": "true",
+            "resize_mode": "Scale to Fit (Inner Fit)",
+            "weight": "0.8",
+            "image": "aGk=",
+        },
+        {"enabled": True, "control_mode": "2", "guidance_end": "1", "image": "aGk="},
     )
     checked = check(Text2ImageRequest.parse(fields), **KNOWN)
     assert checked.controlnet_units == [
@@ -200,17 +273,21 @@ def test_controlnet_units_get_the_hosts_names() -> None:
             "enabled": True,
             "model": "control_canny [d14c016b]",
             "module": "canny",
+            "image": "aGk=",
             "resize_mode": "Crop and Resize",
             "control_mode": "Balanced",
+            "weight": 0.8,
+            "processor_res": 512,
             "future": 1,
         },
         {"enabled": False},
-        {"enabled": True},
-        {"enabled": True, "resize_mode": "Crop and Resize", "weight": 0.8},
+        {"enabled": True, "image": "aGk="},
+        {"enabled": True, "resize_mode": "Crop and Resize", "weight": 0.8, "image": "aGk="},
         {
             "enabled": True,
             "control_mode": "ControlNet is more important",
             "guidance_end": 1.0,
+            "image": "aGk=",
         },
     ]
 
@@ -223,7 +300,10 @@ def test_controlnet_units_get_the_hosts_names() -> None:
         ({"weight": 2.5}, "weight"),
         ({"weight": "much"}, "weight"),
         ({"weight": "inf"}, "weight"),
+        ({"weight": "heavy"}, "weight"),
+        ({"weight": "nan"}, "weight"),
         ({"weight": True}, "weight"),
+        ({"processor_res": "many"}, "processor_res"),
         ({"guidance_end": 1.5}, "guidance_end"),
         ({"guidance_start": 0.8, "guidance_end": 0.2}, "guidance_start"),
         ({"resize_mode": 3}, "resize_mode"),
@@ -237,3 +317,31 @@ def test_a_unit_that_hosts_would_drop_in_silence_is_refused(
     with pytest.raises(InvalidRequest) as caught:
         check(Text2ImageRequest.parse(units({"enabled": True, **unit})), **KNOWN)
     assert caught.value.param == f"alwayson_scripts.ControlNet.args.0.{param}"
+
+
+@pytest.mark.parametrize(
+    ("unit", "param"),
+    [
+        ({"module": "canny", "image": "aGk="}, "model"),
+        ({"module": "none", "image": "aGk="}, "model"),
+        ({"module": "canny", "model": "control_canny"}, "image"),
+        ({"module": "canny", "model": "control_canny", "image": ""}, "image"),
+    ],
+)
+def test_a_unit_without_model_or_picture_is_refused(unit: dict[str, Any], param: str) -> None:
+    known = {**KNOWN, "model_free": {"none": False, "canny": False}}
+    with pytest.raises(InvalidRequest) as caught:
+        check(Text2ImageRequest.parse(units({"enabled": True, **unit})), **known)
+    assert caught.value.param == f"alwayson_scripts.ControlNet.args.0.{param}"
+
+
+def test_some_modules_need_no_model_and_an_edit_brings_the_picture() -> None:
+    known = {
+        **KNOWN,
+        "controlnet_modules": ["canny", "reference_only"],
+        "model_free": {"canny": False, "reference_only": True},
+    }
+    alone = units({"enabled": True, "module": "reference_only", "image": "aGk="})
+    check(Text2ImageRequest.parse(alone), **known)
+    unit = {"enabled": True, "module": "canny", "model": "control_canny"}
+    check(Image2ImageRequest.parse({"init_images": ["aGk="], **units(unit)}), **known)

@@ -80,7 +80,7 @@ def test_the_maps_of_controlnet_are_kept_apart_and_follow_in_answers() -> None:
             "seed": 7,
             "width": 64,
             "height": 64,
-            "alwayson_scripts": {"controlnet": {"args": [{"enabled": True}]}},
+            "alwayson_scripts": {"controlnet": {"args": [{"enabled": True, "module": "canny"}]}},
         }
     )
     drawing = drawn(request, answer([picture("1"), picture("map", 32, 32)]))
@@ -89,20 +89,34 @@ def test_the_maps_of_controlnet_are_kept_apart_and_follow_in_answers() -> None:
     assert to_a1111(request, drawing)["images"] == [picture("1"), picture("map", 32, 32)]
 
 
+def controlled(*units: dict[str, Any], **fields: Any) -> Text2ImageRequest:
+    args = [{"enabled": True, "module": "canny", "model": "canny", **unit} for unit in units]
+    scripts = {"alwayson_scripts": {"ControlNet": {"args": [{"enabled": False}, *args]}}}
+    return Text2ImageRequest.parse({"seed": 7, "width": 64, "height": 64, **scripts, **fields})
+
+
+def test_controlnet_is_proved_by_its_map_and_not_by_what_is_said() -> None:
+    said = {"infotexts": ["a\nSteps: 20, ControlNet 0: Module: canny"]}
+    assert drawn(controlled({}), answer([picture(), picture("map")])).unverified == []
+    with pytest.raises(WrongResult, match="without ControlNet"):
+        drawn(controlled({}), answer(**said))
+    with pytest.raises(WrongResult, match="without ControlNet"):
+        drawn(controlled({}, {}), answer([picture(), picture("map")], **said))
+
+
 @pytest.mark.parametrize(
-    "evidence",
+    ("unit", "fields"),
     [
-        {"infotexts": ["a\nSteps: 20, ControlNet 0: Module: canny"]},
-        {"extra_generation_params": {"ControlNet 0": "Module: canny"}},
+        ({"save_detected_map": False}, {}),
+        ({"module": "none"}, {}),
+        ({"module": "ip-adapter-auto"}, {}),
+        ({}, {"override_settings": {"control_net_no_detectmap": True}}),
     ],
 )
-def test_controlnet_that_was_asked_for_must_show(evidence: dict[str, Any]) -> None:
-    unit = {"enabled": True, "save_detected_map": False}
-    fields = {"alwayson_scripts": {"ControlNet": {"args": [{"enabled": False}, unit]}}}
-    request = Text2ImageRequest.parse({"seed": 7, "width": 64, "height": 64, **fields})
-    drawn(request, answer(**evidence))
-    with pytest.raises(WrongResult, match="without ControlNet"):
-        drawn(request, answer())
+def test_controlnet_without_its_map_is_not_proved(
+    unit: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    assert drawn(controlled(unit, **fields), answer()).unverified == ["controlnet"]
 
 
 def test_the_answer_is_what_the_web_ui_would_answer() -> None:
@@ -267,9 +281,50 @@ def test_a_masked_part_is_put_back_into_a_picture_of_the_inputs_size() -> None:
         drawn(whole, answer([picture("", 90, 70)]))
 
 
+PLOT = REQUEST.model_copy(update={"script_name": "X/Y/Z plot"})
+
+
+def noted(name: str, seed: int) -> str:
+    return picture(name, note=f"{name}\nSteps: 20, Sampler: Euler a, Seed: {seed}, Size: 64x64")
+
+
 def test_a_script_draws_what_it_likes_but_something() -> None:
-    request = REQUEST.model_copy(update={"script_name": "X/Y/Z plot"})
-    drawing = drawn(request, answer([picture("", 256, 64)]))
+    drawing = drawn(PLOT, answer([picture("", 256, 64)]))
     assert drawing.unverified == ["count", "size"]
     with pytest.raises(WrongResult, match="no picture"):
-        drawn(request, answer([]))
+        drawn(PLOT, answer([]))
+
+
+def test_a_scripts_pictures_keep_their_order_with_each_its_own_text() -> None:
+    images = [noted("grid", 7), noted("one", 7), noted("two", 9)]
+    told = answer(images, infotexts=["a"] * 3, all_seeds=[7, 7, 9], index_of_first_image=1)
+    drawing = drawn(PLOT, told)
+    assert [one.seed for one in drawing.pictures] == [7, 7, 9]
+    assert [one.infotext.split("\n")[0] for one in drawing.pictures] == ["grid", "one", "two"]
+    shown = to_a1111(PLOT, drawing)
+    assert shown["images"] == images
+    info = json.loads(shown["info"])
+    assert info["index_of_first_image"] == 1
+    assert info["infotexts"][2].startswith("two")
+
+
+def test_the_seeds_of_a_script_may_begin_behind_its_grid() -> None:
+    images = [picture("grid"), picture("1"), picture("2"), picture("map")]
+    told = answer(images, infotexts=["g", "1", "2"], all_seeds=[7, 8], index_of_first_image=1)
+    drawing = drawn(PLOT, told)
+    assert [one.seed for one in drawing.pictures] == [None, 7, 8]
+    assert len(drawing.extra_pictures) == 1
+
+
+def test_a_grid_alone_is_the_picture() -> None:
+    told = answer([noted("grid", 7)], infotexts=["g", "1"], index_of_first_image=1)
+    drawing = drawn(PLOT, told)
+    assert len(drawing.pictures) == 1
+    info = json.loads(to_a1111(PLOT, drawing)["info"])
+    assert (info["index_of_first_image"], len(info["infotexts"])) == (0, 1)
+
+
+def test_a_script_may_choose_its_own_sampler_checkpoint_and_seed() -> None:
+    request = PLOT.with_checkpoint("b").model_copy(update={"sampler_name": "DPM++ 2M", "seed": 1})
+    drawing = drawn(request, answer())
+    assert drawing.unverified == ["checkpoint", "count", "sampler", "seed", "size"]

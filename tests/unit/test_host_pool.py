@@ -15,9 +15,12 @@ from robotchat.drivers.fake import FakeArt
 from robotchat.errors import (
     InvalidRequest,
     Misconfigured,
+    NotSupported,
+    RobotchatError,
     UnknownCheckpoint,
     UnknownSampler,
     UpstreamBusy,
+    UpstreamRejected,
     UpstreamTimeout,
     UpstreamUnavailable,
     WrongResult,
@@ -208,23 +211,37 @@ def test_a_host_that_failed_is_left_alone_for_longer_each_time() -> None:
     assert pool.states()[0].failures == 0
 
 
-@pytest.mark.parametrize("error", [UpstreamUnavailable("x"), WrongResult("x")])
-def test_a_failed_host_is_used_again_after_its_pause(error: Exception) -> None:
+def test_a_failed_host_is_used_again_after_its_pause() -> None:
     pools = Pools("a")
     pool = pools.pool()
-    with pytest.raises(type(error)), pool.lease(patience=0):
-        raise error
+    with pytest.raises(UpstreamUnavailable), pool.lease(patience=0):
+        raise UpstreamUnavailable("x")
     with pytest.raises(UpstreamBusy), pool.lease(patience=1):
         raise AssertionError("used too early")
     assert used(pool, None, patience=2) == "a"
 
 
-def test_the_callers_mistake_is_not_the_hosts_failure() -> None:
+@pytest.mark.parametrize(
+    "error", [InvalidRequest("no"), UpstreamRejected("no"), NotSupported("no"), WrongResult("no")]
+)
+def test_what_is_wrong_with_one_request_is_not_the_hosts_failure(error: RobotchatError) -> None:
     pools = Pools("a")
     pool = pools.pool()
-    with pytest.raises(InvalidRequest), pool.lease(patience=0):
-        raise InvalidRequest("no")
+    with pytest.raises(type(error)), pool.lease(patience=0):
+        raise error
+    assert pool.states()[0].failures == 0
     assert used(pool, None, patience=0) == "a"
+
+
+def test_what_last_went_wrong_is_told_apart_from_the_state() -> None:
+    pools = Pools("a")
+    pool = pools.pool()
+    with pytest.raises(UpstreamRejected), pool.lease(patience=0):
+        raise UpstreamRejected("no")
+    used(pool, None, patience=0)
+    (state,) = pool.states()
+    assert (state.failure, state.failed_at) == ("upstream_rejected", pools.clock.now())
+    assert state.state(pools.clock.now()) == "free"
 
 
 def test_a_host_to_be_avoided_is_used_only_when_there_is_no_other() -> None:

@@ -193,7 +193,7 @@ def test_a_skip_ends_one_batch_once(robot: Robot, host: SlowHost) -> None:
 def test_a_host_that_cannot_be_interrupted_draws_on(
     monkeypatch: pytest.MonkeyPatch, robot: Robot, host: SlowHost
 ) -> None:
-    host._capabilities = Capabilities(interrupt=False)
+    host.able = Capabilities(interrupt=False)
 
     def stop() -> None:
         robot.webui_api.interrupt("me")

@@ -131,8 +131,8 @@ def http_exception(text: str) -> dict[str, str]:
         (500, exception("RuntimeError", "could not find upscaler named X"), UpstreamRejected),
         (500, exception("RuntimeError", "bad number of images passed: 3"), UpstreamRejected),
         (500, exception("Exception", "Could not find checkpoint with name x"), UpstreamRejected),
-        (500, exception("KeyError", "'nonsense'"), UpstreamRejected),
-        (500, exception("AssertionError", ""), UpstreamRejected),
+        (500, exception("KeyError", "'nonsense'"), UpstreamUnavailable),
+        (500, exception("AssertionError", ""), UpstreamUnavailable),
         (500, http_exception("Invalid encoded image"), UpstreamRejected),
         (500, http_exception("Invalid image url"), UpstreamRejected),
         (404, http_exception("Init image not found"), UpstreamRejected),
@@ -168,6 +168,28 @@ def test_a_validation_error_names_the_field(host: Host) -> None:
         host.webui().txt2img({})
     assert caught.value.param == "seed"
     assert caught.value.details["errors"][0]["msg"] == "value is not a valid integer"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "reason"),
+    [
+        ("IndexError", "tuple index out of range", "IndexError: tuple index out of range"),
+        ("AssertionError", "", "AssertionError"),
+        ("TypeError", "Script.run() takes 1", "TypeError: Script.run() takes 1"),
+        ("OSError", "[Errno 2] No file: '/srv/sd/x.pt'", "OSError: [Errno 2] No file: ..."),
+        ("URLError", "P(host='hf.co', port=443) at 10.1.2.3", "URLError: P(..., port=443) at ..."),
+        ("ValueError", "no gpu7.corp.example, no gpu7:7860", "ValueError: no ..., no ..."),
+        ("ValueError", "see https://x.example/y?z=1 now", "ValueError: see ... now"),
+        ("OutOfMemoryError", "Tried 2.25 GiB", "OutOfMemoryError: Tried 2.25 GiB"),
+    ],
+)  # fmt: skip
+def test_an_exception_is_told_without_what_it_says_of_the_machine(
+    host: Host, kind: str, text: str, reason: str
+) -> None:
+    host.answers["/sdapi/v1/txt2img"] = httpx.Response(500, json=exception(kind, text))
+    with pytest.raises(UpstreamUnavailable) as caught:
+        host.webui().txt2img({})
+    assert caught.value.details["reason"] == reason
 
 
 def test_a_failure_is_named_by_its_kind_and_never_by_its_text(host: Host) -> None:

@@ -15,33 +15,29 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from robotchat.art.answers import (
-    ControlNetModules,
-    ControlNetSettings,
-    ControlType,
     Detection,
     DetectRequest,
-    Embeddings,
-    Lora,
     Model,
-    PngInfo,
     Progress,
-    PromptStyle,
     Sampler,
     Scheduler,
-    ScriptInfo,
     Scripts,
     Upscaler,
-    Vae,
     read,
 )
+from robotchat.art.baseline import Baseline
+from robotchat.art.blame import verdict
 from robotchat.art.checks import ALLOWED_OPTIONS, check
-from robotchat.art.driver import ArtDriver
+from robotchat.art.driver import ArtDriver, Capabilities
 from robotchat.art.matching import find_checkpoint
+from robotchat.art.options import is_default
+from robotchat.art.questions import Questions
 from robotchat.art.requests import (
     CHECKPOINT,
     DrawRequest,
@@ -51,11 +47,23 @@ from robotchat.art.requests import (
     prepare_images,
 )
 from robotchat.art.results import Drawing, read_drawing, verify
-from robotchat.errors import NotSupported, UnknownCheckpoint, UpstreamGarbage, WrongResult
+from robotchat.errors import (
+    InvalidRequest,
+    NotSupported,
+    UnknownCheckpoint,
+    UpstreamError,
+    UpstreamGarbage,
+    UpstreamRejected,
+    UpstreamUnavailable,
+    WrongResult,
+)
 from robotchat.images import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
 
 LISTS_TTL = 60.0
-"""Seconds for which a host's own lists are believed without asking again."""
+"""Seconds for which what a host told of itself is believed without asking again."""
+
+FRESH = 1.0
+"""Seconds for which it is believed even when a request is to be refused for it."""
 
 
 class ArtConfig(BaseModel):
@@ -80,11 +88,11 @@ class ArtConfig(BaseModel):
 D = TypeVar("D", bound=DrawRequest)
 
 
-class ArtBot:
+class ArtBot(Questions):
     """Draws on one SD host, and asks it about itself.
 
-    Keep it as long as the host: it remembers the host's lists for a minute. It may be used from
-    several threads at once.
+    Keep it as long as the host: it remembers what the host told of itself for a minute, and sees
+    to it that no request's options outlast it. It may be used from several threads at once.
     """
 
     def __init__(self, driver: ArtDriver, config: ArtConfig | None = None) -> None:
@@ -92,6 +100,8 @@ class ArtBot:
         self._config = config or ArtConfig()
         self._lists: dict[str, tuple[float, Any]] = {}
         self._lock = threading.Lock()
+        self.baseline = Baseline(driver, lambda: self._config.allowed_options)
+        """The host's options as they are when no request overrides them."""
         self.home: str | None = None
         """The checkpoint to draw with when neither request nor configuration names one; None:
         whatever the host has loaded. For programs that share the host with others."""
@@ -158,8 +168,9 @@ class ArtBot:
         request = self.check(request)
         model = self._model(request.checkpoint) if request.checkpoint else None
         samplers = self._samplers(request)
-        capabilities = self.driver.capabilities()
-        answer = send(request.body(task_id=task_id), timeout=timeout or config.timeout)
+        capabilities = self._capabilities()
+        body = request.without_unheeded().body(task_id=task_id)
+        answer = self._sent(send, body, timeout or config.timeout, request.pixels_at_a_time)
         partial = interrupted()
         return verify(
             request,
@@ -170,6 +181,57 @@ class ArtBot:
             partial=partial,
         )
 
+    def _sent(
+        self, send: Callable[..., dict[str, Any]], body: dict[str, Any], timeout: float, pixels: int
+    ) -> dict[str, Any]:
+        """The host's answer, with its options as they were before; its failures judged."""
+        overrides = dict(body.get("override_settings") or {})
+        overrides.pop(CHECKPOINT, None)
+
+        def once() -> dict[str, Any]:
+            with self.baseline.kept(overrides) if overrides else nullcontext():
+                return send(body, timeout=timeout)
+
+        try:
+            try:
+                return once()
+            except UpstreamUnavailable as error:
+                # What somebody else left set on the host is not what this request asked for.
+                if "reason" not in error.details or not self._was_restored():
+                    raise
+            return once()
+        except UpstreamError as error:
+            self._learn_from(error)
+            judged = verdict(error, self.driver, pixels=pixels)
+            if judged is error:
+                raise
+            raise judged from error
+
+    def _was_restored(self) -> bool:
+        try:
+            return self.baseline.restore()
+        except UpstreamError:
+            return False
+
+    def _learn_from(self, error: UpstreamError) -> None:
+        """A host that was away, or refuses what it should take, may be another than before."""
+        away = isinstance(error, UpstreamUnavailable) and "reason" not in error.details
+        if away:
+            self.baseline.forget_safety()
+        if away or isinstance(error, UpstreamRejected | NotSupported):
+            self._forget()
+
+    def _tool(self, path: str, body: Mapping[str, Any], timeout: float | None) -> Any:
+        """What a tool beside drawing answers; its failures judged."""
+        try:
+            return self.driver.post(path, body, timeout=timeout or self._config.timeout)
+        except UpstreamError as error:
+            self._learn_from(error)
+            judged = verdict(error, self.driver)
+            if judged is error:
+                raise
+            raise judged from error
+
     def check(self, request: D) -> D:
         """The request with this host's own names in it, before anything is asked of the GPU.
 
@@ -178,10 +240,19 @@ class ArtBot:
         NotSupported for what this host would ignore; other UpstreamErrors when it does not tell
         what it has.
         """
+        try:
+            return self._checked(request)
+        except (InvalidRequest, NotSupported):
+            # A host that was restarted may have by now what it had not.
+            if not self._forget(older_than=FRESH):
+                raise
+        return self._checked(request)
+
+    def _checked(self, request: D) -> D:
         wanted = self._config.checkpoint or self.home
         if request.checkpoint is None and wanted is not None:
             request = request.with_checkpoint(wanted)
-        self._check_support(request)
+        request = self._supported(request)
         model = self._model(request.checkpoint) if request.checkpoint else None
         return check(
             request if model is None else request.with_checkpoint(model.alias),
@@ -194,6 +265,9 @@ class ArtBot:
             scripts=self._scripts(request),
             controlnet_models=self._controlnet(request, "models"),
             controlnet_modules=self._controlnet(request, "modules"),
+            model_free=self._model_free(request),
+            options=self._options(request),
+            option_names=self._option_names(request),
             allowed_options=self._config.allowed_options,
             allowed_scripts=self._config.allowed_scripts,
         )
@@ -205,26 +279,88 @@ class ArtBot:
         except UnknownCheckpoint:
             return find_checkpoint(self.get_models(), wanted)
 
+    def get_models(self) -> list[Model]:
+        models = super().get_models()
+        self._remember("models", models)
+        return models
+
     def known_models(self) -> Sequence[Model] | None:
         """The checkpoints as the host last listed them, however long ago; None if it never did."""
         with self._lock:
             models: Sequence[Model] | None = self._lists.get("models", (0.0, None))[1]
         return models
 
-    def _check_support(self, request: DrawRequest) -> None:
-        """Refuse what this host would ignore. Raises NotSupported."""
-        capabilities = self.driver.capabilities()
+    def _supported(self, request: D) -> D:
+        """The request, if this host would ignore nothing of it. Raises NotSupported.
+
+        Options with the values that every host begins with ask for nothing.
+        """
+        capabilities = self._capabilities()
         units = any(unit.get("enabled") for unit in request.controlnet_units)
         if units and not capabilities.controlnet:
             raise NotSupported("No SD host has ControlNet.", param="alwayson_scripts.controlnet")
-        if set(request.override_settings or ()) - {CHECKPOINT} and not capabilities.options:
-            raise NotSupported("No SD host takes options.", param="override_settings")
+        options = request.override_settings or {}
+        if options and not capabilities.options:
+            options = {n: v for n, v in options.items() if n == CHECKPOINT or not is_default(n, v)}
+            if set(options) - {CHECKPOINT}:
+                raise NotSupported("No SD host takes options.", param="override_settings")
+            request = request.model_copy(update={"override_settings": options})
         for name in capabilities.ignores & request.model_fields_set:
             value = getattr(request, name)
             if name == "alwayson_scripts":
                 value = any(title.lower() != "controlnet" for title in value)
             if value and str(value).lower() != "none":
                 raise NotSupported(f"No SD host supports {name}.", param=name)
+        return request
+
+    def _capabilities(self) -> Capabilities:
+        def fetch() -> list[Capabilities]:
+            return [self.driver.capabilities()]
+
+        return cast(Capabilities, self._listed("capabilities", fetch)[0])
+
+    def _options(self, request: DrawRequest) -> dict[str, Any] | None:
+        """The host's options, if the request overrides some."""
+        if not set(request.override_settings or ()) - {CHECKPOINT}:
+            return None
+        return cast(dict[str, Any], self._listed("options", lambda: [self.get_options()])[0])
+
+    def _option_names(self, request: DrawRequest) -> dict[str, list[str]]:
+        """What options that name a file may name, for those that the request overrides."""
+        found = {}
+        for option, (others, fetch) in {
+            "upscaler_for_img2img": ([], self._upscaler_names),
+            "face_restoration_model": ([], lambda: self._names_of("face-restorers")),
+            "sd_hypernetwork": (["None"], lambda: self._names_of("hypernetworks")),
+        }.items():
+            if option in (request.override_settings or ()):
+                try:
+                    found[option] = [*others, *self._listed(f"names of {option}", fetch)]
+                except NotSupported:
+                    continue  # a host without the list must know best
+        return found
+
+    def _upscaler_names(self) -> list[str]:
+        return [upscaler.name for upscaler in self.get_upscalers()]
+
+    def _names_of(self, path: str) -> list[str]:
+        return [item["name"] for item in self.get_named(path)]
+
+    def _model_free(self, request: DrawRequest) -> dict[str, bool] | None:
+        """Which of ControlNet's preprocessors need no model, if the request uses it."""
+        if not any(unit.get("enabled") for unit in request.controlnet_units):
+            return None
+
+        def fetch() -> list[dict[str, bool]]:
+            known: dict[str, bool] = {}
+            for alias_names in (False, True):
+                detail = self.get_controlnet_modules(alias_names=alias_names).module_detail
+                for name, one in detail.items():
+                    if isinstance(one, dict) and isinstance(one.get("model_free"), bool):
+                        known[name] = one["model_free"]
+            return [known]
+
+        return cast(dict[str, bool], self._listed("controlnet modules without model", fetch)[0])
 
     def _other_models(self, request: DrawRequest) -> list[Model] | None:
         """The host's checkpoints, if the request names more than the one to draw with."""
@@ -308,6 +444,8 @@ class ArtBot:
             until, value = self._lists.get(name, (0.0, None))
         if time.monotonic() < until:
             return cast(list[Any], value)
+        if name == "capabilities":
+            self.driver.forget()
         value = fetch()
         self._remember(name, value)
         return value
@@ -316,74 +454,22 @@ class ArtBot:
         with self._lock:
             self._lists[name] = (time.monotonic() + LISTS_TTL, value)
 
-    # --- what the host has ------------------------------------------------------------------------
+    def _forget(self, *, older_than: float = 0.0) -> bool:
+        """Ask the host anew for all that it told of itself before. Whether there was any."""
+        before = time.monotonic() + LISTS_TTL - older_than
+        with self._lock:
+            old = [name for name, (until, _) in self._lists.items() if 0 < until <= before]
+            for name in old:
+                self._lists[name] = (0.0, self._lists[name][1])
+        if "capabilities" in old:
+            self.driver.forget()
+        return bool(old)
 
-    def get_models(self) -> list[Model]:
-        """The checkpoints that the host can draw with."""
-        models = read(list[Model], self.driver.get("sdapi/v1/sd-models"))
-        self._remember("models", models)
-        return models
+    # --- what the host does -----------------------------------------------------------------------
 
     def refresh_models(self) -> None:
         """Have the host look for new checkpoints; waits for what it draws. Raises NotSupported."""
         self.driver.post("sdapi/v1/refresh-checkpoints", timeout=self._config.timeout)
-
-    def get_samplers(self) -> list[Sampler]:
-        """The samplers, by name and alias."""
-        return read(list[Sampler], self.driver.get("sdapi/v1/samplers"))
-
-    def get_schedulers(self) -> list[Scheduler]:
-        """The noise schedules. Raises NotSupported with older hosts."""
-        return read(list[Scheduler], self.driver.get("sdapi/v1/schedulers"))
-
-    def get_upscalers(self) -> list[Upscaler]:
-        """The upscalers, without the latent ones."""
-        return read(list[Upscaler], self.driver.get("sdapi/v1/upscalers"))
-
-    def get_named(self, path: str) -> list[dict[str, Any]]:
-        """Another list of objects with a ``name``: ``hypernetworks``, ``face-restorers`` ..."""
-        found = read(list[dict[str, Any]], self.driver.get(f"sdapi/v1/{path}"))
-        if not all(isinstance(item.get("name"), str) for item in found):
-            raise UpstreamGarbage("The SD host's list holds something without a name.")
-        return found
-
-    def get_loras(self) -> list[Lora]:
-        """The LoRAs that a prompt may name."""
-        return read(list[Lora], self.driver.get("sdapi/v1/loras"))
-
-    def refresh_loras(self) -> None:
-        """Have the host look for new LoRAs. Raises NotSupported."""
-        self.driver.post("sdapi/v1/refresh-loras")
-
-    def get_vaes(self) -> list[Vae]:
-        """The VAEs that ``override_settings.sd_vae`` may name."""
-        return read(list[Vae], self.driver.get("sdapi/v1/sd-vae"))
-
-    def get_embeddings(self) -> Embeddings:
-        """The learnt words that a prompt may use."""
-        return read(Embeddings, self.driver.get("sdapi/v1/embeddings"))
-
-    def get_prompt_styles(self) -> list[PromptStyle]:
-        """The texts that ``styles`` may name."""
-        return read(list[PromptStyle], self.driver.get("sdapi/v1/prompt-styles"))
-
-    def get_scripts(self) -> Scripts:
-        """The names of the scripts, for both ways of drawing."""
-        return read(Scripts, self.driver.get("sdapi/v1/scripts"))
-
-    def get_script_info(self) -> list[ScriptInfo]:
-        """The scripts with their arguments."""
-        return read(list[ScriptInfo], self.driver.get("sdapi/v1/script-info"))
-
-    def get_cmd_flags(self) -> dict[str, Any]:
-        """The host's command-line flags; secrets of the host may be among them."""
-        return read(dict[str, Any], self.driver.get("sdapi/v1/cmd-flags"))
-
-    def get_memory(self) -> dict[str, Any]:
-        """Use of the host's memory and of its GPU's, in bytes."""
-        return read(dict[str, Any], self.driver.get("sdapi/v1/memory"))
-
-    # --- what the host does -----------------------------------------------------------------------
 
     def progress(self, *, preview: bool = False) -> Progress | None:
         """How far the host has got with what it draws, or None when it does not tell.
@@ -400,10 +486,6 @@ class ArtBot:
         """End the batch that the host draws now, whoever asked for it. Raises NotSupported."""
         self.driver.skip()
 
-    def get_options(self) -> dict[str, Any]:
-        """The host's settings."""
-        return read(dict[str, Any], self.driver.get("sdapi/v1/options"))
-
     def set_options(self, options: Mapping[str, Any]) -> None:
         """Change the host's settings for everybody who draws on it.
 
@@ -416,7 +498,7 @@ class ArtBot:
         if options.get(CHECKPOINT):
             model = find_checkpoint(self.get_models(), str(options[CHECKPOINT]), param=CHECKPOINT)
             options[CHECKPOINT] = model.alias
-        self.driver.post("sdapi/v1/options", options, timeout=self._config.timeout)
+        self._tool("sdapi/v1/options", options, self._config.timeout)
         if model is not None:
             now = str(self.get_options().get(CHECKPOINT) or "")
             try:
@@ -426,65 +508,37 @@ class ArtBot:
             if loaded.alias != model.alias:
                 raise WrongResult("The SD host could not load the checkpoint.")
 
-    def png_info(self, image: str) -> PngInfo:
-        """What the host reads out of a picture (base64) that was drawn by the web UI."""
-        return read(PngInfo, self.driver.post("sdapi/v1/png-info", {"image": image}))
-
     def upscale(self, fields: Mapping[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
         """Enlarge one picture: the fields and answer of ``extra-single-image``."""
-        timeout = timeout or self._config.timeout
-        answer = self.driver.post("sdapi/v1/extra-single-image", fields, timeout=timeout)
-        return read(dict[str, Any], answer)
+        return read(dict[str, Any], self._tool("sdapi/v1/extra-single-image", fields, timeout))
 
     def upscale_batch(
         self, fields: Mapping[str, Any], *, timeout: float | None = None
     ) -> dict[str, Any]:
         """Enlarge several pictures: the fields and answer of ``extra-batch-images``."""
-        timeout = timeout or self._config.timeout
-        answer = self.driver.post("sdapi/v1/extra-batch-images", fields, timeout=timeout)
-        return read(dict[str, Any], answer)
+        return read(dict[str, Any], self._tool("sdapi/v1/extra-batch-images", fields, timeout))
 
     def interrogate(self, image: str, *, model: str = "clip", timeout: float | None = None) -> str:
-        """Words for a picture (base64), by ``clip`` or ``deepdanbooru``."""
-        body = {"image": image, "model": model}
-        timeout = timeout or self._config.timeout
-        answer = self.driver.post("sdapi/v1/interrogate", body, timeout=timeout)
-        return str(read(dict[str, Any], answer).get("caption", ""))
+        """Words for a picture (base64), by ``clip`` or ``deepdanbooru``.
 
-    # --- ControlNet -------------------------------------------------------------------------------
-
-    def get_controlnet_models(self, *, update: bool = False) -> list[str]:
-        """ControlNet's models; ``update`` has the host look for new ones. Raises NotSupported."""
-        query = {"update": "true"} if update else {}
-        answer = self.driver.get("controlnet/model_list", **query)
-        return read(dict[str, list[str]], answer).get("model_list", [])
-
-    def get_controlnet_modules(self, *, alias_names: bool = False) -> ControlNetModules:
-        """ControlNet's preprocessors. Raises NotSupported."""
-        query = {"alias_names": "true"} if alias_names else {}
-        return read(ControlNetModules, self.driver.get("controlnet/module_list", **query))
-
-    def get_controlnet_control_types(self) -> dict[str, ControlType]:
-        """Which preprocessors and models go together, by kind. Raises NotSupported."""
-        answer = read(dict[str, Any], self.driver.get("controlnet/control_types"))
-        return read(dict[str, ControlType], answer.get("control_types"))
-
-    def get_controlnet_version(self) -> int:
-        """The version of ControlNet's API. Raises NotSupported."""
-        return read(dict[str, int], self.driver.get("controlnet/version")).get("version", 0)
-
-    def get_controlnet_settings(self) -> ControlNetSettings:
-        """How many units a request may have. Raises NotSupported."""
-        return read(ControlNetSettings, self.driver.get("controlnet/settings"))
+        Raises WrongResult when the host could not find any.
+        """
+        answer = self._tool("sdapi/v1/interrogate", {"image": image, "model": model}, timeout)
+        caption = str(read(dict[str, Any], answer).get("caption", ""))
+        if caption.endswith("<error>"):
+            # The web UI answers 200 all the same, often because it does not have the models.
+            raise WrongResult(
+                "The SD host could not find words for the picture; its models may be missing."
+            )
+        return caption
 
     def detect_controlnet(
         self, request: DetectRequest | None = None, *, timeout: float | None = None, **fields: Any
     ) -> Detection:
         """Run a preprocessor on pictures. Raises NotSupported and UpstreamRejected."""
         request = request or DetectRequest.model_validate(fields)
-        timeout = timeout or self._config.timeout
         body = request.model_dump(exclude_unset=True)
-        return read(Detection, self.driver.post("controlnet/detect", body, timeout=timeout))
+        return read(Detection, self._tool("controlnet/detect", body, timeout))
 
 
 def _request(kind: type[D], request: D | None, fields: Mapping[str, Any]) -> D:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from robotchat.art.answers import Model, Sampler, Scheduler, Scripts, Upscaler
@@ -20,8 +21,10 @@ from robotchat.art.matching import (
     find_scheduler,
     squash,
 )
+from robotchat.art.options import checked as option_value
 from robotchat.art.requests import (
     CHECKPOINT,
+    UNHEEDED,
     DrawRequest,
     Image2ImageRequest,
     Request,
@@ -46,11 +49,9 @@ ALLOWED_OPTIONS: frozenset[str] = frozenset(
 )
 """Options that a request may override: those that shape its own pictures and nothing else."""
 
-FORMAT_OPTIONS = frozenset({"samples_format", "jpeg_quality", "webp_lossless"})
-"""Options that a host takes in a request and does not heed: it puts its own back before it writes
-the pictures."""
+FORMAT_OPTIONS = UNHEEDED
+"""Options that a host takes in a request and does not heed."""
 
-_SAMPLES_FORMATS = ("png", "jpg", "jpeg", "webp")
 _SAME_CHECKPOINT = ("", "none", "use same checkpoint")
 _SAME_SAMPLER = ("", "use same sampler", "use same scheduler")
 
@@ -79,36 +80,45 @@ def check(
     scripts: Scripts | None = None,
     controlnet_models: Sequence[str] | None = None,
     controlnet_modules: Sequence[str] | None = None,
+    model_free: Mapping[str, bool] | None = None,
+    options: Mapping[str, Any] | None = None,
+    option_names: Mapping[str, Sequence[str]] | None = None,
     allowed_options: Collection[str] = ALLOWED_OPTIONS,
     allowed_scripts: Collection[str] = (),
 ) -> Request:
     """The request with the hosts' own names in it, or an error about the first thing wrong.
 
     A list that is None is not known, and what it would decide is left to the host. Scripts, both
-    selectable and always-on, are allowed by title in any case; ControlNet always is. Raises
-    UnknownCheckpoint, UnknownSampler, UnknownScript, ForbiddenOption or InvalidRequest.
+    selectable and always-on, are allowed by title in any case; ControlNet always is. ``model_free``
+    tells which of its modules need no model, ``options`` are the host's own, and ``option_names``
+    is what those that name a file may name. Raises UnknownCheckpoint, UnknownSampler,
+    UnknownScript, ForbiddenOption or InvalidRequest.
     """
     changes: dict[str, Any] = {}
-    options = check_options(request.override_settings or {}, allowed=allowed_options)
+    overrides = check_options(
+        request.override_settings or {}, allowed=allowed_options, shown=options
+    )
+    for name, names in (option_names or {}).items():
+        if overrides.get(name):
+            overrides[name] = find_listed(overrides[name], names, f"override_settings.{name}", name)
     if models is not None:
         if request.checkpoint:
-            options = {**options, CHECKPOINT: find_checkpoint(models, request.checkpoint).alias}
+            overrides[CHECKPOINT] = find_checkpoint(models, request.checkpoint).alias
         for name in ("refiner_checkpoint", "hr_checkpoint_name"):
             wanted = getattr(request, name, None)
             if wanted and wanted.lower() not in _SAME_CHECKPOINT:
                 changes[name] = find_checkpoint(models, wanted, param=name).alias
-    if options.get("sd_vae") and vaes is not None:
-        options = {**options, "sd_vae": find_vae(vaes, str(options["sd_vae"]))}
-    if options:
-        changes["override_settings"] = options
+    if overrides.get("sd_vae") and vaes is not None:
+        overrides["sd_vae"] = find_vae(vaes, str(overrides["sd_vae"]))
+    if overrides or request.override_settings:
+        changes["override_settings"] = overrides
     if request.styles and styles:
         changes["styles"] = [_style(name, styles) for name in request.styles]
     changes |= _samplers(request, samplers, schedulers)
     if isinstance(request, Text2ImageRequest):
         changes |= _upscaler(request, upscalers)
-    scripts_changed = _check_scripts(
-        request, scripts, allowed_scripts, controlnet_models, controlnet_modules
-    )
+    control = _ControlNet(controlnet_models, controlnet_modules, model_free)
+    scripts_changed = _check_scripts(request, scripts, allowed_scripts, control)
     if scripts_changed is not None:
         changes["alwayson_scripts"] = scripts_changed
     return request.model_copy(update=changes) if changes else request
@@ -119,12 +129,15 @@ def check_options(
     *,
     allowed: Collection[str] = ALLOWED_OPTIONS,
     where: str = "override_settings.",
+    shown: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The options, all of them allowed and plain values. Raises ForbiddenOption or InvalidRequest.
+    """The options, all of them allowed and with values that they can have.
 
     Also the gate for what a tenant may keep as its defaults. ``where`` goes before the name of
-    the option in errors.
+    the option in errors; ``shown`` are the host's options, if they are known. Raises
+    ForbiddenOption or InvalidRequest.
     """
+    checked: dict[str, Any] = {}
     for name, value in options.items():
         param = f"{where}{name}"
         if name not in allowed:
@@ -133,13 +146,13 @@ def check_options(
                 param=param,
                 details={"allowed": sorted(allowed)},
             )
-        if value is not None and not isinstance(value, str | int | float | bool):
-            raise InvalidRequest(f"The option {name!r} takes a plain value.", param=param)
-        if name == "samples_format" and value not in (*_SAMPLES_FORMATS, None):
-            raise InvalidRequest(
-                f"samples_format must be one of {', '.join(_SAMPLES_FORMATS)}.", param=param
-            )
-    return {name: value for name, value in options.items() if value is not None}
+        if value is None:
+            continue
+        if shown is not None and name != CHECKPOINT and name not in shown:
+            raise InvalidRequest(f"No SD host has the option {name!r}.", param=param)
+        now = (shown or {}).get(name)
+        checked[name] = option_value(name, value, param=param, shown=now)
+    return checked
 
 
 def _samplers(
@@ -200,8 +213,7 @@ def _check_scripts(
     request: DrawRequest,
     scripts: Scripts | None,
     allowed: Collection[str],
-    controlnet_models: Sequence[str] | None,
-    controlnet_modules: Sequence[str] | None,
+    control: _ControlNet,
 ) -> dict[str, Any] | None:
     """Refuse scripts that are not allowed or not there; give the checked always-on scripts."""
     may = {title.lower() for title in allowed}
@@ -233,7 +245,12 @@ def _check_scripts(
         checked[title] = {
             **script,
             "args": [
-                _checked_unit(unit, f"{param}.args.{index}", controlnet_models, controlnet_modules)
+                _checked_unit(
+                    unit,
+                    f"{param}.args.{index}",
+                    control,
+                    has_image=isinstance(request, Image2ImageRequest),
+                )
                 if unit.get("enabled")
                 else {"enabled": False}
                 for index, unit in enumerate(units)
@@ -242,20 +259,31 @@ def _check_scripts(
     return checked or None
 
 
+@dataclass(frozen=True)
+class _ControlNet:
+    """What a host's ControlNet has; None: not known."""
+
+    models: Sequence[str] | None
+    modules: Sequence[str] | None
+    model_free: Mapping[str, bool] | None
+
+
 def _checked_unit(
-    unit: Mapping[str, Any],
-    param: str,
-    models: Sequence[str] | None,
-    modules: Sequence[str] | None,
+    unit: Mapping[str, Any], param: str, control: _ControlNet, *, has_image: bool
 ) -> dict[str, Any]:
-    """An enabled ControlNet unit; hosts drop ControlNet without a word when one is wrong."""
+    """An enabled ControlNet unit; hosts drop ControlNet without a word when one cannot work.
+
+    ``has_image``: the request has a picture, which a unit without its own takes.
+    """
     checked = {name: value for name, value in unit.items() if value is not None}
     model = str(checked.get("model", "None"))
-    if model.lower() != "none" and models is not None:
-        checked["model"] = find_listed(model, models, f"{param}.model", "ControlNet model")
+    if model.lower() != "none" and control.models is not None:
+        checked["model"] = find_listed(model, control.models, f"{param}.model", "ControlNet model")
     module = str(checked.get("module", "none"))
-    if module.lower() != "none" and modules is not None:
-        checked["module"] = find_listed(module, modules, f"{param}.module", "ControlNet module")
+    if module.lower() != "none" and control.modules is not None:
+        checked["module"] = find_listed(
+            module, control.modules, f"{param}.module", "ControlNet module"
+        )
     for name, choices in (
         ("resize_mode", _RESIZE_MODES),
         ("control_mode", _CONTROL_MODES),
@@ -277,11 +305,30 @@ def _checked_unit(
         numbers[name] = value
         if name in checked:
             checked[name] = value
+    for name in ("processor_res", "threshold_a", "threshold_b"):
+        if name in checked:
+            value = _number(checked[name])
+            if value is None:
+                raise InvalidRequest(f"{name} must be a number.", param=f"{param}.{name}")
+            checked[name] = int(value) if name == "processor_res" else value
     if numbers["guidance_start"] > numbers["guidance_end"]:
         raise InvalidRequest(
             "guidance_start must not be above guidance_end.", param=f"{param}.guidance_start"
         )
+    if model.lower() == "none" and not _needs_no_model(checked, control):
+        raise InvalidRequest("A ControlNet unit needs a model.", param=f"{param}.model")
+    image = checked.get("image", checked.get("input_image"))
+    if not image and not has_image and "ipadapter_input" not in checked:
+        raise InvalidRequest("A ControlNet unit needs an image.", param=f"{param}.image")
     return checked
+
+
+def _needs_no_model(unit: Mapping[str, Any], control: _ControlNet) -> bool:
+    """Whether a unit's module works by itself; one that is not known is left to the host."""
+    module = str(unit.get("module", "none"))
+    if module.lower() == "none":
+        return control.model_free is None
+    return (control.model_free or {}).get(module, True)
 
 
 def _number(value: Any) -> float | None:

@@ -61,5 +61,9 @@ class ArtDriver(Protocol):
         ...
 
     def capabilities(self) -> Capabilities:
-        """What the host can do; found out once."""
+        """What the host can do; found out once, until it is to be forgotten."""
+        ...
+
+    def forget(self) -> None:
+        """Find out anew what the host can do, when that is asked for next."""
         ...

@@ -35,11 +35,12 @@ def squash(name: str) -> str:
 
 
 def find_listed(wanted: str, names: Sequence[str], param: str, what: str) -> str:
-    """The listed name that is meant: with or without its ``[hash]``, in any case.
+    """The listed name that is meant: with or without its ``[hash]`` and extension, in any case.
 
     Raises InvalidRequest, with near matches in ``details``; ``what`` says what kind of name it is.
     """
-    by_plain = {squash(name.partition(" [")[0]): name for name in reversed(names)}
+    by_plain = {squash(_stem(name.partition(" [")[0])): name for name in reversed(names)}
+    by_plain |= {squash(name.partition(" [")[0]): name for name in reversed(names)}
     by_whole = {squash(name): name for name in reversed(names)}
     plain = squash(wanted)
     found = by_whole.get(plain) or by_plain.get(plain)

@@ -70,6 +70,9 @@ arguments: fields of the request say the same."""
 
 _FORGE = ("distilled_cfg_scale", "hr_cfg", "hr_distilled_cfg")
 """Fields that Forge has beyond the web UI's."""
+UNHEEDED: Final = frozenset({"samples_format", "jpeg_quality", "webp_lossless"})
+"""Options that a host takes in a request and does not heed: it puts its own back before it writes
+the pictures. Not passed on either: where they were not put back, they would hold for everybody."""
 
 
 def _whole(value: object) -> object:
@@ -303,11 +306,22 @@ class DrawRequest(BaseModel):
         return float(width * height * self.steps * self.count)
 
     @property
+    def pixels_at_a_time(self) -> int:
+        """What the host's memory must hold at once."""
+        width, height = self.size
+        return width * height * self.batch_size
+
+    @property
     def sampler(self) -> str | None:
         """The sampler that is asked for, if any is."""
         if self.sampler_name:
             return self.sampler_name
         return self.sampler_index if "sampler_index" in self.model_fields_set else None
+
+    @property
+    def scripted(self) -> bool:
+        """Whether a selectable script draws: what it likes, in any number and size."""
+        return (self.script_name or "none").lower() != "none"
 
     @property
     def checkpoint(self) -> str | None:
@@ -320,6 +334,13 @@ class DrawRequest(BaseModel):
         return self.model_copy(
             update={"override_settings": {**(self.override_settings or {}), CHECKPOINT: name}}
         )
+
+    def without_unheeded(self) -> Self:
+        """The same request without the options that no host heeds."""
+        options = {n: v for n, v in (self.override_settings or {}).items() if n not in UNHEEDED}
+        if options == (self.override_settings or {}):
+            return self
+        return self.model_copy(update={"override_settings": options or None})
 
     @property
     def controlnet_units(self) -> list[dict[str, Any]]:
@@ -418,6 +439,12 @@ class Text2ImageRequest(DrawRequest):
         if self.firstphase_width or self.firstphase_height:
             return self.firstphase_width, self.firstphase_height
         return super().size
+
+    @property
+    def pixels_at_a_time(self) -> int:
+        """As for every request, of the larger pass."""
+        width, height = self.final_size
+        return max(super().pixels_at_a_time, width * height * self.batch_size)
 
     @property
     def final_size(self) -> tuple[int, int]:

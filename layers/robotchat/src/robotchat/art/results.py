@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -56,10 +56,11 @@ class Drawing:
         """The host's account as JSON text, without what belongs to a grid; see ``to_a1111``."""
         if not self.info:
             return ""
-        info = {**self.info, "index_of_first_image": 0}
+        info = {**self.info}
         texts = _list(info, "infotexts")
         if len(texts) > len(self.pictures):
             info["infotexts"] = texts[len(texts) - len(self.pictures) :]
+            info["index_of_first_image"] = 0
         return json.dumps(info, ensure_ascii=False)
 
 
@@ -76,6 +77,8 @@ def read_drawing(
     if not isinstance(images, list):
         raise UpstreamGarbage("The SD host's answer holds no list of images.")
     info = _info(answer.get("info"))
+    if request.scripted:
+        return _read_scripted(images, info, answer.get("parameters"))
     seeds = [seed for seed in _list(info, "all_seeds") if isinstance(seed, int)]
     infotexts = _list(info, "infotexts")
     first = info.get("index_of_first_image", 0)
@@ -104,6 +107,43 @@ def read_drawing(
         info=info,
         checkpoint=_text(info, "sd_model_name"),
         unverified=unverified,
+    )
+
+
+def _read_scripted(images: list[Any], info: dict[str, Any], parameters: object) -> Drawing:
+    """A script's answer: as many pictures as there are texts about them, grids among them.
+
+    What is told of a picture is in its own text. The account's lists run with the pictures, or with
+    those behind the grids, as each script likes it.
+    """
+    infotexts = [text if isinstance(text, str) else "" for text in _list(info, "infotexts")]
+    listed = _list(info, "all_seeds")
+    first = info.get("index_of_first_image", 0)
+    first = first if isinstance(first, int) and 0 <= first < len(images) else 0
+    if len(listed) < len(infotexts):
+        listed = [None] * first + listed
+    count = len(infotexts) or len(images)
+    pictures = []
+    for index, image in enumerate(images[:count]):
+        note = infotexts[index] if index < len(infotexts) else ""
+        picture = _picture(image, None, note)
+        own = png_text(picture.data).get("parameters", "") or note
+        found = re.search(r"\bSeed: (\d+)", own)
+        seed = listed[index] if index < len(listed) else None
+        seed = int(found[1]) if found else seed if isinstance(seed, int) else None
+        pictures.append(replace(picture, infotext=own, seed=seed))
+    told = {
+        **info,
+        "infotexts": [picture.infotext for picture in pictures],
+        "all_seeds": [picture.seed for picture in pictures],
+        "index_of_first_image": first if first < len(pictures) else 0,
+    }
+    return Drawing(
+        pictures=pictures,
+        extra_pictures=[_picture(image, None, "") for image in images[count:]],
+        parameters=parameters if isinstance(parameters, dict) else {},
+        info=told if info else {},
+        checkpoint=_text(info, "sd_model_name"),
     )
 
 
@@ -164,22 +204,31 @@ def verify(
     host may help.
     """
     unverified = list(drawing.unverified)
-    scripted = bool(request.script_name and request.script_name.lower() != "none")
-    if scripted:
-        # A selectable script draws what it likes, in any number and size.
+    if request.scripted and not drawing.pictures:
+        raise WrongResult("The SD host drew no picture.")
+
+    def held(what: str, check: Callable[[], list[str]]) -> list[str]:
+        """What could not be checked; a selectable script may draw otherwise than was asked."""
+        try:
+            return check()
+        except WrongResult:
+            if not request.scripted:
+                raise
+            return [what]
+
+    if request.scripted:
         unverified += ["count", "size"]
-        if not drawing.pictures:
-            raise WrongResult("The SD host drew no picture.")
     elif not partial:
         _verify_count(request, drawing)
         _verify_sizes(request, drawing, rounds_up_to)
     wanted = checkpoint if checkpoint is not None else request.checkpoint
-    if wanted is not None and not _verify_checkpoint(wanted, drawing.info):
-        unverified.append("checkpoint")
-    unverified += _verify_sampler(request, drawing, samplers)
-    _verify_seeds(request, drawing)
+    if wanted is not None:
+        unverified += held("checkpoint", lambda: _verify_checkpoint(wanted, drawing.info))
+    unverified += held("sampler", lambda: _verify_sampler(request, drawing, samplers))
+    unverified += held("seed", lambda: _verify_seeds(request, drawing))
     unverified += _other_format(request, drawing)
-    _verify_controlnet(request, drawing)
+    if not partial:
+        unverified += held("controlnet", lambda: _verify_controlnet(request, drawing))
     return replace(drawing, unverified=sorted(set(unverified)))
 
 
@@ -215,8 +264,7 @@ def _verify_sizes(request: DrawRequest, drawing: Drawing, rounds_up_to: int | No
             )
 
 
-def _verify_checkpoint(wanted: Model | str, info: Mapping[str, Any]) -> bool:
-    """Whether the info tells that it is the right one."""
+def _verify_checkpoint(wanted: Model | str, info: Mapping[str, Any]) -> list[str]:
     name, hash_ = _text(info, "sd_model_name"), _text(info, "sd_model_hash")
     same = same_checkpoint(wanted, name, hash_)
     if same is False:
@@ -227,7 +275,7 @@ def _verify_checkpoint(wanted: Model | str, info: Mapping[str, Any]) -> bool:
                 "actual": name or hash_,
             },
         )
-    return bool(same)
+    return [] if same else ["checkpoint"]
 
 
 def _verify_sampler(
@@ -304,24 +352,41 @@ def _other_format(request: DrawRequest, drawing: Drawing) -> list[str]:
     return [] if fits else ["samples_format"]
 
 
-def _verify_seeds(request: DrawRequest, drawing: Drawing) -> None:
+def _verify_seeds(request: DrawRequest, drawing: Drawing) -> list[str]:
     actual = drawing.info.get("seed")
     if request.seed >= 0 and isinstance(actual, int) and actual != request.seed:
         raise WrongResult(
             "The SD host drew from another seed than was asked for.",
             details={"expected": request.seed, "actual": actual},
         )
+    return []
 
 
-def _verify_controlnet(request: DrawRequest, drawing: Drawing) -> None:
-    if not any(unit.get("enabled") for unit in request.controlnet_units):
-        return
-    texts = [picture.infotext for picture in drawing.pictures]
-    extra = drawing.info.get("extra_generation_params")
-    texts += list(extra) if isinstance(extra, dict) else []
-    if not drawing.extra_pictures and not any(re.search(r"ControlNet \d", text) for text in texts):
-        # A host logs an error in a unit, and draws on without ControlNet.
-        raise WrongResult("The SD host drew without ControlNet.")
+_WITHOUT_MAP = re.compile(
+    r"^none$|ip-adapter|clip|revision|face_id|instant_id|pulid", re.IGNORECASE
+)
+"""Preprocessors that make no picture of what they found."""
+
+
+def _verify_controlnet(request: DrawRequest, drawing: Drawing) -> list[str]:
+    """A host logs an error in a unit, draws on without it, and writes it into the infotext all the
+    same: only the maps that it worked from prove anything."""
+    units = [unit for unit in request.controlnet_units if unit.get("enabled")]
+    if not units:
+        return []
+    shown = not (request.override_settings or {}).get("control_net_no_detectmap")
+    proving = [unit for unit in units if shown and _shows_map(unit)]
+    if len(drawing.extra_pictures) < len(proving):
+        raise WrongResult(
+            "The SD host drew without ControlNet.",
+            details={"expected": len(proving), "actual": len(drawing.extra_pictures)},
+        )
+    return [] if len(proving) == len(units) else ["controlnet"]
+
+
+def _shows_map(unit: Mapping[str, Any]) -> bool:
+    module = str(unit.get("module") or "none")
+    return unit.get("save_detected_map", True) is not False and not _WITHOUT_MAP.search(module)
 
 
 # --- answers --------------------------------------------------------------------------------------

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from robotchat.aws.wiring import deployment, robot, settings
+
+
+class HostFailure(BaseModel):
+    """Something that went wrong on an SD host."""
+
+    code: str = Field(examples=["upstream_rejected"])
+    at: datetime
 
 
 class HostHealth(BaseModel):
@@ -15,7 +23,14 @@ class HostHealth(BaseModel):
     name: str = Field(description="A name for the host, not its address.")
     state: Literal["free", "busy", "cooling_down"]
     checkpoint: str | None = Field(description="What it had loaded when it was last used.")
-    failures: int = Field(description="Failures in a row.")
+    failures: int = Field(
+        description="Failures in a row that any request would have met. What was wrong with one "
+        "request alone does not count."
+    )
+    last_failure: HostFailure | None = Field(
+        description="What last went wrong on it, whoever was to blame. It says nothing of its "
+        "present state."
+    )
 
 
 class Queue(BaseModel):
@@ -44,6 +59,9 @@ def health() -> Health:
             state=host.state(now),
             checkpoint=host.checkpoint,
             failures=host.failures,
+            last_failure=HostFailure(code=host.failure, at=host.failed_at)
+            if host.failure is not None and host.failed_at is not None
+            else None,
         )
         for host in robot().hosts.states()
     ]

@@ -13,7 +13,8 @@ from typing import Any, Union
 
 from robotchat.art.answers import Progress
 from robotchat.art.driver import Capabilities
-from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest
+from robotchat.art.options import KNOWN
+from robotchat.art.requests import CHECKPOINT, Image2ImageRequest, Text2ImageRequest
 from robotchat.errors import NotSupported, UpstreamRejected
 from robotchat.gpt.driver import AnswerStream, Body
 from robotchat.images import encode_base64
@@ -259,7 +260,7 @@ class FakeArt:
         capabilities: Capabilities | None = None,
     ) -> None:
         self._scripts: deque[ArtScript] = deque(scripts)
-        self._capabilities = capabilities or Capabilities()
+        self.able = capabilities or Capabilities()
         self.requests: list[Body] = []
         self.calls: list[str] = []
         self.interrupted = threading.Event()
@@ -273,7 +274,10 @@ class FakeArt:
             "sdapi/v1/upscalers": [{"name": "None"}, {"name": "Lanczos"}],
             "sdapi/v1/loras": [],
             "sdapi/v1/refresh-loras": None,
-            "sdapi/v1/options": {"sd_model_checkpoint": self.loaded},
+            "sdapi/v1/options": {
+                "sd_model_checkpoint": self.loaded,
+                **{name: option.default for name, option in KNOWN.items()},
+            },
             "controlnet/version": {"version": 3},
             "controlnet/model_list": {"model_list": ["canny [d14c016b]"]},
             "controlnet/module_list": {"module_list": ["none", "canny"], "module_detail": {}},
@@ -290,10 +294,10 @@ class FakeArt:
         return self._answer(dict(body), self.draw)
 
     def progress(self, *, skip_current_image: bool = True) -> Progress | None:
-        return self.now if self._capabilities.progress else None
+        return self.now if self.able.progress else None
 
     def interrupt(self) -> None:
-        if not self._capabilities.interrupt:
+        if not self.able.interrupt:
             raise NotSupported("The SD host does not have this function.")
         self.interrupted.set()
 
@@ -306,10 +310,18 @@ class FakeArt:
     def post(
         self, path: str, body: Mapping[str, Any] | None = None, *, timeout: float | None = None
     ) -> Any:
-        return self._known(path)
+        answer = self._known(path)
+        if path == "sdapi/v1/options":
+            # It never loads another checkpoint, and says so as a web UI does.
+            answer |= {n: v for n, v in (body or {}).items() if n != CHECKPOINT}
+            return None
+        return answer
 
     def capabilities(self) -> Capabilities:
-        return self._capabilities
+        return self.able
+
+    def forget(self) -> None:
+        """Nothing is remembered here."""
 
     def _known(self, path: str) -> Any:
         self.calls.append(path)
@@ -366,6 +378,11 @@ class FakeArt:
         pictures = [
             plain_png(width // 8 * 8, height // 8 * 8, f"{request.prompt} {seed}", note)
             for seed, note in zip(seeds, notes, strict=True)
+        ]
+        pictures += [
+            plain_png(width // 8 * 8, height // 8 * 8, "map")
+            for unit in request.controlnet_units
+            if unit.get("enabled") and unit.get("save_detected_map", True)
         ]
         return {
             "images": [encode_base64(picture) for picture in pictures],

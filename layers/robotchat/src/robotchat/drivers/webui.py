@@ -154,6 +154,10 @@ class WebUI:
                 self._capabilities = self._detect()
             return self._capabilities
 
+    def forget(self) -> None:
+        with self._lock:
+            self._capabilities = None
+
     def _detect(self) -> Capabilities:
         """Find out what there is without setting anything off.
 
@@ -307,12 +311,33 @@ def _error(response: httpx.Response, data: bytes) -> UpstreamError:
             return UpstreamRejected(message, details=details)
     if status == 404:
         return NotSupported("The SD host does not have this function.", details=details)
-    if 400 <= status < 500 or kind in ("KeyError", "AssertionError"):
+    if 400 <= status < 500:
         return UpstreamRejected("The SD host refused the request.", details=details)
     if status >= 500:
         name = f" ({details['upstream_error']})" if "upstream_error" in details else ""
+        if texts:
+            # An exception of the host's program, not a proxy's page: see ``robotchat.art.blame``.
+            details["reason"] = _reason(details.get("upstream_error"), texts, body)
         return UpstreamUnavailable(f"The SD host failed{name}.", details=details)
     return UpstreamGarbage("The SD host's answer has an unexpected status.", details=details)
+
+
+_OF_THE_MACHINE = re.compile(
+    r"""\S*(?:[/\\]|://)\S*                        # paths and URLs
+    |host='[^']*'
+    |\b[\w-]+(?:\.[\w-]+)*:\d{2,5}\b             # addresses with their port
+    |\b\d{1,3}(?:\.\d{1,3}){3}\b
+    |\b[A-Za-z][\w-]*(?:\.[A-Za-z][\w-]*)+\b(?!\()  # names of machines and files""",
+    re.VERBOSE,
+)
+_LONGEST_REASON = 200
+
+
+def _reason(kind: str | None, texts: str, body: Mapping[str, Any]) -> str:
+    """What the host says of an exception, without what it tells of its machine."""
+    text = str(body.get("errors") or body.get("message") or (texts if kind is None else ""))
+    plain = " ".join(_OF_THE_MACHINE.sub("...", text).split())[:_LONGEST_REASON]
+    return ": ".join(part for part in (kind, plain) if part)
 
 
 def _validation_error(problems: list[Any], details: dict[str, Any]) -> UpstreamRejected:

@@ -52,7 +52,14 @@ class HostState(BaseModel):
     speed: float | None = None
     """Pixel-steps per second, as measured."""
     failures: int = 0
+    """Failures in a row that any request would have met."""
     cool_down_until: datetime | None = None
+    failed_at: datetime | None = None
+    """When something last went wrong on it, whoever was to blame."""
+    failure: str | None = None
+    """The code of that error."""
+    doubtful: bool = False
+    """Whether it may still draw, or have options set, for its last holder."""
     version: int = 0
 
     def but(self, **changes: Any) -> Self:
@@ -104,6 +111,7 @@ class Lease:
         self._pool = pool
         self._state = state
         self._lock = threading.Lock()
+        self._failure: str | None = None
         self._failed = False
         self.lost = False
         """Whether it turned out that the lease had run out and another has the host."""
@@ -157,9 +165,11 @@ class Lease:
         interval = self._pool.ttl.total_seconds() / 3
         return Periodic(f"lease-{self.host.name}", (interval, renew), until=LeaseLost)
 
-    def failed(self) -> None:
-        """Note that the host failed, so that it is left alone for a while after the release."""
-        self._failed = True
+    def failed(self, code: str, *, pause: bool) -> None:
+        """Note what went wrong; ``pause``: that any request would have met it, so that the host is
+        left alone for a while after the release."""
+        self._failure = code
+        self._failed = pause
 
     def release(self) -> None:
         """Give the host back. Releasing twice, or after the lease was lost, does nothing."""
@@ -169,7 +179,12 @@ class Lease:
                 return
             failures = self._state.failures + 1 if self._failed else 0
             pause = self._pool.cool_down(failures)
+            told: dict[str, Any] = {}
+            if self._failure is not None:
+                told = {"failed_at": now, "failure": self._failure}
             free = self._state.but(
+                **told,
+                doubtful=self.host.bot.baseline.doubtful,
                 holder=None,
                 holder_until=None,
                 ends_at=None,

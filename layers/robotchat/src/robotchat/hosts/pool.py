@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from robotchat.art.answers import Model
@@ -32,6 +33,7 @@ from robotchat.errors import (
     UpstreamBusy,
     UpstreamError,
     UpstreamTimeout,
+    WrongResult,
 )
 from robotchat.hosts.choice import Choice
 from robotchat.hosts.lease import (
@@ -41,7 +43,7 @@ from robotchat.hosts.lease import (
     LeaseLost,
 )
 from robotchat.ids import new_id
-from robotchat.records import Put, Record, Records, Stale
+from robotchat.records import Put, Record, Records, Retries, Stale
 from robotchat.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -75,6 +77,8 @@ class HostPool:
         self.ttl = timedelta(seconds=ttl)
         self._records = records
         self._remembered: dict[str, Sequence[Model]] = {}
+        for host in hosts:
+            host.bot.baseline.on_change = partial(self._note_options, host.name)
 
     def states(self) -> list[HostState]:
         """What is known of every host."""
@@ -278,8 +282,8 @@ class HostPool:
         try:
             yield lease
         except UpstreamError as error:
-            if error.retryable:
-                lease.failed()
+            # A wrong result is of one request; a sound request of another would not meet it.
+            lease.failed(error.code, pause=error.retryable and not isinstance(error, WrongResult))
             raise
         finally:
             lease.release()
@@ -327,7 +331,7 @@ class HostPool:
         wanted: str | None,
     ) -> Lease | None:
         host = next(h for h in hosts if h.name == state.name)
-        orphaned = state.holder is not None
+        orphaned = state.holder is not None or state.doubtful
         expected = timedelta(seconds=work / state.speed) if state.speed else None
         try:
             taken = self.write(
@@ -348,24 +352,45 @@ class HostPool:
                 self._clear(lease)
             except LeaseLost:
                 return None
-            except UpstreamError:
+            except UpstreamError as error:
                 logger.warning("%s could not be cleared of a dead holder's work", host.name)
-                lease.failed()
+                lease.failed(error.code, pause=True)
                 lease.release()
                 return None
         return lease
 
     def _clear(self, lease: Lease) -> None:
-        """Stop what a dead holder left running, before the host is used for anything else."""
+        """Stop what a dead holder left running, and take back the options that it left set, before
+        the host is used for anything else."""
         driver = lease.host.bot.driver
         deadline = self.clock.now() + timedelta(seconds=CLEARING_TIMEOUT)
         while (progress := driver.progress()) is not None and not progress.idle:
             if self.clock.now() >= deadline:
                 logger.warning("%s goes on with a dead holder's work", lease.host.name)
-                return
+                break
             driver.interrupt()
             lease.renew()
             self.clock.sleep(0.2)
+        baseline = lease.host.bot.baseline
+        record = self._records.get(f"host#{lease.host.name}", "options")
+        if record is not None:
+            baseline.values = record.data
+        baseline.restore()
+
+    def _note_options(self, name: str, values: dict[str, Any]) -> None:
+        """Write down a host's options, so that whoever finds it with others can put them back."""
+        retries = Retries()
+        while True:
+            record = self._records.get(f"host#{name}", "options")
+            if record is not None and record.data == values:
+                return
+            version = record.version if record else 0
+            try:
+                self._records.commit(Put(Record(f"host#{name}", "options", values, version)))
+            except Stale:
+                retries.spend()
+                continue
+            return
 
     def cool_down(self, failures: int) -> timedelta:
         """How long a host is left alone after so many failures in a row."""
