@@ -1,7 +1,8 @@
 """What is generated and committed: the OpenAPI document, and the parts of documents made from it.
 
 ``python -m dev.checks.generated --write`` writes all of it, ``--check`` fails when something is not
-current. The READMEs' endpoint tables stand between ``<!-- endpoints -->`` comments.
+current. The READMEs' endpoint tables stand between ``<!-- endpoints -->`` comments, the gateway's
+own answers in the template between ``gateway-responses`` ones.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dev.checks import errors, openapi
+from dev.checks import errors, gateway, openapi
 from robotchat.lifecycle import queue_messages as messages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,6 +41,7 @@ def generated(root: Path = ROOT) -> dict[Path, str]:
     files = {
         root / openapi.COMMITTED: text,
         root / errors.DOCUMENT: errors.document(),
+        root / gateway.TEMPLATE: gateway.written(root),
         root / "docs/job-message.schema.json": json.dumps(messages.schema(), indent=2) + "\n",
     }
     for name in READMES:

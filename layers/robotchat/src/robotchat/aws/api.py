@@ -42,11 +42,13 @@ from aws_lambda_powertools.shared.json_encoder import Encoder
 from robotchat.aws import streams
 from robotchat.aws.log import correlate, logger
 from robotchat.aws.problems import (
+    MAX_BODY_BYTES,
     Family,
     FieldError,
     InvalidFields,
     NotJson,
     Problem,
+    body_too_large,
     family_of,
     internal_error,
     problem,
@@ -57,7 +59,6 @@ from robotchat.errors import (
     MalformedRequest,
     MethodNotAllowed,
     NotFound,
-    PayloadTooLarge,
     RobotchatError,
     Unauthenticated,
     UnsupportedMediaType,
@@ -89,9 +90,6 @@ IdempotencyKey = Annotated[
     ),
 ]
 """The header ``Idempotency-Key``; the parameter must be called ``idempotency_key``."""
-
-#: What Lambda takes of one request, in which a binary body is written as base64.
-MAX_BODY_BYTES = 6 * 1024 * 1024
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:=-]{0,127}")
 _EXPOSED = (
@@ -323,12 +321,7 @@ class Endpoint(APIGatewayRestResolver):
         event = BaseRouter.current_event
         raw = event.raw_event.get("body") or ""
         if len(raw) > self.max_body_bytes:  # characters are at least one byte each
-            raise PayloadTooLarge(
-                f"The request is larger than {self.max_body_bytes / 1024 / 1024:g} MB, in which "
-                "binary data counts as base64. Upload large pictures (POST /v1/uploads), and send "
-                "their ids.",
-                details={"max_bytes": self.max_body_bytes},
-            )
+            raise body_too_large(self.max_body_bytes)
         kind = (event.headers.get("content-type") or "").partition(";")[0].strip().lower()
         takes_form = any(isinstance(field.field_info, Form) for field in _body_fields(route))
         if takes_form and kind in ("multipart/form-data", "application/x-www-form-urlencoded"):

@@ -17,10 +17,14 @@ from typing import Any, Literal
 from robotchat.errors import (
     InvalidRequest,
     LimitExceeded,
+    PayloadTooLarge,
     RobotchatError,
     UnsupportedMediaType,
     UpstreamRejected,
 )
+
+MAX_BODY_BYTES = 6 * 1024 * 1024
+"""What Lambda takes of one request, in which a binary body is written as base64."""
 
 Family = Literal["a1111", "openai", "robotchat"]
 
@@ -110,6 +114,15 @@ def problem(error: RobotchatError, family: Family, request_id: str) -> Problem:
     if family == "openai":
         return _openai(error, request_id, headers)
     return _rfc9457(error, request_id, headers)
+
+
+def body_too_large(maximum: int = MAX_BODY_BYTES) -> PayloadTooLarge:
+    """The refusal of a body of more than ``maximum`` bytes, by the gateway or by an endpoint."""
+    return PayloadTooLarge(
+        f"The request is larger than {maximum / 1024 / 1024:g} MB, in which binary data counts as "
+        "base64. Upload large pictures (POST /v1/uploads), and send their ids.",
+        details={"max_bytes": maximum},
+    )
 
 
 def internal_error(family: Family, request_id: str) -> Problem:
