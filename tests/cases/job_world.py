@@ -189,6 +189,9 @@ class SteppedArt:
     def capabilities(self) -> Capabilities:
         return self._art.capabilities()
 
+    def forget(self) -> None:
+        self._art.forget()
+
 
 @dataclass
 class Message:
