@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 
@@ -11,6 +12,7 @@ class FakeClock:
     def __init__(self) -> None:
         self.time = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
         self.slept: list[float] = []
+        self._events: list[tuple[datetime, Callable[[], object]]] = []
 
     def now(self) -> datetime:
         return self.time
@@ -20,4 +22,14 @@ class FakeClock:
         self.advance(seconds)
 
     def advance(self, seconds: float) -> None:
-        self.time += timedelta(seconds=seconds)
+        until = self.time + timedelta(seconds=seconds)
+        while due := [event for event in self._events if event[0] <= until]:
+            first = min(due, key=lambda event: event[0])
+            self._events.remove(first)
+            self.time = max(self.time, first[0])
+            first[1]()
+        self.time = until
+
+    def on(self, moment: datetime, event: Callable[[], object]) -> None:
+        """Have something happen at a moment that is to come."""
+        self._events.append((moment, event))

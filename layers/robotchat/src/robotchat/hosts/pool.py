@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import logging
 import queue
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -35,13 +37,15 @@ from robotchat.errors import (
     UpstreamTimeout,
     WrongResult,
 )
-from robotchat.hosts.choice import Choice
+from robotchat.hosts.choice import Choice, Pace
+from robotchat.hosts.known import Home, KnownHosts
 from robotchat.hosts.lease import (
     Host,
     HostState,
     Lease,
     LeaseLost,
 )
+from robotchat.hosts.view import LOOKED_AT, View, host_record, read_hosts
 from robotchat.ids import new_id
 from robotchat.records import Put, Record, Records, Retries, Stale
 from robotchat.settings import Settings
@@ -54,8 +58,22 @@ ASK_PATIENCE = 3.0
 CLEARING_TIMEOUT = 30.0
 """Longest wait, in seconds, for a dead holder's work to stop after the interrupt."""
 
+ASKED_AT_ONCE = 128
+"""Hosts that are asked side by side; of more, the others are asked as these answer."""
+
+TAKEN_AT_ONCE = 3
+"""Hosts that one look tries to take, one after the other, before it looks again."""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What hosts do, in pixel-steps per second, as far as it was measured."""
+
+    each: float
+    """One host, on average."""
+    together: float
 
 
 class HostPool:
@@ -76,13 +94,30 @@ class HostPool:
         self.clock = clock
         self.ttl = timedelta(seconds=ttl)
         self._records = records
-        self._remembered: dict[str, Sequence[Model]] = {}
+        self._by_name = {host.name: host for host in self.hosts}
+        self._known = KnownHosts(records, clock)
+        self._found: dict[str, Home] = {}
+        self._noted: dict[str, Sequence[Model]] = {}
         for host in hosts:
             host.bot.baseline.on_change = partial(self._note_options, host.name)
 
     def states(self) -> list[HostState]:
-        """What is known of every host."""
-        return [self._read(host.name) for host in self.hosts]
+        """What is known of every host; for people: it reads them all."""
+        return read_hosts(self._records, list(self._by_name))
+
+    def speed(self) -> Speed | None:
+        """How fast the hosts are; None if nothing was measured yet.
+
+        Some of them stand for all, when there are many: it is one request.
+        """
+        names = list(self._by_name)
+        if len(names) > LOOKED_AT:
+            names = random.sample(names, LOOKED_AT)
+        measured = [state.speed for state in read_hosts(self._records, names) if state.speed]
+        if not measured:
+            return None
+        all_of_them = sum(measured) * len(self.hosts) / len(names)
+        return Speed(sum(measured) / len(measured), all_of_them)
 
     def ask(
         self, question: Callable[[ArtBot], T], *, patience: float | None = ASK_PATIENCE
@@ -118,9 +153,18 @@ class HostPool:
             except Exception as bug:  # noqa: BLE001 - raised where the answers are read
                 answers.put((host.name, bug))
 
+        waiting: queue.SimpleQueue[Host] = queue.SimpleQueue()
         for host in self.hosts:
+            waiting.put(host)
+
+        def ask() -> None:
+            with suppress(queue.Empty):
+                while True:
+                    put(waiting.get_nowait())
+
+        for _ in range(min(len(self.hosts), ASKED_AT_ONCE)):
             # Threads that nobody waits for: a host that hangs must not hang whoever asked.
-            threading.Thread(target=put, args=(host,), daemon=True).start()
+            threading.Thread(target=ask, daemon=True).start()
         given: dict[str, T | RobotchatError] = {}
         deadline: float | None = None
         while len(given) < len(self.hosts):
@@ -150,9 +194,9 @@ class HostPool:
             self._find_home(host)
             return host.bot.check(request).checkpoint
 
+        self._look_up_homes()
         answers = self._ask(checked, ASK_PATIENCE)
-        for host in self.hosts:
-            self._remember(host)
+        self._note_what_was_found()
         able = {
             name: answer for name, answer in answers.items() if not isinstance(answer, Exception)
         }
@@ -195,7 +239,9 @@ class HostPool:
             self._find_home(host)
             return host.bot.home
 
+        self._look_up_homes()
         answers = self._ask(found, ASK_PATIENCE)
+        self._note_what_was_found()
         return {name: a if isinstance(a, str) else None for name, a in answers.items()}
 
     def _find_home(self, host: Host) -> None:
@@ -204,11 +250,11 @@ class HostPool:
         drew with last must not decide about another's pictures."""
         if host.bot.home is not None:
             return
-        record = self._records.get(f"host#{host.name}", "home")
-        if record is not None:
+        before = self._known.home(host.name)
+        if before is not None:
             models = host.bot.get_models()
             try:
-                host.bot.home = find_checkpoint(models, record.data["checkpoint"]).alias
+                host.bot.home = find_checkpoint(models, before).alias
                 return
             except UnknownCheckpoint:
                 logger.warning("the home checkpoint of %s has gone", host.name)
@@ -217,12 +263,27 @@ class HostPool:
             home = find_checkpoint(host.bot.get_models(), chosen).alias
         except (NotSupported, UnknownCheckpoint):
             return  # a host that does not tell draws with what it has
-        data, version = {"checkpoint": home}, record.version if record else 0
-        try:
-            self._records.commit(Put(Record(f"host#{host.name}", "home", data, version)))
-        except Stale:
-            return  # another process was first; it is read at the next request
         host.bot.home = home
+        self._found[host.name] = Home(home, instead_of=before)
+
+    def _look_up_homes(self) -> None:
+        lacking = [host.name for host in self.hosts if host.bot.home is None]
+        if lacking:
+            self._known.look_up(lacking)
+
+    def _note_what_was_found(self) -> None:
+        """Write down the homes and the checkpoints that are news."""
+        homes = {name: self._found.pop(name) for name in list(self._found)}
+        models = {}
+        for host in self.hosts:
+            listed = host.bot.known_models()
+            if listed is not None and listed is not self._noted.get(host.name):
+                models[host.name] = self._noted[host.name] = listed
+        if homes or models:
+            self._known.note(homes, models)
+        for name, home in homes.items():
+            if self._known.home(name) != home.checkpoint:
+                self._by_name[name].bot.home = None  # another process was first: its word counts
 
     def _may_have(self, host: Host, request: DrawRequest) -> bool:
         """Whether a host that does not answer may have the checkpoint."""
@@ -241,23 +302,7 @@ class HostPool:
         known = host.bot.known_models()
         if known is not None:
             return known
-        record = self._records.get(f"host#{host.name}", "models")
-        return [Model.model_validate(model) for model in record.data["models"]] if record else None
-
-    def _remember(self, host: Host) -> None:
-        """Write down what checkpoints a host has, when that is news, for when it is away."""
-        known = host.bot.known_models()
-        if known is None or known is self._remembered.get(host.name):
-            return
-        data = {"models": [model.model_dump(include=_MATCHED) for model in known[:_MOST_MODELS]]}
-        record = self._records.get(f"host#{host.name}", "models")
-        version = record.version if record else 0
-        if record is None or record.data != data:
-            try:
-                self._records.commit(Put(Record(f"host#{host.name}", "models", data, version)))
-            except Stale:
-                logger.info("another process noted the checkpoints of %s", host.name)
-        self._remembered[host.name] = known
+        return self._known.models(host.name)
 
     @contextmanager
     def lease(
@@ -297,40 +342,60 @@ class HostPool:
         check: Callable[[], None],
     ) -> Lease:
         wanted = dict.fromkeys(host.name for host in self.hosts) if among is None else among
-        hosts = [host for host in self.hosts if host.name in wanted]
-        if not hosts:
+        wanted = {name: checkpoint for name, checkpoint in wanted.items() if name in self._by_name}
+        if not wanted:
             raise Misconfigured("No SD host is configured: set SD_HOSTS.")
-        if not all(host.name in avoid for host in hosts):
-            hosts = [host for host in hosts if host.name not in avoid]
+        if not all(name in avoid for name in wanted):
+            wanted = {name: c for name, c in wanted.items() if name not in avoid}
         holder = new_id("lease")
         started = self.clock.now()
         checked = started
+        view, pace, spent = View(self._records, wanted), Pace(started), 0
+
+        def choose(seen: Sequence[HostState]) -> Choice:
+            states.update({state.name: state for state in seen})
+            return Choice(
+                list(states.values()),
+                wanted,
+                now,
+                waited=now - started,
+                loaded=view.loaded,
+                expected=view.expected,
+            )
+
+        now, states = started, dict[str, HostState]()
+        choice = choose(view.with_checkpoint())
         while True:
-            now = self.clock.now()
-            states = {host.name: self._read(host.name) for host in hosts}
-            choice = Choice(list(states.values()), wanted, now, waited=now - started)
-            for name in choice.candidates():
-                lease = self._take(hosts, states[name], holder, work, now, wanted[name])
+            if not choice.has_best():
+                choice = choose(view.look(now))
+            if not choice.has_best():
+                choice = choose(view.unused())
+            for name in choice.candidates()[:TAKEN_AT_ONCE]:
+                spent += 1
+                lease = self._take(states[name], holder, work, now, wanted[name])
                 if lease is not None:
                     return lease
+                view.forget(name)
             left = patience - (now - started).total_seconds()
             if left <= 0:
                 raise UpstreamBusy("No SD host became free in time.", retry_after=10)
             if now - checked >= timedelta(seconds=1):
                 checked = now
                 check()
-            self.clock.sleep(min(choice.pause(), left))
+            pause = pace.pause(choice, now, spent=spent + view.spent())
+            self.clock.sleep(min(pause, left))
+            spent, now, states = 0, self.clock.now(), {}
+            choice = choose(())
 
     def _take(
         self,
-        hosts: Sequence[Host],
         state: HostState,
         holder: str,
         work: float,
         now: datetime,
         wanted: str | None,
     ) -> Lease | None:
-        host = next(h for h in hosts if h.name == state.name)
+        host = self._by_name[state.name]
         orphaned = state.holder is not None or state.doubtful
         expected = timedelta(seconds=work / state.speed) if state.speed else None
         try:
@@ -398,18 +463,6 @@ class HostPool:
 
     def write(self, state: HostState) -> HostState:
         """Write what is known of a host. Raises Stale when another wrote it meanwhile."""
-        data = state.model_dump(mode="json", exclude={"name", "version"}, exclude_none=True)
-        self._records.commit(Put(Record(f"host#{state.name}", "host", data, state.version)))
+        indexed = len(self.hosts) > LOOKED_AT
+        self._records.commit(Put(host_record(state, indexed=indexed)))
         return state.but(version=state.version + 1)
-
-    def _read(self, name: str) -> HostState:
-        record = self._records.get(f"host#{name}", "host")
-        if record is None:
-            return HostState(name=name)
-        return HostState.model_validate({**record.data, "name": name, "version": record.version})
-
-
-_MATCHED = {"title", "model_name", "hash", "sha256", "filename"}
-"""What tells a checkpoint by any of its names."""
-
-_MOST_MODELS = 1000

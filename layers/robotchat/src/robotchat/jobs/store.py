@@ -105,16 +105,19 @@ class Jobs:
         job_id: str,
         transition: Callable[[Job, datetime], Job],
         also: Callable[[Job], Sequence[Operation]] = lambda job: (),
+        *,
+        known: Job | None = None,
     ) -> Job:
         """Apply a transition of the state machine, as one conditional write.
 
         ``transition`` may be called several times, each with the job as it is then; what it
-        raises ends the change. ``also`` gives what to write in the same transaction. Raises
-        LimitExceeded when the tenant may not have the job run again now.
+        raises ends the change. ``also`` gives what to write in the same transaction. ``known`` is
+        the job as it was just read or written: if it still is so, it need not be read again.
+        Raises LimitExceeded when the tenant may not have the job run again now.
         """
         retries = Retries()
         while True:
-            job = self.find(job_id)
+            job, known = known or self.find(job_id), None
             if job is None:
                 raise NotFound("There is no such job.", param="job_id")
             changed = transition(job, self._clock.now())

@@ -33,7 +33,7 @@ from robotchat.jobs.limits import Ledger
 from robotchat.jobs.store import Jobs
 from robotchat.lifecycle import inputs
 from robotchat.lifecycle.settle import Settlement
-from robotchat.records import Operation, Stale
+from robotchat.records import Operation, Retries, Stale
 from robotchat.settings import Settings
 
 LOCAL_TENANT = "local"
@@ -105,10 +105,12 @@ class Intake:
             settings["init_images"] = [request.image]
         body, size = inputs.store_images(settings, job, self._images, self.settings)
         job = job.model_copy(update={"request": body, "input_bytes": size})
+        retries = Retries()
         while True:
             try:
                 stored = self._add_turn(job, request)
             except Stale:
+                retries.spend()
                 continue
             return self._settlement.send(stored)
 

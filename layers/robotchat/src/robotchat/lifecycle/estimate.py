@@ -26,11 +26,11 @@ def estimate(job: Job, records: Records, hosts: HostPool, clock: Clock) -> Estim
     if counted > FARTHEST_POSITION:
         return Estimate(None, None)
     position = max(counted, 1)
-    speeds = [state.speed for state in hosts.states() if state.speed]
-    if job.charge is None or not speeds:
+    speed = hosts.speed()
+    if job.charge is None or speed is None:
         return Estimate(position, None)
     work = job.charge.cost * COST_UNIT
-    wait = (position - 1) * work / sum(speeds)
+    wait = (position - 1) * work / speed.together
     if job.not_before is not None:
         wait = max(wait, (job.not_before - clock.now()).total_seconds())
-    return Estimate(position, round(wait + work * len(speeds) / sum(speeds), 1))
+    return Estimate(position, round(wait + work / speed.each, 1))

@@ -78,6 +78,8 @@ class Heartbeat:
         """Whether the host was told to end the drawing early, and to give what it has."""
         self._canceled = False
         self._superseded = False
+        self.job = job
+        """The job as this attempt last read or wrote it."""
         self._renewed = time.monotonic()
         self._periodic = Periodic(
             f"heartbeat-{job.id}",
@@ -162,6 +164,7 @@ class Heartbeat:
         job = self._write(notes) if notes or due else self._jobs.find(self._job.id) or self._job
         if job.attempt != self._job.attempt or job.status.final:
             raise Superseded(job.id)
+        self.job = job
         self._watched = job.watched_until is not None and self._jobs.now() < job.watched_until
         if job.cancel_requested:
             self._canceled = True
@@ -182,7 +185,9 @@ class Heartbeat:
         attempt, alive = self._job.attempt, self._alive
         try:
             return self._jobs.change(
-                self._job.id, lambda j, now: update(j, attempt, now, alive=alive, **notes)
+                self._job.id,
+                lambda j, now: update(j, attempt, now, alive=alive, **notes),
+                known=self.job,
             )
         except Exception:
             with self._lock:

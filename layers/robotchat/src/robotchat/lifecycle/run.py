@@ -100,7 +100,7 @@ class Runner:
             if within_bounds(job, self._clock.now(), alive=alive) != job:
                 self._jobs.change(job_id, lambda j, now: within_bounds(j, now, alive=alive))
         try:
-            job = self._jobs.change(job_id, lambda j, now: claim(j, now, alive=alive))
+            job = self._jobs.change(job_id, lambda j, now: claim(j, now, alive=alive), known=job)
         except JobIsFinal:
             final = self._jobs.find(job_id)
             if final is None:
@@ -142,7 +142,7 @@ class Runner:
             internal = RobotchatError("An internal error occurred.")
             end = self._failure(job, internal, heart.facts, again=not job.inline)
         try:
-            job = self._jobs.change(job.id, end)
+            job = self._jobs.change(job.id, end, known=heart.job)
         except Superseded:
             return self._superseded(job)
         self._settlement.settle(job)
