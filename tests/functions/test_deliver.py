@@ -24,8 +24,9 @@ from robotchat.aws.log import logger
 from robotchat.aws.queues import SqsDeliveries
 from robotchat.aws.stores import record_of
 from robotchat.aws.wiring import Deployment, serving
+from robotchat.events.delivery import Delivery
 from robotchat.events.event import Event
-from robotchat.events.webhooks import Delivery, Webhooks
+from robotchat.events.webhooks import Webhooks
 from robotchat.jobs.store import Jobs
 from robotchat.records import MemoryRecords
 from robotchat.settings import Settings

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from robotchat import cli
 from robotchat.aws.keys import ApiKey, create_key, find_key, revoke_key
+from robotchat.aws.operator import DeadLetters
 from robotchat.jobs.limits import Limits
 from robotchat.records import MemoryRecords
+from tests.cases import hostile
 
 
 class Terminal:
@@ -122,7 +128,7 @@ def test_a_revoked_key_cannot_be_rotated(run: Terminal) -> None:
     ("line", "said"),
     [
         ("keys create", "--tenant"),
-        ("keys create --tenant ../etc", "a tenant is named by"),
+        ("keys create --tenant ../etc", "A tenant is named by"),
         ("keys create --tenant acme --scopes images,everything", "no scope 'everything'"),
         ("keys create --tenant acme --expires soon", "as in 90d"),
         ("tenants set acme --active-jobs many", "must be a number"),
@@ -173,3 +179,90 @@ def test_without_credentials_it_says_so(
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     assert cli.main(["keys", "list", "--tenant", "acme", "--region", "us-east-1"]) == 1
     assert "no AWS credentials" in capsys.readouterr().err
+
+
+class DeadQueue:
+    """SQS with messages in its dead letter queue; it refuses those of a kind, as it may."""
+
+    class exceptions:
+        ClientError = ClientError
+
+    def __init__(self, *bodies: str, refused: str = "nothing", **attributes: Any) -> None:
+        self.dead = {
+            f"m{number}": {
+                "MessageId": f"m{number}",
+                "ReceiptHandle": f"m{number}",
+                "Body": body,
+                "Attributes": {"SentTimestamp": "1700000000000", "ApproximateReceiveCount": "10"},
+                "MessageAttributes": attributes,
+            }
+            for number, body in enumerate(bodies)
+        }
+        self.refused = refused
+        self.jobs: list[dict[str, Any]] = []
+
+    def receive_message(self, **_: Any) -> dict[str, Any]:
+        return {"Messages": list(self.dead.values())}
+
+    def change_message_visibility(self, **_: Any) -> None:
+        pass
+
+    def delete_message(self, *, ReceiptHandle: str, **_: Any) -> None:
+        del self.dead[ReceiptHandle]
+
+    def send_message(self, **parameters: Any) -> None:
+        group = parameters.get("MessageGroupId", "a")
+        if self.refused in parameters["MessageBody"] or not re.fullmatch(r"[!-~]{1,128}", group):
+            raise ClientError({"Error": {"Code": "InvalidParameterValue"}}, "SendMessage")
+        self.jobs.append(parameters)
+
+
+@pytest.fixture
+def dead(monkeypatch: pytest.MonkeyPatch) -> Callable[[DeadQueue], DeadQueue]:
+    def use(queue: DeadQueue) -> DeadQueue:
+        letters = DeadLetters(queue, "https://dead", "https://jobs")
+        monkeypatch.setattr(cli, "_dead_letters", lambda asked: letters)
+        return queue
+
+    return use
+
+
+LETTERS = [
+    *hostile.VALUES.values(),
+    *(json.dumps({"tenant": name, "job_id": name}) for name in hostile.TERMINAL),
+    *(json.dumps({"tenant": name, "job_id": name}) for name in hostile.IDS),
+    *(body.decode("utf-8", "replace") for body in hostile.NOT_JSON.values()),
+    '{"tenant": ' + hostile.nested(5000) + "}",
+]
+
+
+def test_any_dead_letter_is_shown_on_one_short_and_harmless_line(
+    run: Terminal, dead: Callable[[DeadQueue], DeadQueue]
+) -> None:
+    dead(DeadQueue(*LETTERS, reason={"DataType": "String", "StringValue": "\x1b[31m" * 500}))
+    assert run("redrive --list") == 0
+    lines = run.out.splitlines()
+    assert len(lines) == len(LETTERS) + 1
+    assert all(line.isprintable() for line in lines)
+    assert max(map(len, lines)) < 1000
+    assert run("redrive --list --json") == 0
+    assert len(json.loads(run.out)) == len(LETTERS)
+    assert len(run.out) < 1000 * len(LETTERS)
+
+
+def test_any_dead_letter_is_put_back_and_what_is_refused_stays(
+    run: Terminal, dead: Callable[[DeadQueue], DeadQueue]
+) -> None:
+    queue = dead(DeadQueue(*LETTERS, "too large", refused="too large"))
+    assert run("redrive") == 0
+    assert [sent["MessageBody"] for sent in queue.jobs] == LETTERS
+    assert [message["Body"] for message in queue.dead.values()] == ["too large"]
+    assert "1 could not be put back" in run.err
+
+
+@pytest.mark.parametrize("name", hostile.TERMINAL)
+def test_names_are_shown_without_what_a_terminal_would_obey(run: Terminal, name: str) -> None:
+    create_key(run.records, "acme", name=name)
+    assert run("keys list --tenant acme") == 0
+    assert all(line.isprintable() for line in run.out.splitlines())
+    assert len(run.out.splitlines()) == 2

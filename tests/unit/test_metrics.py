@@ -16,7 +16,7 @@ from robotchat.aws.metrics import record_attempt, record_delivery, record_end, r
 from robotchat.aws.streams import EventStream
 from robotchat.correlation import correlation_id
 from robotchat.drivers.fake import FakeArt
-from robotchat.events.webhooks import Attempt, Delivery, DeliveryState
+from robotchat.events.delivery import Attempt, Delivery, DeliveryState
 from robotchat.hosts.lease import HostState
 from robotchat.jobs.job import Job, JobError, JobKind, JobStatus, Timings
 

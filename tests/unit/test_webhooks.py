@@ -14,21 +14,21 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from robotchat.clock import SystemClock
-from robotchat.errors import ForbiddenUrl, NotFound
+from robotchat.errors import ForbiddenUrl, LimitExceeded, NotFound
+from robotchat.events.delivery import Delivery, DeliveryState, DeliveryView
 from robotchat.events.event import Event
+from robotchat.events.tenant_webhook import MOST_SECRETS, WebhookView
 from robotchat.events.webhooks import (
     ATTEMPTS_KEPT,
+    LONGEST_WISH,
     PERSISTENCE,
     RETRY_BASE,
     RETRY_CAP,
-    Delivery,
-    DeliveryState,
-    DeliveryView,
     Webhooks,
-    WebhookView,
 )
 from robotchat.jobs.job import Job, JobKind, JobStatus, WebhookTarget
 from robotchat.records import MemoryRecords
+from tests.cases import hostile
 from tests.cases.clock import FakeClock
 
 URL = "https://hooks.example.com/jobs?token=hush"
@@ -222,6 +222,28 @@ def test_retry_after_is_honoured_as_seconds_and_as_a_date(world: World, status: 
     assert world.queue.messages[0][2] == 100
     world.hand_out()
     assert world.queue.messages[0][2] == RETRY_BASE * 4
+
+
+@pytest.mark.parametrize("wish", hostile.RETRY_AFTER)
+def test_an_attempt_is_written_down_whatever_retry_after_says(world: World, wish: str) -> None:
+    world.receiver.answers = [httpx.Response(503, headers={"retry-after": wish.encode()})]
+    world.publish()
+    world.hand_out()
+    delivery = world.one()
+    assert (delivery.attempt_count, delivery.state) == (1, DeliveryState.PENDING)
+    assert 0 < world.queue.messages[0][2] <= LONGEST_WISH
+
+
+@pytest.mark.parametrize(
+    "trouble", [RuntimeError("?"), RecursionError(), OverflowError(), OSError()]
+)
+def test_an_attempt_is_written_down_whatever_goes_wrong(world: World, trouble: Exception) -> None:
+    world.receiver.answers = [trouble]
+    world.publish()
+    world.hand_out()
+    delivery = world.one()
+    assert [attempt.error for attempt in delivery.attempts] == ["unforeseen"]
+    assert len(world.queue.messages) == 1, "and the next one is planned"
 
 
 def test_retry_after_of_other_answers_is_not_heeded(world: World) -> None:
@@ -473,6 +495,52 @@ def test_a_replaced_secret_stops_signing_after_a_day(world: World) -> None:
     world.hand_out()
     counts = [len(r.headers["webhook-signature"].split()) for r in world.receiver.requests]
     assert counts == [2, 1]
+
+
+def test_every_replaced_secret_signs_for_the_day_that_it_was_promised() -> None:
+    world = World(clock=SystemClock())
+    held = [world.webhooks.secret("acme").secret]
+    held += [world.webhooks.rotate_secret("acme").secret for _ in range(5)]
+    world.publish()
+    world.hand_out()
+    (request,) = world.receiver.requests
+    for secret in held:
+        assert Webhook(secret).verify(request.content, dict(request.headers))
+
+
+def test_a_replaced_secret_keeps_its_end_when_its_successor_is_replaced(world: World) -> None:
+    signing = []
+    world.webhooks.secret("acme")
+    for hours in (0, 10, 10, 10):
+        world.clock.advance(hours * 3600)
+        world.webhooks.rotate_secret("acme")
+        settled = world.webhooks.settled("acme")
+        signing.append(len(settled.signing(world.clock.now())))
+    assert signing == [2, 3, 4, 4], "the first has ended a day after its first rotation"
+
+
+def test_a_rotation_that_is_repeated_with_its_key_is_one(world: World) -> None:
+    first = world.webhooks.secret("acme").secret
+    made = world.webhooks.rotate_secret("acme", idempotency_key="k")
+    assert world.webhooks.rotate_secret("acme", idempotency_key="k") == made
+    assert world.webhooks.secret("acme") == made
+    later = world.webhooks.rotate_secret("acme", idempotency_key="other")
+    assert len({first, made.secret, later.secret}) == 3
+    assert world.webhooks.rotate_secret("acme", idempotency_key="k") == made
+    assert world.webhooks.secret("acme").secret == later.secret
+    assert world.webhooks.rotate_secret("other", idempotency_key="k").secret != made.secret
+
+
+def test_no_more_secrets_sign_than_a_request_has_room_for(world: World) -> None:
+    world.webhooks.secret("acme")
+    for _ in range(MOST_SECRETS - 1):
+        world.clock.advance(60)
+        world.webhooks.rotate_secret("acme")
+    with pytest.raises(LimitExceeded) as refused:
+        world.webhooks.rotate_secret("acme")
+    assert refused.value.retry_after is not None
+    world.clock.advance(refused.value.retry_after)
+    assert world.webhooks.rotate_secret("acme")
 
 
 def test_a_secret_is_made_once_and_belongs_to_one_tenant(world: World) -> None:

@@ -2,7 +2,7 @@
 
 from robotchat.aws.api import Endpoint
 from robotchat.aws.wiring import webhooks
-from robotchat.events.webhooks import WebhookView
+from robotchat.events.tenant_webhook import WebhookView
 
 handler = Endpoint(scope="images")
 

@@ -2,7 +2,7 @@
 
 from robotchat.aws.api import Endpoint
 from robotchat.aws.wiring import webhooks
-from robotchat.events.webhooks import WebhookSecret
+from robotchat.events.tenant_webhook import WebhookSecret
 
 handler = Endpoint(scope="images")
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from robotchat.aws.api import Endpoint, Query
 from robotchat.aws.wiring import webhooks
-from robotchat.events.webhooks import DeliveryList, DeliveryState, DeliveryView
+from robotchat.events.delivery import DeliveryList, DeliveryState, DeliveryView
 
 handler = Endpoint(scope="jobs:read")
 

@@ -2,7 +2,7 @@
 
 from robotchat.aws.api import Endpoint
 from robotchat.aws.wiring import webhooks
-from robotchat.events.webhooks import DeliveryView
+from robotchat.events.delivery import DeliveryView
 
 handler = Endpoint(scope="images")
 

@@ -15,10 +15,12 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robotchat.errors import RobotchatError
+from robotchat.ids import TENANT_RULE, is_tenant
 
 if TYPE_CHECKING:
     from robotchat.aws.keys import ApiKey
@@ -39,6 +41,9 @@ class _Problem(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit status: 0, 1 for failure, 2 for wrong usage."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal that lacks a letter shows its number
+            stream.reconfigure(errors="backslashreplace")
     asked = _parser().parse_args(arguments)
     try:
         from robotchat.aws.operator import Unreachable, explained
@@ -51,11 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with explained():
             asked.run(asked, _dead_letters(asked) if asked.run is _redrive else _table(asked))
-    except (Unreachable, _Problem) as error:
-        print(f"robotchat: {error}", file=sys.stderr)
-        return 1
-    except RobotchatError as error:
-        print(f"robotchat: {error.message}", file=sys.stderr)
+    except (Unreachable, _Problem, RobotchatError) as error:
+        print(f"robotchat: {_shown(str(error), 500)}", file=sys.stderr)
         return 1
     return 0
 
@@ -225,7 +227,9 @@ def _set_tenant(asked: argparse.Namespace, records: Records) -> None:
 
 
 def _redrive(asked: argparse.Namespace, letters: DeadLetters) -> None:
-    found = letters.look() if asked.list else letters.redrive()
+    found, stayed = (letters.look(), 0) if asked.list else letters.redrive()
+    if stayed:
+        print(f"{stayed} could not be put back, and stay where they are", file=sys.stderr)
     if asked.json:
         print(json.dumps([vars(letter) for letter in found], default=str))
         return
@@ -342,10 +346,8 @@ def _tenant_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _tenant(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", text):
-        raise argparse.ArgumentTypeError(
-            "a tenant is named by at most 64 letters, digits, - or _, a letter or digit first"
-        )
+    if not is_tenant(text):
+        raise argparse.ArgumentTypeError(TENANT_RULE)
     return text
 
 
@@ -395,10 +397,21 @@ def _names(text: str) -> list[str] | str:
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    rows = [tuple(_shown(cell, 80) for cell in row) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print("  ".join(cells).rstrip())
+
+
+def _shown(text: str, longest: int) -> str:
+    """A text that others wrote, as it may be shown: cut to so many characters, and with the number
+    of every one that a terminal would obey or that changes how others look."""
+    cut = text if len(text) <= longest else text[: longest - 1] + "…"
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in cut
+    )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,10 @@ from robotchat.errors import (
     InvalidRequest,
 )
 
-# --- identity -------------------------------------------------------------------------------------
+TENANT_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+"""How a tenant may be named, at every door: its name is part of keys, paths and message groups."""
+
+TENANT_RULE = "A tenant is named by at most 64 letters, digits, -, _ or ., a letter or digit first."
 
 
 def new_id(prefix: str) -> str:
@@ -24,7 +27,8 @@ def new_id(prefix: str) -> str:
 
 def id_for_key(prefix: str, tenant: str, key: str) -> str:
     """The id that an idempotency key stands for: the same for the same tenant and key."""
-    digest = hashlib.sha256(f"{tenant}\n{key}".encode()).digest()
+    # A key that is not even text stands for an id as well: that of the request it is refused with.
+    digest = hashlib.sha256(f"{tenant}\n{key}".encode("utf-8", "surrogatepass")).digest()
     return f"{prefix}_{_base32(digest[:16])}"
 
 
@@ -35,6 +39,11 @@ def checked_key(key: str) -> str:
             "An idempotency key is 1 to 255 visible ASCII characters.", param="Idempotency-Key"
         )
     return key
+
+
+def is_tenant(name: object) -> bool:
+    """Whether this can be a tenant's name."""
+    return isinstance(name, str) and re.fullmatch(TENANT_PATTERN, name) is not None
 
 
 def fingerprint(request: Mapping[str, Any]) -> str:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,6 +53,7 @@ from robotchat.aws.problems import (
     problem,
 )
 from robotchat.aws.streams import EventStream, Streamed
+from robotchat.correlation import is_request_id
 from robotchat.errors import (
     Forbidden,
     MalformedRequest,
@@ -91,7 +91,6 @@ IdempotencyKey = Annotated[
 ]
 """The header ``Idempotency-Key``; the parameter must be called ``idempotency_key``."""
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:=-]{0,127}")
 _EXPOSED = (
     "etag, location, preference-applied, retry-after, x-ratelimit-limit, x-ratelimit-remaining, "
     "x-ratelimit-reset, x-request-id, x-should-retry"
@@ -388,7 +387,7 @@ def _body_fields(route: Route) -> Iterable[Any]:
 
 def _request_id(event: Mapping[str, Any]) -> str:
     for name, value in (event.get("headers") or {}).items():
-        if name.lower() == "x-request-id" and value and _REQUEST_ID.fullmatch(value):
+        if name.lower() == "x-request-id" and is_request_id(value):
             return str(value)
     return str((event.get("requestContext") or {}).get("requestId") or "unknown")
 

@@ -6,13 +6,13 @@ attempt is a new message, so that a receiver that is away for hours holds nothin
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from robotchat.aws.log import logger
 from robotchat.aws.metrics import record_delivery
 from robotchat.aws.wiring import webhooks
+from robotchat.text import read_json
 
 
 class Deliverer:
@@ -38,12 +38,12 @@ class Deliverer:
 
 def _message(record: Mapping[str, Any]) -> tuple[str, int] | None:
     try:
-        message = json.loads(record["body"])
+        message = read_json(record["body"])
     except ValueError:
         return None
     if not isinstance(message, dict):
         return None
     delivery_id, version = message.get("delivery_id"), message.get("version")
-    if not isinstance(delivery_id, str) or not isinstance(version, int):
+    if not isinstance(delivery_id, str) or type(version) is not int:
         return None
     return delivery_id, version

@@ -16,10 +16,10 @@ from typing import Any
 
 from robotchat.clock import rfc3339
 from robotchat.errors import Conflict, InvalidRequest, NotFound
+from robotchat.ids import TENANT_RULE, is_tenant
 from robotchat.records import Put, Record, Records, Retries, Stale, every
 
 _SECRET = re.compile(r"rk_[A-Za-z0-9_-]{20,128}")
-_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SCOPE = re.compile(r"\*|[a-z]+(:[a-z]+)?")
 
 
@@ -161,10 +161,8 @@ def _new_secret() -> str:
 
 
 def _new(tenant: str, scopes: Iterable[str], name: str, expires_at: datetime | None) -> ApiKey:
-    if not _TENANT.fullmatch(tenant):
-        raise InvalidRequest(
-            "A tenant is named by at most 64 letters, digits, - or _.", param="tenant"
-        )
+    if not is_tenant(tenant):
+        raise InvalidRequest(TENANT_RULE, param="tenant")
     scopes = tuple(scopes)
     if not scopes or not all(_SCOPE.fullmatch(scope) for scope in scopes):
         raise InvalidRequest("A scope is a word, or two with a colon, or *.", param="scopes")

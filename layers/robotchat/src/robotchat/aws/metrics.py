@@ -16,7 +16,7 @@ from robotchat.correlation import correlation_id
 from robotchat.jobs.job import Job, JobStatus
 
 if TYPE_CHECKING:
-    from robotchat.events.webhooks import Delivery
+    from robotchat.events.delivery import Delivery
     from robotchat.hosts.lease import HostState
 
 _NAMESPACE = "robotchat"

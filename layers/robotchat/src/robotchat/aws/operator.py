@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robotchat.aws.stores import DynamoRecords
+from robotchat.ids import is_tenant
+from robotchat.text import readable, salvage_json
 
 if TYPE_CHECKING:
     import boto3
@@ -44,22 +46,28 @@ class DeadLetters:
         """What is there now."""
         return [_dead_letter(message) for message in self._held()]
 
-    def redrive(self) -> list[DeadLetter]:
-        """Put every message that is there now back on the queue of jobs; gives what they were.
+    def redrive(self) -> tuple[list[DeadLetter], int]:
+        """Put every message that is there now back on the queue of jobs.
 
-        A message is deleted here once it is there: if this is cut short, one may be in both, which
-        does no harm, since a job is run once however often its message comes.
+        Gives what they were, and how many AWS would not take and are still here. A message is
+        deleted here once it is there: if this is cut short, one may be in both, which does no harm,
+        since a job is run once however often its message comes.
         """
-        moved = []
+        moved, stayed = [], 0
         for message in self._held():
+            letter = _dead_letter(message)
             parameters: dict[str, Any] = {"MessageBody": message["Body"]}
-            group = message["Attributes"].get("MessageGroupId") or _said(message, "tenant")
-            if group:
+            group = message["Attributes"].get("MessageGroupId") or letter.tenant
+            if is_tenant(group):
                 parameters["MessageGroupId"] = group
-            self._sqs.send_message(QueueUrl=self._jobs, **parameters)
+            try:
+                self._sqs.send_message(QueueUrl=self._jobs, **parameters)
+            except self._sqs.exceptions.ClientError:
+                stayed += 1
+                continue
             self._sqs.delete_message(QueueUrl=self._dead, ReceiptHandle=message["ReceiptHandle"])
-            moved.append(_dead_letter(message))
-        return moved
+            moved.append(letter)
+        return moved, stayed
 
     def _held(self) -> Iterator[dict[str, Any]]:
         """What was there at the beginning; what is still there at the end is let go."""
@@ -93,6 +101,8 @@ class DeadLetters:
 
 _HOLD = 120
 """Seconds for which a message that is looked at is hidden from others who look."""
+_LONGEST_SHOWN = 200
+"""Characters of what a producer wrote."""
 
 
 def _sent(message: dict[str, Any]) -> datetime:
@@ -100,21 +110,22 @@ def _sent(message: dict[str, Any]) -> datetime:
 
 
 def _said(message: dict[str, Any], name: str) -> str | None:
-    """A field of the message's body, if that can be read."""
+    """A field of the message's body, if that can be read, and its beginning if it is long."""
     try:
-        value = json.loads(message["Body"])[name]
-    except (ValueError, TypeError, KeyError, IndexError):
+        body, _ = salvage_json(message["Body"])
+    except ValueError:
         return None
-    return value if isinstance(value, str) else None
+    value = body.get(name) if isinstance(body, dict) else None
+    return readable(value[:_LONGEST_SHOWN]) if isinstance(value, str) else None
 
 
 def _dead_letter(message: dict[str, Any]) -> DeadLetter:
-    reason = message.get("MessageAttributes", {}).get("reason", {}).get("StringValue")
+    reason = message.get("MessageAttributes", {}).get("reason", {}).get("StringValue", "")
     return DeadLetter(
         id=message["MessageId"],
         sent_at=_sent(message),
         receives=int(message["Attributes"]["ApproximateReceiveCount"]),
-        reason=reason or "received too often: its worker died each time",
+        reason=reason[:_LONGEST_SHOWN] or "received too often: its worker died each time",
         tenant=_said(message, "tenant"),
         job_id=_said(message, "job_id"),
     )

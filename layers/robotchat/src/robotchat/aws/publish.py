@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
-from pydantic import ValidationError
 
 from robotchat.aws.log import logger
 from robotchat.aws.metrics import record_end
 from robotchat.aws.stores import record_of
 from robotchat.aws.wiring import deployment, webhooks
-from robotchat.errors import Misconfigured
+from robotchat.errors import Contended, Misconfigured, RobotchatError
 from robotchat.events.event import Event
 from robotchat.jobs.job import Job, JobStatus
 from robotchat.jobs.store import Jobs
@@ -62,7 +61,7 @@ class Publisher:
         for record in event["Records"]:
             try:
                 found = _ended(record)
-            except (KeyError, ValueError, ValidationError) as error:
+            except Exception as error:  # noqa: BLE001 - told to the operator
                 # It will never be readable, and must not hold up the rest of the stream.
                 if not _set_aside(record, error):
                     failed.add(record["dynamodb"]["SequenceNumber"])
@@ -133,9 +132,12 @@ def _tell(one: _Ended) -> bool:
     """Have the event delivered to the webhook that is to be told. Says whether that is settled."""
     try:
         webhooks().publish(one.event, one.job.tenant, one.job.webhook)
-    except (BotoCoreError, ClientError) as error:
+    except (BotoCoreError, ClientError, Contended) as error:
         logger().warning("no delivery could be queued", event_id=one.event.id, exc_info=error)
         return False
+    except RobotchatError as error:
+        # Nor will it ever be; the event is on the bus, and the job can be read.
+        logger().error("no delivery can be made", event_id=one.event.id, exc_info=error)
     return True
 
 

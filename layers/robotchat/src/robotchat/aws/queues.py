@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-    from robotchat.events.webhooks import Delivery
+    from robotchat.events.delivery import Delivery
     from robotchat.jobs.job import Job
 
 LONGEST_DELAY = 900

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from robotchat.aws.log import logger
 from robotchat.aws.wiring import deployment, responses
 from robotchat.gpt.responses.background import WORKER_LIFETIME
 from robotchat.jobs.states import StillRunning
+from robotchat.text import read_json
 
 
 class Responder:
@@ -25,16 +25,16 @@ class Responder:
 
     def _handle(self, record: Mapping[str, Any]) -> bool:
         """Whether the message is done with."""
+        # The queue hides a message for as long as this function may run. If this process dies,
+        # the response must not wait for that long: so the time is shortened now, and renewed.
+        lifetime, queue = WORKER_LIFETIME.total_seconds(), deployment().response_queue
+        queue.hide(record, lifetime)
         response_id = _response_id(record)
         if response_id is None:
             # It comes again until the queue takes it for dead, and raises the alarm.
             logger().error("unreadable message", message_id=record["messageId"])
             return False
         logger().set_correlation_id(response_id)
-        # The queue hides a message for as long as this function may run. If this process dies,
-        # the response must not wait for that long: so the time is shortened now, and renewed.
-        lifetime, queue = WORKER_LIFETIME.total_seconds(), deployment().response_queue
-        queue.hide(record, lifetime)
         try:
             responses().background.run(response_id, beat=lambda: queue.hide(record, lifetime))
         except StillRunning as wait:
@@ -45,7 +45,7 @@ class Responder:
 
 def _response_id(record: Mapping[str, Any]) -> str | None:
     try:
-        message = json.loads(record["body"])
+        message = read_json(record["body"])
     except ValueError:
         return None
     found = message.get("response_id") if isinstance(message, dict) else None

@@ -17,23 +17,31 @@ from __future__ import annotations
 
 import logging
 import random
-import secrets
 import time
-from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
-from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from robotchat.clock import Clock, rfc3339
 from robotchat.errors import ForbiddenUrl, NotFound
+from robotchat.events.delivery import Attempt, AttemptError, Delivery, DeliveryState
 from robotchat.events.event import Event
+from robotchat.events.tenant_webhook import (
+    Secret,
+    TenantWebhook,
+    WebhookSecret,
+    disabled,
+    enabled,
+    made_for,
+    new_secret,
+    rotated,
+    signature_headers,
+    told,
+)
 from robotchat.ids import id_for_key
-from robotchat.jobs.job import EventType, WebhookTarget
+from robotchat.jobs.job import WebhookTarget
 from robotchat.net.addresses import check_url, is_loopback
 from robotchat.records import Put, Record, Records, Retries, Stale
 
@@ -52,220 +60,16 @@ RETRY_BASE = 5.0
 """Seconds that the first wait may last at most; the bound doubles with each attempt."""
 
 RETRY_CAP = 3 * 3600.0
-"""Seconds that a wait lasts at most, unless the receiver asks for more."""
-
-OVERLAP = timedelta(hours=24)
-"""How long a replaced secret goes on signing beside its successor."""
+"""Seconds that a wait lasts at most, unless the receiver asks for more (``LONGEST_WISH``)."""
 
 LOG_RETENTION = timedelta(days=7)
 """How long a delivery is remembered after its last change."""
 
+LONGEST_WISH = 12 * 3600.0
+"""Seconds for which a receiver is left alone at most, whatever its Retry-After says: one that asks
+for a year must not end a delivery by that."""
+
 ATTEMPTS_KEPT = 20
-DISABLED_KEPT = 100
-
-
-class DeliveryState(StrEnum):
-    """Where a delivery stands. ``disabled``: the receiver said that it is gone."""
-
-    PENDING = "pending"
-    DELIVERED = "delivered"
-    FAILED = "failed"
-    DISABLED = "disabled"
-
-
-AttemptError = Literal[
-    "timeout", "connect_failed", "broken_connection", "forbidden_url", "invalid_url"
-]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Attempt(_Model):
-    """One request to the receiver, and what came of it."""
-
-    at: datetime
-    status: int | None = Field(default=None, description="The receiver's status, if it answered.")
-    error: AttemptError | None = Field(default=None, description="Why there is no status.")
-    duration_ms: int = Field(description="Milliseconds until the answer, or until giving up.")
-
-
-class Delivery(_Model):
-    """The record of a delivery: one event on its way to one URL."""
-
-    id: str
-    tenant: str
-    event_id: str
-    type: EventType
-    job_id: str
-    url: str
-    body: str
-    """What is sent, to the letter: a signature covers it."""
-    state: DeliveryState = DeliveryState.PENDING
-    attempts: list[Attempt] = Field(default_factory=list)
-    """The last ones."""
-    attempt_count: int = 0
-    tries: int = 0
-    """Attempts since the delivery was made or asked for anew: what the backoff counts."""
-    asked_for: bool = False
-    """The tenant asked for it: it goes out although its URL may be disabled."""
-    created_at: datetime
-    deadline: datetime
-    next_attempt_at: datetime | None
-    version: int = 0
-
-
-class Secret(_Model):
-    """A signing secret; ``until`` is when a replaced one stops signing."""
-
-    value: str
-    until: datetime | None = None
-
-
-class Disabled(_Model):
-    """A URL that answered 410 Gone."""
-
-    url: str
-    at: datetime
-
-
-class TenantWebhook(_Model):
-    """What a tenant has settled about webhooks."""
-
-    tenant: str
-    target: WebhookTarget | None = None
-    """Where jobs are told whose requests name no webhook."""
-    secrets: list[Secret] = Field(default_factory=list)
-    """The present one first."""
-    disabled: list[Disabled] = Field(default_factory=list)
-    version: int = 0
-
-    def is_disabled(self, url: str) -> bool:
-        return any(gone.url == url for gone in self.disabled)
-
-    def signing(self, now: datetime) -> list[str]:
-        """The secrets that sign at this moment."""
-        return [s.value for s in self.secrets if s.until is None or now < s.until]
-
-
-# --- what callers see -----------------------------------------------------------------------------
-
-
-class DeliveryView(_Model):
-    """A delivery as its tenant sees it."""
-
-    id: str = Field(examples=["dlv_mfzwcylcmfrgg43bmzsw4y3ejm"])
-    object: Literal["webhook_delivery"] = "webhook_delivery"
-    event_id: str = Field(
-        description="The `webhook-id` header: the same at every attempt.",
-        examples=["evt_mfzwcylcmfrgg43bmzsw4y3ejm"],
-    )
-    type: EventType
-    job_id: str
-    url: str = Field(description="Without its query, which may hold a secret.")
-    state: DeliveryState
-    attempts: list[Attempt] = Field(description="The last 20, oldest first.")
-    attempt_count: int
-    created_at: datetime
-    next_attempt_at: datetime | None
-
-    @classmethod
-    def of(cls, delivery: Delivery) -> DeliveryView:
-        shown = delivery.model_dump(include=set(cls.model_fields) - {"url", "object"})
-        return cls(**shown, url=without_query(delivery.url))
-
-
-class DeliveryList(_Model):
-    """A page of deliveries, newest first."""
-
-    object: Literal["list"] = "list"
-    data: list[DeliveryView]
-    next_cursor: str | None = Field(description="Give it as `cursor` for the next page.")
-
-
-class DisabledUrl(_Model):
-    """A URL to which nothing is sent any more, since it answered 410."""
-
-    url: str = Field(description="Without its query.")
-    disabled_at: datetime
-
-
-class WebhookView(_Model):
-    """The tenant's own webhook."""
-
-    object: Literal["webhook"] = "webhook"
-    url: str | None = Field(description="Null: only jobs whose requests name a webhook are told.")
-    events: list[EventType] | None = Field(description="Null: all of them.")
-    disabled: list[DisabledUrl]
-
-    @classmethod
-    def of(cls, settled: TenantWebhook) -> WebhookView:
-        return cls(
-            url=settled.target.url if settled.target else None,
-            events=settled.target.events if settled.target else None,
-            disabled=[
-                DisabledUrl(url=without_query(gone.url), disabled_at=gone.at)
-                for gone in settled.disabled
-            ],
-        )
-
-
-class WebhookSettings(BaseModel):
-    """Where jobs are to be told whose requests name no webhook."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    url: str | None = Field(
-        description="An https URL; null for none.", examples=["https://example.com/hooks/robotchat"]
-    )
-    events: list[EventType] | None = Field(
-        default=None, min_length=1, description="Only these; all of them when left out."
-    )
-
-    def target(self) -> WebhookTarget | None:
-        """The same as a target."""
-        return WebhookTarget(url=self.url, events=self.events) if self.url is not None else None
-
-
-class WebhookSecret(_Model):
-    """What a receiver verifies signatures with."""
-
-    object: Literal["webhook_secret"] = "webhook_secret"
-    secret: str = Field(description="Give it to a Standard Webhooks library.")
-    previous_valid_until: datetime | None = Field(
-        description="Until when requests are also signed with the secret before this one."
-    )
-
-
-def without_query(url: str) -> str:
-    """A URL to be shown: what follows its path is left out."""
-    return url.partition("#")[0].partition("?")[0]
-
-
-# --- signing --------------------------------------------------------------------------------------
-
-
-def new_secret() -> str:
-    """An unguessable signing secret, in the form of Standard Webhooks."""
-    return "whsec_" + b64encode(secrets.token_bytes(32)).decode()
-
-
-def signature_headers(
-    event_id: str, body: str, now: datetime, signing: Sequence[str]
-) -> dict[str, str]:
-    """The headers of Standard Webhooks, with one signature for each secret."""
-    from standardwebhooks import Webhook
-
-    signatures = [Webhook(secret).sign(event_id, now, body) for secret in signing]
-    return {
-        "webhook-id": event_id,
-        "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": " ".join(signatures),
-    }
-
-
-# --- delivering -----------------------------------------------------------------------------------
 
 
 class DeliveryQueue(Protocol):
@@ -325,31 +129,27 @@ class Webhooks:
 
         def with_target(settled: TenantWebhook) -> TenantWebhook:
             changed = settled.model_copy(update={"target": target})
-            return _enabled(changed, target.url) if target else changed
+            return enabled(changed, target.url) if target else changed
 
         return self._settle(tenant, with_target)
 
     def secret(self, tenant: str) -> WebhookSecret:
         """What the tenant's receivers verify signatures with."""
-        return self._secret(self.settled(tenant))
+        settled = self.settled(tenant)
+        return told(settled, settled.secrets[0], self._clock.now())
 
-    def rotate_secret(self, tenant: str) -> WebhookSecret:
-        """Make a new secret; the one before it goes on signing for 24 hours."""
-        until = self._clock.now() + OVERLAP
-        fresh = Secret(value=new_secret())
+    def rotate_secret(self, tenant: str, *, idempotency_key: str | None = None) -> WebhookSecret:
+        """Make a new secret; every one before it goes on signing for 24 hours after it was
+        replaced, however many there are.
 
-        def rotated(settled: TenantWebhook) -> TenantWebhook:
-            replaced = [old.model_copy(update={"until": until}) for old in settled.secrets[:1]]
-            return settled.model_copy(update={"secrets": [fresh, *replaced]})
-
-        return self._secret(self._settle(tenant, rotated))
-
-    def _secret(self, settled: TenantWebhook) -> WebhookSecret:
-        present, *replaced = settled.secrets
-        untils = [old.until for old in replaced if old.until and self._clock.now() < old.until]
-        return WebhookSecret(
-            secret=present.value, previous_valid_until=untils[0] if untils else None
-        )
+        The same ``idempotency_key`` within that time is one rotation. Raises LimitExceeded when
+        more secrets would sign than a request has room for.
+        """
+        now = self._clock.now()
+        key = id_for_key("rotation", tenant, idempotency_key) if idempotency_key else None
+        fresh = Secret(value=new_secret(), made_for=key)
+        settled = self._settle(tenant, lambda settled: rotated(settled, fresh, now))
+        return told(settled, made_for(settled, fresh.made_for) or settled.secrets[0], now)
 
     def _settle(
         self, tenant: str, change: Callable[[TenantWebhook], TenantWebhook]
@@ -506,9 +306,9 @@ class Webhooks:
         else:
             attempt, retry_after = self._post(delivery, settled)
             if attempt.status == 410:
-                self._settle(delivery.tenant, lambda s: _disabled(s, delivery.url, attempt.at))
+                self._settle(delivery.tenant, lambda s: disabled(s, delivery.url, attempt.at))
             elif _heard(attempt) and settled.is_disabled(delivery.url):
-                self._settle(delivery.tenant, lambda s: _enabled(s, delivery.url))
+                self._settle(delivery.tenant, lambda s: enabled(s, delivery.url))
             changed = self._after(delivery, attempt, retry_after)
             logger.info(
                 "webhook attempt",
@@ -586,6 +386,11 @@ class Webhooks:
             error = "broken_connection"
         except (httpx.InvalidURL, UnicodeError):  # UnicodeError: a name that IDNA forbids
             error = "invalid_url"
+        except Exception:
+            # Whatever else a receiver brings about: an attempt that is not written down would be
+            # made again and again, without a pause and without an end.
+            logger.exception("a webhook attempt failed", extra={"delivery_id": delivery.id})
+            error = "unforeseen"
         duration = round((time.monotonic() - started) * 1000)
         return Attempt(at=now, status=status, error=error, duration_ms=duration), retry_after
 
@@ -616,27 +421,18 @@ def _ended(delivery: Delivery, state: DeliveryState) -> Delivery:
     return delivery.model_copy(update={"state": state, "next_attempt_at": None})
 
 
-def _enabled(settled: TenantWebhook, url: str) -> TenantWebhook:
-    kept = [gone for gone in settled.disabled if gone.url != url]
-    return settled.model_copy(update={"disabled": kept})
-
-
-def _disabled(settled: TenantWebhook, url: str, now: datetime) -> TenantWebhook:
-    kept = [*_enabled(settled, url).disabled, Disabled(url=url, at=now)]
-    return settled.model_copy(update={"disabled": kept[-DISABLED_KEPT:]})
-
-
 def _seconds(retry_after: str | None, now: datetime) -> float:
     """The wait in a Retry-After header, which is a number of seconds or a date; 0 for none."""
     if retry_after is None:
         return 0.0
-    text = retry_after.strip()
+    text = retry_after[:100].strip()
     if text.isascii() and text.isdecimal():
-        return float(text[:9])
+        return min(float(text), LONGEST_WISH)
     try:
-        return max((parsedate_to_datetime(text) - now).total_seconds(), 0.0)
-    except (TypeError, ValueError):  # not a date, or one without a time zone
+        wish = (parsedate_to_datetime(text) - now).total_seconds()
+    except (TypeError, ValueError, OverflowError):  # no date, none that can be, or no time zone
         return 0.0
+    return min(max(wish, 0.0), LONGEST_WISH)
 
 
 def _record(delivery: Delivery, now: datetime) -> Record:

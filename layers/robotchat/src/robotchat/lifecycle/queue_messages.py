@@ -7,6 +7,7 @@ is ``docs/job-message.schema.json``.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -16,13 +17,16 @@ from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest
 from robotchat.conversation import ChatEditRequest, ChatImageRequest, ExpiresIn
 from robotchat.errors import ForbiddenUrl, IdempotencyKeyReused, InvalidRequest, RobotchatError
 from robotchat.events.event import accept_target
-from robotchat.ids import id_for_key
+from robotchat.ids import TENANT_PATTERN, id_for_key
 from robotchat.jobs.job import Job, JobKind, WebhookTarget
 from robotchat.lifecycle.accept import Intake
+from robotchat.text import salvage_json
+
+logger = logging.getLogger(__name__)
 
 JobId = Annotated[str, Field(pattern=r"^job_[a-z0-9]{16,64}$")]
 Key = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,255}$")]
-Tenant = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+Tenant = Annotated[str, Field(pattern=TENANT_PATTERN)]
 
 
 class _Message(BaseModel):
@@ -104,35 +108,47 @@ def schema() -> dict[str, Any]:
     }
 
 
-def accept(intake: Intake, message: object, *, message_id: str, last: bool = False) -> Job:
+def accept(intake: Intake, text: str, *, message_id: str, last: bool = False) -> Job:
     """Take a producer's message in. Gives the job, which is queued, or failed if it was invalid.
 
-    ``message_id`` is the queue's id of the message: a message that names no key of its own is
-    accepted once however often it is delivered. Raises Unreadable, and what may pass (the
-    tenant's limits, SD hosts that are away), unless this is the ``last`` time that it is tried.
+    ``text`` is the body of the message, whatever it may be. ``message_id`` is the queue's id of
+    it: a message that names no key of its own is accepted once however often it is delivered.
+    Raises Unreadable, and what may pass (the tenant's limits, SD hosts that are away, a bug of
+    ours), unless this is the ``last`` time that it is tried: then the job has failed of it.
     """
+    try:
+        message, fault = salvage_json(text)
+    except ValueError:
+        raise Unreadable("not JSON") from None
     if not isinstance(message, Mapping):
         raise Unreadable("not an object")
     try:
         tenant = _TENANT.validate_python(message.get("tenant"))
-    except ValidationError as error:
-        raise Unreadable("no tenant") from error
+    except ValidationError:
+        raise Unreadable("no tenant") from None
     try:
-        parsed = _parse(message)
-        return _submit(intake, parsed, message_id)
+        if fault is not None:
+            raise InvalidRequest(f"The message is not accepted: {fault}.")
+        return _submit(intake, _parse(message), message_id)
     except IdempotencyKeyReused as error:
         # Under this id the producer reads another job, which is not to be touched.
         raise Unreadable("its id or key stands for another request") from error
     except RobotchatError as error:
         if error.retryable and not last:
             raise
-        return intake.reject(
-            _kind(message),
-            tenant,
-            error,
-            job_id=_job_id(message, tenant, message_id),
-            webhook=_webhook(message, local=intake.settings.local),
-        )
+        refusal = error
+    except Exception:
+        if not last:
+            raise
+        logger.exception("a message cannot be accepted", extra={"message_id": message_id})
+        refusal = RobotchatError("An internal error occurred.")
+    return intake.reject(
+        _kind(message),
+        tenant,
+        refusal,
+        job_id=_job_id(message, tenant, message_id),
+        webhook=_webhook(message, local=intake.settings.local),
+    )
 
 
 def _parse(message: Mapping[str, Any]) -> Message:
