@@ -14,7 +14,7 @@ import hashlib
 import itertools
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -39,7 +39,7 @@ from robotchat.lifecycle import run as run_module
 from robotchat.lifecycle.heartbeat import Heartbeat
 from robotchat.lifecycle.run_context import RunContext
 from robotchat.prompt.models import Fold, PromptState
-from robotchat.records import MemoryRecords, Operation, Page, Put, Record, Records
+from robotchat.records import Entry, MemoryRecords, Operation, Page, Put, Record, Records
 from robotchat.robot import Robot
 from robotchat.settings import Settings
 from tests.cases.clock import FakeClock
@@ -125,6 +125,18 @@ class SteppedRecords:
     def query(self, *args: Any, **options: Any) -> Page:
         with self._process.step():
             return self._records.query(*args, **options)
+
+    def get_all(self, keys: Sequence[tuple[str, str]]) -> list[Record | None]:
+        with self._process.step():
+            return self._records.get_all(keys)
+
+    def entries(self, *args: Any, **options: Any) -> list[Entry]:
+        with self._process.step():
+            return self._records.entries(*args, **options)
+
+    def count(self, *args: Any, **options: Any) -> int:
+        with self._process.step():
+            return self._records.count(*args, **options)
 
 
 class SteppedImages:
@@ -555,6 +567,9 @@ class _Watched:
         self._world = world
         self.get = world.records.get
         self.query = world.records.query
+        self.get_all = world.records.get_all
+        self.entries = world.records.entries
+        self.count = world.records.count
 
     def commit(self, *operations: Operation) -> None:
         puts = [op.record for op in operations if isinstance(op, Put) and op.record.sk == "job"]
