@@ -23,7 +23,8 @@ from robotchat.prompt.writer import PromptWriter
 CONVERSATIONS = Path(__file__).with_name("conversations.toml")
 CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 
-Backend = Callable[[PromptState | None, str, bool], Fold]
+Backend = Callable[[PromptState | None, str, bool, list[PromptState]], Fold]
+"""What was drawn so far, the message, whether it edits, and what the pictures so far showed."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,13 @@ class Evaluation:
         """Play the conversation through the backend and judge its end."""
         state: PromptState | None = None
         folds: list[Fold] = []
+        pictures: list[PromptState] = []
         for message in case.turns:
-            answer = backend(state, message, case.editing)
+            answer = backend(state, message, case.editing, list(pictures))
             folds.append(answer)
             state = PromptState(prompt=answer.prompt, negative_prompt=answer.negative_prompt)
+            if answer.mode != "reply":
+                pictures.append(state)
         return Outcome(case, folds, list(self._failures(case, folds)))
 
     def _failures(self, case: Case, folds: list[Fold]) -> Iterable[str]:
@@ -103,9 +107,11 @@ def _has_size(answer: Fold, size: str | list[int]) -> bool:
     return order == {"portrait": -1, "square": 0, "landscape": 1}[size]
 
 
-def fallback(state: PromptState | None, message: str, editing: bool) -> Fold:
+def fallback(
+    state: PromptState | None, message: str, editing: bool, pictures: list[PromptState]
+) -> Fold:
     """Fold deterministically, as a backend."""
-    return fold(state, message, editing=editing)
+    return fold(state, message, editing=editing, earlier=lambda: pictures)
 
 
 def llm(base_url: str, model: str, timeout: float) -> Backend:
@@ -115,8 +121,10 @@ def llm(base_url: str, model: str, timeout: float) -> Backend:
     chat = OpenAIChat(base_url, os.environ.get("OPENAI_API_KEY"))
     writer = PromptWriter(chat, model=model, timeout=timeout)
 
-    def write(state: PromptState | None, message: str, editing: bool) -> Fold:
-        answer, source = writer.write(state, message, editing=editing)
+    def write(
+        state: PromptState | None, message: str, editing: bool, pictures: list[PromptState]
+    ) -> Fold:
+        answer, source = writer.write(state, message, editing=editing, earlier=lambda: pictures)
         if source == "llm":
             return answer
         kept = state or PromptState(prompt="")

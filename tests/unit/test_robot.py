@@ -22,6 +22,7 @@ from robotchat.errors import (
     UpstreamRejected,
     UpstreamUnavailable,
 )
+from robotchat.gpt.responses.items import picture_turn
 from robotchat.images import decode_base64
 from robotchat.jobs import states
 from robotchat.jobs.job import Job, JobStatus
@@ -42,7 +43,7 @@ class Words:
         self.size: tuple[int | None, int | None] = (None, None)
 
     def write(
-        self, current: PromptState | None, message: str, *, editing: bool
+        self, current: PromptState | None, message: str, *, editing: bool, earlier: object = None
     ) -> tuple[Fold, Literal["llm", "fallback"]]:
         if self.error is not None:
             raise self.error
@@ -256,6 +257,84 @@ def test_a_canceled_turn_was_taken_back(held: Bench) -> None:
     held.robot.run(held.queue.take())
     held.robot.run(held.queue.take())
     assert held.robot.jobs.find(third.id).prompt == "a beach + at sunset"  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def drawn() -> Bench:
+    """A robot with the rules as its writer, which runs jobs as they are submitted."""
+    bench = Bench()
+    bench.robot = Robot(art=bench.art)
+    return bench
+
+
+def test_going_back_draws_the_earlier_picture_again(drawn: Bench) -> None:
+    first = drawn.robot.chat_text2image("a cat", steps=7)
+    talk = first.conversation_id
+    drawn.robot.chat_text2image("make it blue", talk, steps=9)
+    back = drawn.robot.chat_text2image("go back to the first one", talk)
+    assert back.prompt == "a cat"
+    assert drawn.art.requests[-1] == drawn.art.requests[0]
+    assert back.images[0].sha256 == first.images[0].sha256
+    after = drawn.robot.chat_text2image("at night", talk)
+    assert after.prompt == "a cat at night"
+    assert drawn.art.requests[-1]["steps"] == 7
+
+
+def test_a_change_to_an_earlier_picture_starts_from_that_picture(drawn: Bench) -> None:
+    first = drawn.robot.chat_text2image("a cat", width=256, height=128)
+    talk = first.conversation_id
+    drawn.robot.chat_image2image("make it a dog", conversation_id=talk)
+    edit = drawn.robot.chat_image2image("the first one, but blue", conversation_id=talk)
+    assert edit.prompt == "a blue cat"
+    sent = decode_base64(drawn.art.requests[-1]["init_images"][0])
+    assert sent == drawn.robot.images.get(first.images[0].key)
+
+
+def test_an_edit_that_is_gone_back_to_is_drawn_from_what_it_was_drawn_from(drawn: Bench) -> None:
+    edit = drawn.robot.chat_image2image("make it blue", image=_uploaded(128, 64))
+    talk = edit.conversation_id
+    drawn.robot.chat_image2image("make it red", conversation_id=talk)
+    for again in (
+        drawn.robot.chat_image2image("undo", conversation_id=talk),
+        drawn.robot.chat_text2image("回到第一张", talk),
+    ):
+        assert again.images[0].sha256 == edit.images[0].sha256
+        assert drawn.art.requests[-1] == drawn.art.requests[0]
+
+
+def test_turns_that_drew_nothing_do_not_count_as_pictures(drawn: Bench) -> None:
+    hello = drawn.robot.chat_text2image("hello")
+    talk = hello.conversation_id
+    drawn.robot.chat_text2image("a cat", talk)
+    drawn.robot.chat_text2image("thanks", talk)
+    drawn.robot.chat_text2image("make it blue", talk)
+    assert drawn.robot.chat_text2image("the first picture was better", talk).prompt == "a cat"
+
+
+def test_another_one_is_another_picture(drawn: Bench) -> None:
+    first = drawn.robot.chat_text2image("a cat")
+    drawn.robot.chat_text2image("another one", first.conversation_id)
+    drawn.robot.chat_text2image("再来一张", first.conversation_id, seed=5)
+    seeds = [body["seed"] for body in drawn.art.requests]
+    assert seeds[1] != seeds[0]
+    assert seeds[2] == 5
+
+
+def test_a_bigger_picture_is_bigger_than_the_last_one(drawn: Bench) -> None:
+    first = drawn.robot.chat_text2image("a cat", width=128, height=64)
+    bigger = drawn.robot.chat_text2image("bigger picture", first.conversation_id)
+    assert (bigger.images[0].width, bigger.images[0].height) == (192, 96)
+
+
+def test_what_is_left_out_of_a_picture_is_told_with_it(drawn: Bench) -> None:
+    job = drawn.robot.chat_text2image("画一只胖墩墩的猫")
+    assert job.images
+    assert "墩墩" in str(job.reply)
+    assert [item["type"] for item in picture_turn(job)] == [
+        "message",
+        "image_generation_call",
+        "message",
+    ]
 
 
 @pytest.mark.parametrize("name", ["prompt", "init_images"])

@@ -100,7 +100,9 @@ class JobView(_View):
         "the caller.",
     )
     reply: str | None = Field(
-        default=None, description="The answer to a message that asked for no picture."
+        default=None,
+        description="The answer to a message that asked for no picture, or what of the message "
+        "was not understood and left out of the picture.",
     )
     images: list[ImageView]
     extra_images: list[ImageView] = Field(

@@ -155,7 +155,8 @@ class Job(_Model):
     negative_prompt: str | None = None
     prompt_source: Literal["llm", "fallback", "caller"] | None = None
     reply: str | None = None
-    """What the robot says instead of drawing, when the message asked for no picture."""
+    """What the robot says: instead of drawing, when the message asked for no picture, or of what
+    it left out of the picture."""
 
     progress: float = 0.0
     eta: float | None = None
@@ -208,6 +209,12 @@ class Job(_Model):
     webhook: WebhookTarget | None = None
     """Whom to tell when the job has ended; the tenant's own webhook when there is none."""
     version: int = 0
+
+    @property
+    def draws(self) -> bool:
+        """Whether it is known to draw something: not before its prompt is written, and never
+        when its message asked for no picture."""
+        return "prompt" in (self.effective or {})
 
     @property
     def images_prefix(self) -> str:

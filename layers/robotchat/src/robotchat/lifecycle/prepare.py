@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest, effective
@@ -19,7 +20,7 @@ from robotchat.jobs.job import Job, JobKind, JobStatus
 from robotchat.jobs.limits import Ledger
 from robotchat.jobs.store import Jobs
 from robotchat.lifecycle import inputs
-from robotchat.prompt.models import PromptState
+from robotchat.prompt.models import Fold, PromptState
 from robotchat.prompt.writer import PromptWriter
 from robotchat.settings import Settings
 
@@ -68,9 +69,12 @@ class Preparation:
         An edit whose fields name no size, or one side only, gets the shape of its picture.
         """
         body = inputs.load_images(fields, job.tenant, self._images, self._settings)
-        if job.kind is JobKind.CHAT_IMAGE2IMAGE:
+        # A turn of a conversation may draw an earlier one again, of whichever kind that was.
+        editing = job.kind is JobKind.IMAGE2IMAGE or (
+            job.message is not None and "init_images" in body
+        )
+        if editing and job.message is not None:
             body |= inputs.size_like_picture(body)
-        editing = job.kind in (JobKind.IMAGE2IMAGE, JobKind.CHAT_IMAGE2IMAGE)
         request = effective((Image2ImageRequest if editing else Text2ImageRequest).parse(body))
         request = self._ledger.permit(request, job.tenant)
         return Plan(request, inputs.with_references(request.body(), fields), notes)
@@ -78,17 +82,27 @@ class Preparation:
     def _turn(self, job: Job, message: str) -> Plan:
         editing = job.kind is JobKind.CHAT_IMAGE2IMAGE
         state, before = self._said_so_far(job)
-        fold, source = self._writer.write(state, message, editing=editing)
+        pictures = cache(lambda: self._pictures(before))
+        fold, source = self._writer.write(
+            state, message, editing=editing, earlier=lambda: [_state(job) for job in pictures()]
+        )
+        base = before if fold.turn is None else pictures()[fold.turn]
         notes: dict[str, Any] = {
             "prompt": fold.prompt,
             "negative_prompt": fold.negative_prompt,
             "prompt_source": source,
             "reply": fold.reply,
-            "picture": before.picture if before else None,
+            "picture": base.picture if base else None,
         }
-        inherited = inputs.inherited(before.effective if before else None)
+        inherited = inputs.inherited(base.effective if base else None)
         if fold.mode == "reply":
             return Plan(None, None, {**notes, "effective": inherited})
+        unchanged = state if base is None or fold.turn is None else _state(base)
+        if _same_words(fold, unchanged) and not job.request.get("init_images"):
+            if base is not None and base.effective is not None and fold.turn is not None:
+                return self._plan(job, {**base.effective, **job.request}, notes)
+            # The same once more: another picture, so another seed.
+            inherited.pop("seed", None)
         if fold.width and fold.height:
             inherited |= {"width": fold.width, "height": fold.height}
         settings = {**inherited, **job.request}
@@ -138,12 +152,36 @@ class Preparation:
             if before.status is not JobStatus.CANCELED and before.message is not None:
                 unfolded.insert(0, before)
             before = self._jobs.find(before.parent) if before.parent else None
-        state = (
-            PromptState(prompt=before.prompt, negative_prompt=before.negative_prompt or "")
-            if before is not None and before.prompt is not None
-            else None
-        )
+        state = _state(before) if before is not None and before.prompt is not None else None
         for turn in unfolded:
             fold, _ = self._writer.write(state, turn.message or "", editing=False)
             state = PromptState(prompt=fold.prompt, negative_prompt=fold.negative_prompt)
         return state, before or nearest
+
+    def _pictures(self, last: Job | None) -> list[Job]:
+        """The turns up to one that drew something, oldest first."""
+        found: list[Job] = []
+        while last is not None:
+            if last.images:
+                found.insert(0, last)
+            last = self._jobs.find(last.parent) if last.parent else None
+        return found
+
+
+def _state(turn: Job) -> PromptState:
+    """What a turn draws, and how."""
+    effective = turn.effective or {}
+    return PromptState(
+        prompt=turn.prompt or "",
+        negative_prompt=turn.negative_prompt or "",
+        **{name: effective.get(name) for name in ("width", "height", "seed")},
+    )
+
+
+def _same_words(fold: Fold, state: PromptState | None) -> bool:
+    """Whether a fold changes nothing about what is drawn, and in which size."""
+    return (
+        state is not None
+        and not (fold.width and fold.height)
+        and (fold.prompt, fold.negative_prompt) == (state.prompt, state.negative_prompt)
+    )

@@ -19,6 +19,9 @@ class PromptState(BaseModel):
         description="What the picture shows.", examples=["a photo of a beach at sunset"]
     )
     negative_prompt: str = Field("", description="What it must not show.", examples=["people"])
+    width: int | None = Field(None, description="In pixels, as far as it is known.")
+    height: int | None = Field(None, description="In pixels, as far as it is known.")
+    seed: int | None = Field(None, description="What the picture was drawn from, if it was.")
 
 
 Side = Annotated[int, Field(ge=64, le=2048, multiple_of=8)]
@@ -43,4 +46,13 @@ class Fold(BaseModel):
     )
     width: Side | None = Field(None, description="In pixels.")
     height: Side | None = Field(None, description="In pixels.")
-    reply: str | None = Field(None, description="What to say to the user when nothing is drawn.")
+    reply: str | None = Field(
+        None,
+        description="What to say to the user: in place of a picture, or what of the message was "
+        "left out of it.",
+    )
+    turn: int | None = Field(
+        None,
+        description="The earlier picture that this one builds on, by its place among the pictures "
+        "of the conversation, from 0; null for the last one.",
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, Protocol
 
@@ -17,6 +17,7 @@ from robotchat.prompt.models import MAX_PROMPT, Fold, PromptState
 logger = logging.getLogger(__name__)
 
 Source = Literal["llm", "fallback"]
+_RULES: Source = "fallback"
 
 MAX_MESSAGE = 4000
 """Characters of a message that the language model is shown."""
@@ -150,13 +151,37 @@ class PromptWriter:
         self._timeout = timeout
 
     def write(
-        self, current: PromptState | None, message: str, *, editing: bool
+        self,
+        current: PromptState | None,
+        message: str,
+        *,
+        editing: bool,
+        earlier: Callable[[], Sequence[PromptState]] = tuple,
     ) -> tuple[Fold, Source]:
         """Fold one message into what is drawn so far, and say who did it.
 
-        Whatever the language model does (absent, slow, failing, refusing, answering garbage), there
-        is a prompt: that of `fold`, with the source `fallback`.
+        `earlier` gives what the pictures so far showed, oldest first, for messages that go back
+        to one of them. Whatever the language model does (absent, slow, failing, refusing,
+        answering garbage), there is a prompt: that of the rules, with the source `fallback`.
         """
+        from robotchat.prompt.rules.recall import fold_back
+
+        if current is not None:
+            back = fold_back(
+                current,
+                message,
+                editing=editing,
+                earlier=earlier,
+                fold=lambda state, rest: self._write(state, rest, editing=editing),
+                source=_RULES,
+            )
+            if back is not None:
+                return back
+        return self._write(current, message, editing=editing)
+
+    def _write(
+        self, current: PromptState | None, message: str, *, editing: bool
+    ) -> tuple[Fold, Source]:
         from robotchat.prompt.rules import fold
 
         if self._chat is not None:
@@ -205,6 +230,7 @@ def schema() -> dict[str, Any]:
     those are checked on the answer instead.
     """
     plain: dict[str, Any] = _strict(Fold.model_json_schema())
+    del plain["properties"]["turn"]  # found by the rules
     plain["required"] = list(plain["properties"])
     plain["additionalProperties"] = False
     return plain
@@ -241,7 +267,9 @@ def _folded(content: str, state: PromptState, *, editing: bool) -> Fold:
     if not isinstance(data, dict):
         raise _Unusable("the language model's answer is not an object")
     try:
-        answer = Fold.model_validate(_sized({"negative_prompt": state.negative_prompt, **data}))
+        answer = Fold.model_validate(
+            _sized({"negative_prompt": state.negative_prompt, **data, "turn": None})
+        )
     except ValidationError as error:
         fields = sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]})
         raise _Unusable(

@@ -120,25 +120,30 @@ def picture_turn(job: Job) -> list[Body]:
         "status": "completed",
         "content": [{"type": "input_text", "text": job.message or ""}],
     }
+    items: list[Body] = [message]
+    if job.reply is None or job.draws:
+        items.append(
+            {
+                "id": f"ig_{name}",
+                "type": "image_generation_call",
+                "status": _CALL_STATUS.get(job.status, "failed"),
+                "revised_prompt": job.prompt,
+                "result": None,
+                "job_id": job.id,
+            }
+        )
     if job.reply is not None:
         part = {"type": "output_text", "text": job.reply, "annotations": [], "logprobs": []}
-        answer: Body = {
-            "id": f"msg_{name}_reply",
-            "type": "message",
-            "role": "assistant",
-            "status": "completed",
-            "content": [part],
-        }
-    else:
-        answer = {
-            "id": f"ig_{name}",
-            "type": "image_generation_call",
-            "status": _CALL_STATUS.get(job.status, "failed"),
-            "revised_prompt": job.prompt,
-            "result": None,
-            "job_id": job.id,
-        }
-    return [message, answer]
+        items.append(
+            {
+                "id": f"msg_{name}_reply",
+                "type": "message",
+                "role": "assistant",
+                "status": "completed",
+                "content": [part],
+            }
+        )
+    return items
 
 
 def title_of(items: Iterable[Body]) -> str:

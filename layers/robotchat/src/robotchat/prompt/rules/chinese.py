@@ -19,6 +19,7 @@ from robotchat.prompt.rules.operations import (
     Attach,
     Chat,
     ChatKind,
+    Count,
     Draw,
     Fewer,
     Not,
@@ -31,7 +32,17 @@ from robotchat.prompt.rules.operations import (
     Restyle,
     Set,
 )
-from robotchat.prompt.rules.structure import canonical, role, with_article
+from robotchat.prompt.rules.structure import (
+    PREPOSITIONS,
+    Picture,
+    Piece,
+    canonical,
+    is_adjective,
+    role,
+    stems,
+    with_article,
+    words,
+)
 
 CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 
@@ -464,18 +475,18 @@ def _determined(determiner: str | None, article: str, noun: str) -> str:
 
 # ------------------------------------------------------------------------------ operations
 
-_PUNCTUATION = str.maketrans(",。!?:;()【】~・", ",.!?:;()[]~ ")
+PUNCTUATION = str.maketrans(",。!?:;()【】~・", ",.!?:;()[]~ ")
 _START = re.compile(
     r"(?:请问一下|请你?|麻烦你?|劳驾|帮我?(?:们)?(?:忙)?|给我(?:们)?|替我|为我|你?能不能|你?能否|你?可不可以|你?可否|你?可以|你?能|要不然?|不如|那么|那就|那|"
-    r"就|我觉得|我认为|我(?:还是)?(?:更)?(?:想要?|希望|要|需要|喜欢)(?=.)|希望|想要?(?=.)|还是|现在|然后|接着|另外|此外|同时|最后|顺便|好的?[,\s]|嗯+|哦|啊|呃|哎|对了|其实|"
-    r"不过|但是|但|可是|只是|而且|并且|最好|尽量|稍微|你|先|直接|干脆|应该|得|再次|记得|哈+|哇)[,\s]*"
+    r"就|我觉得|我认为|我(?:还是)?(?:更)?(?:想要?|希望|要|需要|喜欢)(?=.)|希望|想要?(?=.)|还是|现在|然后|接着|另外|此外|同时|最后|顺便|好的?[,\s]|嗯++|哦|啊|呃|哎|对了|其实|"
+    r"不过|但是|但|可是|只是|而且|并且|最好|尽量|稍微|你|先|直接|干脆|应该|得|再次|记得|哈++|哇)[,\s]*"
 )
 _MORE = re.compile(r"(?:再|还要?|也要?|另外|外加|加上|以及|还有|并)(?=.)")
 _DRAW = re.compile(
     r"(?:画|绘制|生成|创作|设计|做|制作|来|看|弄|搞|整|出|给我看|看看|看到|见|拍|渲染)(?:出|一下)?(?=(?:[一两三四五六七八九十几这那\d]|个|张|幅|只|点|些|有|的是|[^着了完得成])+)"
 )
 _END = re.compile(
-    r"(?:[,\s]*(?:吗|呢|吧|啊|呀|哦|哈+|嘛|啦|咯|哟|喔|好吗|好不好|可以吗|行吗|行不行|可以不|好了|就好|就行|即可|谢谢你?|一下|的话|看看|试试|拜托|才对|更好|才行|怎么样|如何|~))+$"
+    r"(?:[,\s]*(?:吗|呢|吧|啊|呀|哦|哈++|嘛|啦|咯|哟|喔|好吗|好不好|可以吗|行吗|行不行|可以不|好了|就好|就行|即可|谢谢你?|一下|的话|看看|试试|拜托|才对|更好|才行|怎么样|如何|~))+$"
 )
 _GREETING = re.compile(
     r"(?:你好|您好|嗨|哈喽|哈啰|hello|hi|hey|早上好|晚上好|下午好|中午好|早安|晚安|早|在吗|在不在|再见|拜拜|大家好|你们好|好久不见|很高兴认识你)(?:呀|啊|吗|哦|机器人|小助手)*",
@@ -486,15 +497,35 @@ _THANKS = re.compile(
     re.IGNORECASE,
 )
 _PRAISE = re.compile(
-    r"(?:哇+|哈+|呵+|嘿+|嘻+|噢|喔|天哪|天啊|我(?:很|好|太|非常|特别|超|真|最)?(?=喜欢|爱|满意)|这(?:张|个|幅|只|样|也|次|下)?|那(?:张|个)?|它|画(?:得|的)|图(?:片)?|画面|照片|效果|颜色|真(?:的|是)?|实在|简直|"
-    r"好|太|很|非常|特别|超级?|挺|还|更|这么|可|得|也|就|都|是|觉得|看起来|看着|做得|确实|果然|相当|嗯|比刚才|多么|有点|你(?:真|太|好)|已经)*"
+    r"(?:哇++|哈++|呵++|嘿++|嘻++|噢|喔|天哪|天啊|我(?:很|好|太|非常|特别|超|真|最)?(?=喜欢|爱|满意)|这(?:张|个|幅|只|样|也|次|下)?|那(?:张|个)?|它|画(?:得|的)|图(?:片)?|画面|照片|效果|颜色|真(?:的|是)?|实在|简直|"
+    r"好|太|很|非常|特别|超级?|挺|还|更|这么|可|得|也|就|都|是|觉得|看起来|看着|做得|确实|果然|相当|嗯|比刚才|多么|有点|你(?:真|太|好)|已经){0,7}"
     r"(?:好看|漂亮|美|美丽|棒|赞|厉害|不错|喜欢|爱了|可爱|完美|优秀|牛|酷|满意|好|惊艳|有趣|好玩|强|给力|萌|绝|ok|行|可以|好笑|搞笑|聪明|到位|理想|逼真|有感觉|有意境|精彩|震撼)"
-    r"(?:了|啊|呀|吧|哦|哈|呢|极了|死了|多了|的|你|它|这张|这个|这幅|这样|这只|啦|耶|嘛|哇|得很|不得了|到爆|画|图|[!~])*",
+    r"(?:了|啊|呀|吧|哦|哈|呢|极了|死了|多了|的|你|它|这张|这个|这幅|这样|这只|啦|耶|嘛|哇|得很|不得了|到爆|画|图|[!~]){0,5}",
     re.IGNORECASE,
 )
 _ACKNOWLEDGE = re.compile(
-    r"(?:好的?|嗯+|哦+|噢|行|是的?|对的?|对|可以|知道了|明白了?|了解|没事|没关系|没问题|算了|等等|等一下|稍等|哈+|呵+|嘿+|哎呀?|唉|啊+|呃|不用了|不了|没有了|就这样吧?|就这个吧?|保持不变|不(?:要)?变|"
-    r"先这样吧?|随便|都行|不知道|不好意思|对不起|抱歉|真的|当然|这样啊|原来如此|让我想想|我想想|我看看|看看|请|麻烦了|拜托了?|那|然后|还有|另外|现在|不喜欢(?:这个|这张)?|不好看|不太好|一般|怎么说呢)(?:啊|呀|吧|哦|呢|了|的)*"
+    r"(?:好的?|嗯++|哦++|噢|行|是的?|对的?|对|可以|知道了|明白了?|了解|没事|没关系|没问题|算了|等等|等一下|稍等|哈++|呵++|嘿++|哎呀?|唉|啊++|呃|不用了|不了|没有了|就这样吧?|就这个吧?|保持不变|不(?:要)?变|"
+    r"先这样吧?|随便|都行|不知道|不好意思|对不起|抱歉|真的|当然|这样啊|原来如此|让我想想|我想想|我看看|看看|请|麻烦了|拜托了?|那|然后|还有|另外|现在|怎么说呢)(?:啊|呀|吧|哦|呢|了|的)*"
+)
+_THE_REST = r"(?:(?:其他|其它|其余|别的|剩下|剩余|余下)(?:的)?(?:地方|部分|元素|内容|东西|细节|方面)?|(?:画面|构图|内容|人物|主体|场景|背景|整体|图片?|风格|姿势|动作|表情|所有|全部|一切|什么|啥)(?:的)?)"
+_UNCHANGED = r"(?:(?:保持|维持)(?:不变|原样|一致|一样|现状|原来的?样子?|原状|不动)?|不变|不动|别动|别变|别改|别碰|不要动|不要变|不要改|不用变|不用动|不用改|不需要改|不改|照旧|照样|一样|原样|留着|都留着|保留)"
+_KEEP = re.compile(
+    rf"(?:请|让|把|将|只要|但)?{_THE_REST}(?:全部|全|都|就|也|请|还是|仍然?|依旧|和(?:刚才|之前|原来)|跟(?:刚才|之前|原来)){{0,3}}{_UNCHANGED}(?:的|了|吧|就好|就行|即可){{0,2}}"
+    r"|(?:同样|一样|相同|一模一样|完全一样|类似)(?:的)?(?:那|这)?(?:张|幅|个)?(?:图片?|画面?|照片|内容|构图|场景|东西|主体|人物|风格)?"
+    r"|(?:和|跟|与|像|同|按照?)(?:刚才|之前|上一?张|上面|前面|原来|这张|上张|刚刚)(?:的|那张|那样){0,2}(?:图片?)?(?:保持)?(?:一样|相同|一致|差不多|来)?"
+    rf"|(?:不要|别|不用|不)(?:改变?|动|变|碰)(?:任何)?{_THE_REST}"
+    r"|(?:请|把|让|将)?(?:保持|维持)?[^,变改换]{1,10}?(?:保持|维持)?(?:都|也)?(?:原样|不变|不动|别动|别变|不要变|不要动|别改|不要改|不用改|不用变)(?:就好|就行|了)?"
+)
+_COMPLAINT = re.compile(
+    r"(?:(?:这|那)?(?:一)?(?:张|个|幅|次|样)?(?:图片?|画|画面|照片|效果|颜色|感觉|构图|色调|脸|整体)?(?:画|做|弄|生成|出)?得?|它|看起来|看着|我?觉得|感觉|怎么|还是|有一?点儿?|有些|真的?是?|实在|简直|太|好|很|挺|非常|特别|超级?|更|越来越|都|也|我|嗯++|唉|哎呀?|呃|额|,){0,6}"
+    r"(?:(?:难看|丑|差劲?|烂|糟糕?|垃圾|奇怪|怪异?|怪怪的?|别扭|失败|恶心|诡异|失望|不忍直视|一言难尽|离谱|辣眼睛|不伦不类|四不像|差点意思|差远了|差强人意|无聊|没意思|不自然|变形了?|崩了|画崩了|翻车了?|一般般?|平庸)"
+    r"|(?:不太|不怎么|不够|不是很|不是太|不那么|一点(?:儿)?(?:都|也)不|并不|不大|不|没有?(?:那么)?|没那么)(?:太)?(?:好看|漂亮|美|行|好|像|对劲?|满意|理想|合适|喜欢|到位|自然|完美|可爱|清楚|真实|(?:是)?我?(?:想要|想象|要|想)的?(?:样子|感觉|效果|那样|那种|这样)?|是(?:那个|这个)意思|那个?味|那种感觉|感觉)"
+    r"|(?:不是|跟|和|与)我?(?:想要?|想象|要|期待|说|预期)(?:的|中的)?(?:样子|感觉|效果|那样|那种|这样)?(?:的?(?:不太?一样|不同|有差距|差太多|不符))?)"
+    r"(?:了|啊|呀|吧|呢|的|极了|死了|图|画|哦|诶|欸|吗|[!~]){0,4}"
+)
+_COUNTED = re.compile(
+    rf"(?P<lead>(?:我|还是|其实|应该|必须|需要|画面里|图里|里面|一共|总共|只|就|就要|得|要|想要|改成|变成|换成|变|改|画|有|是|来|留|给我|想画|说的是){{0,4}})"
+    rf"(?P<number>一|好几|[两二三四五六七八九十几]|\d+|许多|很多)(?P<measure>[{_MEASURES}])(?P<what>.*?)(?P<enough>(?:就(?:好|行|够|可以|ok)了?|就够了|够了|即可)?)(?:吧|了){{0,2}}"
 )
 _WRONG = re.compile(
     r"(?:啊|哎呀|哦|呃|不好意思|抱歉|对不起)?[,\s]*(?:不对|不是的?|错了|不|我?(?:说|搞|打|弄|写|讲)错了|你?(?:画|理解|搞|弄)错了|不是这样|不是这个意思)(?:啊|呀|吧|哦|呢|了|的)*"
@@ -513,7 +544,7 @@ _RESET = re.compile(
     r"|(?:把)?(?:忘(?:了|掉|记)|别管|不管|抛开)(?:刚才|之前|前面|这个|它|那个|以上|这些)?(?:的|那个|那张|画|图|内容)*(?:吧|了)?|(?:刚才|之前|前面)的?(?:都)?(?:不要了|作废|忘掉|不算)|清空|重置|新(?:的)?(?:图|画|主题)(?=[::,]))[吧了呢啊]?[::,\s]*"
 )
 _REDRAW = re.compile(
-    r"(?:再(?:来|画|生成|做|出|试)|重新(?:画|生成|做|出|试))(?:一(?:张|次|遍|幅|个|版|下))?|重画|重新生成.{0,3}|换一(?:张|个|幅|版)|再试.{0,3}|换一?[个种].{0,6}(?:颜色|背景|风格|姿势|角度|天气|季节|发型|衣服|表情)|多来几张|再来几?张?|同样的再来一张"
+    r"(?:再(?:来|画|生成|做|出|试)|重新(?:画|生成|做|出|试))(?:一(?:张|次|遍|幅|个|版|下))?|重画|重新生成.{0,3}|换一(?:张|个|幅|版)|再试.{0,3}|换一?[个种].{0,6}(?:颜色|背景|风格|姿势|角度|天气|季节|发型|衣服|表情)|(?:再)?多(?:来|画|给我)(?:几|一|两|些)?(?:张|幅|点|些)?|再来几?张?|(?:同样|类似|一样|差不多)的?(?:再)?来?(?:一|几|两)?(?:张|幅|个)|更多(?:的?图片?|类似的)?|再来.{0,2}(?:类似|差不多)的?|继续(?:画|生成)?|再来一?(?:些|点)|还要|再要一?张|重做|重来一张|下一张|换个版本"
 )
 _UNDO = re.compile(
     r"(?:撤销|撤回|恢复(?:原样|之前的?|到?上一(?:步|张|版))?|(?:改|变|换)回(?:去|来|原来的?(?:样子)?|之前的?)|回到(?:之前|上一(?:步|张|版)).*|还原)"
@@ -542,6 +573,10 @@ _SWAP = re.compile(
     rf"(?:(?:把|将|让|给)?(?P<old>.*?))?(?:都|全部|全|也|再|直接|整体)?{_SWAPPING}(?P<new>.+)"
 )
 _SWAP_USING = re.compile(r"(?:用|拿)(?P<new>.+?)(?:来)?(?:代替|替换|取代|替代)(?:掉)?(?P<old>.+)")
+_BACK_TO = re.compile(
+    r"(?:回到|返回到?|变回到?|换回到?|改回到?|恢复(?:成|到|为))(?:成)?(?P<new>.+)"
+)
+_INSTEAD = re.compile(r"(?:改?用|拿)(?P<new>.+?)(?:来)?(?:代替|替换|取代|替代)(?:它|掉|吧|一下)*")
 _MANY = re.compile(
     r"(?P<what>[^太]+?)(?:再|要|可以|更|稍微)*多(?:一点儿?|一些|点|些)|(?:更|再)?多(?:一点儿?|一些|点|些)(?P<thing>.+)"
 )
@@ -605,16 +640,82 @@ Knows = Callable[[str], bool]
 
 def operations(message: str, knows: Knows) -> list[Operation]:
     """The operations of a message in order; `knows(phrase)` says if the picture shows it."""
-    message = message.translate(_PUNCTUATION).translate(simplified())
+    message = message.translate(PUNCTUATION).translate(simplified())
     message = (
         re.sub(r"[「」『』《》“”]", "", message).replace("一点的", "的").replace("一些的", "的")
     )
     found: list[Operation] = []
     for sentence in re.findall(r"[^.!?;\n]+[.!?;\n]*", message):
         asked = "?" in sentence
-        for clause in re.split(r"\s*,\s*", sentence.strip(" .!?;\n~…")):
-            found += _operations_of(clause.strip(" :"), asked, knows, found)
+        for clause in _SPLIT.split(sentence.strip(" .!?;\n~…")):
+            found += [
+                _understood(operation, clause, knows)
+                for operation in _operations_of(clause.strip(" :"), asked, knows, found)
+            ]
     return join_corrections([item for item in found if item != _CORRECTED], knows)
+
+
+_SPLIT = re.compile(
+    r"\s*,\s*|(?<=.)(?=但是|不过|可是|只不过|而不是|而非)|(?<=[^不非])(?=但(?!愿|是))|(?<=[样变动的])(?=只是|就是)|(?<=不变|不动|别动|别变|一样)(?=把|加|换|改|只)"
+)
+
+
+def _understood(operation: Operation, clause: str, knows: Knows) -> Operation:
+    """The operation without the words that stayed Chinese, if it still says something then.
+
+    What describes or adds a thing loses single attributes at most: the thing itself must be
+    known. Where something is drawn already, a description must be known whole.
+    """
+    texts = [value for value in _texts(operation) if CJK.search(value)]
+    if not texts:
+        match operation:
+            case Add(text) | Draw(text) if words(text) and not stems(text):
+                return Chat("unclear", clause)  # "some", and nothing more
+        return operation
+    unknown = "、".join(dict.fromkeys(word for text in texts for word in _CJK_RUN.findall(text)))
+    match operation:
+        case Draw(text, fresh) if fresh or not knows(""):
+            known = _known(text)
+            return Draw(known, fresh, left_out=unknown) if known else Chat("unclear", clause)
+        case Add(text, back):
+            known = _known(text)
+            return Add(known, back, left_out=unknown) if known else Chat("unclear", clause)
+    return Chat("unclear", clause)
+
+
+_CJK_RUN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]+")
+
+
+def _texts(operation: Operation) -> list[str]:
+    return [
+        value
+        for name in ("text", "old", "new", "target", "value", "what")
+        if isinstance(value := getattr(operation, name, None), str)
+        and not isinstance(operation, Chat)
+    ]
+
+
+def _known(text: str) -> str:
+    """A translated phrase without its Chinese words; empty when its subject is among them."""
+    picture = Picture.parse(text)
+    kept: list[Piece] = []
+    for number, piece in enumerate(picture.pieces):
+        found = piece.text.split()
+        if (found and CJK.search(found[-1])) or CJK.search(piece.link):
+            if number == 0:
+                return ""
+            continue
+        piece.text = with_article(" ".join(word for word in found if not CJK.search(word)))
+        kept.append(piece)
+    if CJK.search(picture.medium):
+        return ""
+    first = words(str(kept[0])) if kept else []
+    if not first or first[0] in PREPOSITIONS or kept[0].link or not stems(kept[0].text):
+        return ""
+    if sum(map(len, _CJK_RUN.findall(text))) > 2 * sum(len(words(str(piece))) for piece in kept):
+        return ""  # more was lost than found
+    picture.pieces = kept
+    return picture.render()
 
 
 _CORRECTED: Operation = Chat("unclear")
@@ -667,7 +768,9 @@ def _chat(clause: str, asked: bool) -> Chat | None:
         ("greeting", _GREETING),
         ("thanks", _THANKS),
         ("praise", _PRAISE),
+        ("complaint", _COMPLAINT),
         ("statement", _ACKNOWLEDGE),
+        ("statement", _KEEP),
         ("undo", _UNDO),
         ("question", _QUESTION),
         ("statement", _NARRATIVE),
@@ -681,6 +784,8 @@ def _chat(clause: str, asked: bool) -> Chat | None:
 
 
 def _by_rule(clause: str, more: bool, knows: Knows) -> list[Operation] | None:
+    if not more and (counted := _count(clause, knows)):
+        return counted
     for rule in (_redo, _amount, _remove, _change, _look, _degree):
         found = rule(clause)
         if found is not None:
@@ -695,6 +800,25 @@ def _redo(clause: str) -> list[Operation] | None:
         if match := pattern.fullmatch(clause):
             return [Add(translate(match["what"]), back=True)]
     return None
+
+
+def _count(clause: str, knows: Knows) -> list[Operation] | None:
+    match = _COUNTED.fullmatch(clause)
+    if match is None:
+        return None
+    number = {"一": "one", "1": "one", "许多": "many", "很多": "many"}.get(
+        match["number"], _NUMBERS.get(match["number"], match["number"])
+    )
+    lead = match["lead"] + match["enough"]
+    if number == "one" and not re.search(r"只|就|够|改|变|换|留", lead):
+        return None  # as much as "a"
+    if not match["what"]:
+        return [Count(number)] if lead or number != "one" else None
+    what = translate(match["what"])
+    described = words(bare(what))[:-1]
+    if CJK.search(what) or not all(map(is_adjective, described)) or not knows(what):
+        return None
+    return [Count(number, bare(what))]
 
 
 def _amount(clause: str) -> list[Operation] | None:
@@ -738,6 +862,8 @@ def _change(clause: str) -> list[Operation] | None:
         return [_swapped("", match["new"])]
     if match := _BETTER.fullmatch(clause):
         return [_swapped("", match["new"])]
+    if match := _BACK_TO.fullmatch(clause) or _INSTEAD.fullmatch(clause):
+        return [_swapped("", match["new"])]
     return None
 
 
@@ -753,21 +879,27 @@ def _swapped(old: str, new: str) -> Operation:
         else new
     )
     old = re.sub(r"^(?:把|将)", "", old).strip("的 ")
+    old = re.sub(
+        r"(?<=.)(?:可不可以|能不能|可以|可否|能否|能|应该|应当|需要|要|也|都|再|直接|就)+$", "", old
+    )
     if re.fullmatch(r"背景.{0,2}", old):
         return Set("background", value)
     if not old or _PICTURE.fullmatch(old):
         if is_value(value):
             return Set(None, value)
-        return Replace(
-            None, re.sub(r"^an? ", "", value) if segment(new)[0].kind != "det" else value
-        )
+        return Replace(None, value if _counted(new) else re.sub(r"^an? ", "", value))
     if match := _COLOUR_OF.fullmatch(old):
         return Set(_target(match["target"]), value)
     if is_value(value):
         return Set(_target(old), value)
-    if segment(new)[:1] and segment(new)[0].kind != "det":
+    if not _counted(new):
         value = re.sub(r"^an? ", "", value)
     return Replace(None if _PRONOUN.fullmatch(old) else translate(old), value)
+
+
+def _counted(text: str) -> bool:
+    """Whether a Chinese noun phrase begins with a number or the like."""
+    return any(token.kind == "det" for token in segment(text)[:1])
 
 
 def _target(text: str) -> str | None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from robotchat.prompt.rules.lexicon import category
+from robotchat.prompt.rules.lexicon import OPPOSITES, category
 from robotchat.prompt.rules.operations import (
     Add,
     Attach,
     Chat,
     ChatKind,
+    Count,
     Draw,
     Fewer,
     Not,
@@ -52,7 +53,7 @@ _PRAISE = _rule(
     rf"(?:(?:so|very|really|absolutely|pretty|just|such|quite|simply|looking|super|truly|looks?|an?|much|even|all)\s+)*"
     rf"(?:{_PRAISE_WORD})(?:\s+(?:work|job|one|picture|image|result|stuff|so far|indeed|now|already|thanks|then|"
     rf"that'?s? is|as it is|the way it is|enough))*"
-    rf"|(?:i|we)\s+(?:really |absolutely |just |do )*(?:love|like|adore|am loving|enjoy)\s+"
+    rf"|(?:i|we)\s+(?:really |absolutely |just |do )*(?:loved?|liked?|adored?|am loving|enjoy(?:ed)?)\s+"
     rf"(?:it|this|that|them|these|how .*|what you.*|(?:your|the|that|this) .*)"
     rf"(?:\s+(?:so much|a lot|very much|already))?"
     rf"|(?:love|like|loving|loved)\s+(?:it|this|that|them)(?:\s+(?:so much|a lot))?"
@@ -72,8 +73,8 @@ _ACKNOWLEDGE = _rule(
     r"(?:ok(?:ay)?|k|yes|yeah|yep|yup|sure|right|alright|all right|i see|got it|understood|hmm+|um+|uh+|oh+|ah+|"
     r"well|no|nope|nah|maybe|perhaps|sorry|wait|please|fine|that'?s (?:all|it|enough|fine)|never ?mind|"
     r"no worries|don't worry|of course|true|indeed|interesting|let me (?:think|see)|hold on|one moment|just kidding|"
-    r"(?:ha|he|lo)+l?|lol|done|nothing|no changes?|keep it(?: (?:like|as) .*)?|leave it(?: .*)?|don't change .*|"
-    r"i (?:don't|do not) know|i'm not sure|not sure|so|then|now|also|again please)"
+    r"(?:ha|he|lo)+l?|lol|done|nothing|no changes?|keep it(?: (?:like|as) (?:(?! but )[^,])*)?|leave it(?: (?:(?! but )[^,])*)?|don't change (?:(?! but )[^,])*|"
+    r"i (?:don't|do not) know|idk|dunno|no idea|i'm not sure|not sure|so|then|now|also|again please)"
 )
 _QUESTION = _rule(
     r"(?:what(?! about| if)|who|whom|whose|why(?! not| don't)|when(?! i| the)|where|which|how(?! about)|do you|did you|are you|were you|"
@@ -92,7 +93,7 @@ _LEADERS = _rule(
     r"sure|yes|yeah|yep|finally|next|actually|wait|sorry|oops|ugh|instead|you know(?: what)?|i mean(?= (?:make|add|remove|draw))|"
     r"in fact|on second thought|come to think of it|after all|by the way|btw|if possible|if you can|could be nice|for now|"
     r"this time|let me see|first|first of all|lastly|honestly|hmm no|but|still|yet|though|however|and then|"
-    r"apart from that|otherwise|anyway)(?=[\s,:.!-]|$)[\s,:.!-]*)"
+    r"apart from that|otherwise|anyway|except(?: that| for)?|(?:only|just)(?= (?:the|a|an|make|change|add|remove|turn|put|in|at|with|on|his|her|its)\b))(?=[\s,:.!-]|$)[\s,:.!-]*)"
 )
 _MORE = _rule(
     r"(?:and also|also|and|plus|maybe|perhaps|additionally|as well as|together with|along with|oh and|ideally)[\s,]+"
@@ -138,13 +139,49 @@ _RESET = _rule(
     r"never ?mind(?: that| this| it)?(?=[\s,:.]+\S)|reset|clear (?:everything|all|it)|new(?=:)|next(?=:))(?:\b|(?=:))[\s,:.!-]*(?:and |but |then |now |instead |with )*"
 )
 _FORGET = _rule(r"(?:forget|scrap|never ?mind)(?: about)? ((?:the|my|that|those|these) .+)")
+_SAME = (
+    r"(?:(?:just |exactly |pretty much |almost |basically |all )?(?:the |this |that )?(?:very |exact )?same(?: (?:one|thing|picture|image|photo|scene|again|prompt|idea|composition|as (?:before|above|it is|it was|last time)))*"
+    r"|(?:keep|leave) (?:it|this|that|everything|all|all (?:of )?(?:it|this|that)|the (?:rest|picture|image|scene|composition))(?: (?:else|the same|same|as (?:it )?is|as it was|exactly|alone|like (?:it is|it was|this|that)|unchanged|untouched|intact))*"
+    r"|(?:everything|all|the rest|anything)(?: else)?(?: (?:should|must|can|shall|will))?(?: (?:stays?|remains?|is|be|keeps?))(?: (?:the same|same|as (?:it )?is|as it was|unchanged|untouched|like (?:this|that)))?"
+    r"|(?:don't|do not|dont|no need to) (?:change|touch|alter)(?: (?:anything|the rest|everything|any of it))(?: else)?|(?:with )?(?:no other|nothing else|without (?:any )?other)(?: changes?| changes| changed)?"
+    r"|(?:other|apart|aside) (?:than|from) that|identical|like (?:this|that|it|before|the (?:last|previous) one)|as (?:it )?is)"
+)
+_KEEP = _rule(_SAME)
+_SAME_LEAD = _rule(
+    rf"{_SAME}(?:[\s,:;]+(?:but|except(?: that| for)?|only|just|and|with the exception that))*[\s,:;]+(?=(?:but|only|just|with|without|in|at|on|as|by|under|from|during|no|make|add|remove|change|turn|more|less|this time|now|now with|a|an|the)\b)"
+    r"|(?:keep|leave) (?:everything|it all|all|the rest)(?: else)?[\s,]+(?:but|and|only)\s+"
+)
+_ONLY = _rule(r"(?:only|just|except(?: that| for)?|but|now|this time)[\s,:]+")
+_COMPLAINT = _rule(
+    r"(?:(?:no|hmm+|ugh+|eww*|meh|bah|nah|oh no|yikes|sorry|well|ok(?:ay)?|but)[,\s]+)*(?:"
+    r"(?:(?:that|this|it|these|they|the (?:last |new )?(?:picture|result|image|one|drawing|colou?rs?|whole thing))(?:'s|'re| is| are| was| looks?| looked| seems?| feels?| came out| turned out| just)*\s+)?(?:(?:so|very|really|just|quite|pretty|kind of|kinda|a bit|a little|absolutely|totally|rather|all|still)\s+)*"
+    r"(?:bad|ugly|terrible|awful|horrible|horrendous|hideous|wrong|weird|strange|boring|off|rubbish|garbage|trash|crap|crappy|disappointing|disgusting|meh|lame|broken|messed up|poor|worse|worst|unrealistic|nonsense|not it)(?: (?:to me|again|somehow|now|than before|job|work|picture|image|result))*"
+    r"|(?:(?:that|this|it|these|they|the (?:last |new )?(?:picture|result|image|one|drawing))(?:'s|'re| is| are| was)?\s+)?(?:not|isn't|wasn't|aren't|is not|was not)(?: (?:at all|really|exactly|quite|very|so|that|even|all that|too))*\s+(?:good|great|nice|right|it|there(?: yet)?|pretty|beautiful|happy|satisfied|convincing|convinced|cute|what i .+|how i .+|as i .+|like i .+|to my (?:taste|liking)|my (?:taste|style|thing)|working|enough|impressive|impressed)(?: (?:enough|yet|at all|with (?:it|this|that|the .+)))*"
+    r"|(?:it |that |this )?(?:doesn't|does not|didn't|did not|don't|do not) (?:look|seem|feel|work|match|fit)(?: (?:right|good|nice|great|real|realistic|like .+|at all|well|what .+|for me|very .+|that .+))*"
+    r"|i (?:really |still |absolutely |just )*(?:don't|do not|didn't|did not|dont|can't say i) (?:really |quite )?(?:like|love|want|enjoy|care for|need) (?:it|this|that|them|these|those|(?:the|this|that) (?:picture|image|result|one|version|drawing)|how .+|what .+)(?: (?:at all|so much|very much|much|either|anymore|one))*"
+    r"|i (?:really |absolutely |just )?(?:hate|dislike) (?:it|this|that|them|(?:the|this|that) (?:picture|image|result|one|version|drawing))"
+    r"|(?:i'm|i am|im) (?:not (?:happy|satisfied|convinced|sold|impressed|sure about (?:it|this|that))|disappointed|unhappy|dissatisfied)(?: .*)?"
+    r"|(?:you |it |that |this )?(?:could|can|should|must) (?:be|do|look) (?:much |way |a lot )?better|(?:do|try) (?:better|harder)|needs? (?:more |some )?(?:work|improvement)|try again harder"
+    r"|(?:something|there's something) (?:is |looks |seems |feels )?(?:off|wrong|weird|missing|strange)(?: .*)?|you (?:got|did|made|drew) (?:it|that|this) (?:all )?wrong|what (?:is|the hell is) (?:this|that)|better luck next time"
+    r")"
+)
+_MORE_OF_IT = (
+    r"(?:(?:and |some |a few |several |many |a couple |two |three |four |five |even )*more(?: (?:please|of (?:it|this|that|these|those|them|the same|the above|the like)|like (?:it|this|that|these|those|them)|variations?|versions?|pictures?|images?|options?|examples?|tries|of your work))*"
+    r"|(?:another|one more|a further|yet another|an additional)(?: (?:one|version|variation|variant|try|attempt|take|go|time|picture|image|photo|drawing|option|alternative|example|shot|round))?(?: (?:of (?:it|this|that|these|those|them)|like (?:it|this|that|these|those|them)|please))*"
+    r"|(?:some |a few |show me |other |different )+(?:versions?|variations?|options?|alternatives?|takes?)|(?:a |an )?(?:alternative|variation|variant)s?(?: of (?:it|this|that))?|next(?: one| picture| image| please)?"
+    r"|(?:the )?same(?: (?:one|thing|picture|image|again|once more|please))*|similar(?: ones?)?|something similar|repeat(?: (?:it|that|this))?|encore|keep going|continue|go on|again(?: please)?)"
+)
+_REDRAW_MORE = _rule(
+    rf"(?:(?:let'?s |i want |i need |i'd like )?(?:try|do|draw|generate|make|give me|show me|create|have|see|get|paint|render|roll)(?: me)? )?{_MORE_OF_IT}"
+)
 _REDRAW = _rule(
     r"(?:(?:let'?s )?(?:try|do|draw|generate|make|give me|show me|create|i want) )?(?:it |that |this |me )?(?:again|once (?:more|again)|one more(?: time)?|"
     r"another (?:one|version|variation|try|attempt|take)|regenerate|retry|redo(?: it| this| that)?|reroll|more like this|a (?:new|different) (?:version|variation|take)|same again|the same again)(?: please)?"
 )
 _UNDO = _rule(
-    r"(?:undo(?: (?:that|it|this|the last .*))?|go back(?: .*)?|revert(?: .*)?|as (?:it was )?before|the previous (?:one|version)(?: .*)?)"
+    r"(?:undo(?: (?:that|it|this|the last .*))?|go back|revert(?: .*)?|as (?:it was )?before|the previous (?:one|version)(?: .*)?)"
 )
+_BACK_TO = _rule(r"(?:(?:go|change|switch|turn|set) (?:it )?back to|return to|back to)\s+(?=\S)")
 _BACK = (
     _rule(
         r"(?:i )?(?:put|bring|add|give|get|want|have|need|let) (?:me )?(?P<what>.+?) back(?: (?:in|again|please|there|too|on|into .+))*"
@@ -160,6 +197,9 @@ _BACK = (
     ),
     _rule(r"add (?P<what>(?:the|my) .+?) again"),
     _rule(r"keep (?P<what>(?:the|my|some) .+?)(?: after all)?"),
+)
+_KEEPING = _rule(
+    r"(?:keep|leave|preserve|don't (?:change|touch)|do not (?:change|touch)) (?P<the>the|his|her|its|their|this|that|my)(?P<what> .+?)(?: (?:the same|as (?:it )?is|as it was|as they (?:are|were)|unchanged|alone|intact|untouched|like (?:it|that) is|exactly|please))*"
 )
 _REMOVE_VERB = (
     _rule(
@@ -182,6 +222,11 @@ _REMOVE = (
         r"(?P<what>(?:the|those|these|all the) .+?)(?:'s| is| are) (?:a (?:bit|little) |way |far )?too much"
     ),
     _rule(r"(?:i )?(?:hate|dislike) (?P<what>the .+)"),
+)
+_NUMERAL = r"one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\d{1,2}|a single|a pair of|a couple of|a dozen|several|many|a few|lots of"
+_COUNT = _rule(
+    rf"(?P<lead>(?:(?:make|draw|show|paint|have|turn|change|set|i want|i need|i said|i meant|i asked for|let there be|there (?:should|must) be|(?:it|that|there) (?:should|must|needs? to|has to) be|(?:it|that) (?:into|to)|it|that|them|into|to|be|with|use|only|just|exactly|rather|better|instead|actually|at least|all)\s+)*)"
+    rf"(?P<number>{_NUMERAL})(?: (?:of (?:them|those|these|it)(?: all)?|(?P<what>[\w' -]+?)))?(?: (?:instead|in total|in all|only|altogether|is enough|will do|are enough|please|now|rather than .+|instead of .+|not .+))*"
 )
 _FEWER = _rule(
     r"(?:(?:there are |there's |there is |it has |that's |i see |i want )?(?:too|way too|so|not so) (?:many|much)|(?:with )?(?:a bit |a lot |much )?(?:fewer|less)(?= [\w'-]+s?$)|reduce the (?:number|amount) of) (?P<what>.+)"
@@ -212,6 +257,9 @@ _MEANT = (
 )
 _ATTRIBUTE_OF = _rule(
     r"(?:change|turn|switch|set|make|let) (?:the |its |his |her |their )?(?:colou?r|style|time(?: of day)?|season|weather|medium|lighting|light|mood)(?: (?:of|for) (?P<target>.+?))?(?: (?:to|into|be|as))? (?P<value>.+)"
+)
+_ATTRIBUTE_TO = _rule(
+    r"(?:the |its |his |her |their )?(?:colou?r|style|time(?: of day)?|season|weather|medium|lighting|light|mood)(?: (?:of|for) (?P<target>.+?))? (?:to|into) (?P<value>.+)"
 )
 _BACKGROUND = _rule(
     r"(?:(?:change|replace|switch|swap|make|set|turn|put)?\s*)(?:the |its )?background(?: (?:to|with|into|for|should be|be|is|as))+ (?P<value>.+)"
@@ -270,9 +318,11 @@ _STYLE = _rule(
 _TOO = _rule(
     r"(?:(?P<target>it|this|that|the [\w' -]+?|(?:[\w'-]+ )?[\w'-]+(?= (?:is|are|looks?|seems?|feels?)\b))(?:'s|'re| is| are| looks?| seems?| feels?)?\s+)?(?:a (?:bit|little) |way |far |slightly )?too (?P<what>[\w-]+)(?: .*)?"
 )
-_LESS = _rule(r"(?:make (?P<target>.+?) )?less (?P<what>[\w-]+)")
+_LESS = _rule(
+    r"(?:make (?P<target>.+?) )?(?:a (?:bit|little) |much |slightly |somewhat |way )?less (?P<what>[\w-]+)"
+)
 
-_SPLIT = re.compile(
+SPLIT = re.compile(
     r"\s*,?\s+(?:but|however|although|though)\s+(?=\S)"
     r"|\s*,?\s+(?:and(?: then| also| please)?|then|also)\s+(?=(?:add|remove|make|change|turn|put|give|replace|delete|swap|get rid|take|paint|"
     r"set|include|without|lose|drop|erase|no|don't|let|bring|move|place|draw|use|switch|keep|leave)\b)"
@@ -288,6 +338,7 @@ _TAIL = _rule(
 )
 
 Knows = Callable[[str], bool]
+"""Whether the picture shows what a phrase names; for the empty phrase, whether there is any."""
 
 _HERE = _rule(
     r"\s+(?:in|on|of|from) (?:this|that|the|my) (?:photo|picture|image)(?:graph)?(?=\s|$)(?! of)"
@@ -300,6 +351,7 @@ _LONGEST = 600
 def operations(message: str, knows: Knows) -> list[Operation]:
     """The operations of a message in order; `knows(phrase)` says if the picture shows it."""
     found: list[Operation] = []
+    message = _INSTEAD_OF.sub(_turned_round, message)
     for sentence in re.split(r"(?<=[.!?;…])\s+|\n+|\s+(?:-{1,2}|–|—)\s+", message):
         asked = sentence.rstrip().endswith("?")
         text = _HERE.sub("", sentence.strip(" \t.!?;,…~"))
@@ -307,19 +359,52 @@ def operations(message: str, knows: Knows) -> list[Operation]:
             found.append(Draw(text))
         elif text:
             found += _sentence(text, asked, knows, found)
-    return join_corrections(found, knows)
+    return [_understood(operation) for operation in join_corrections(found, knows)]
+
+
+_INSTEAD_OF = _rule(
+    r"\b(?:instead|in place) of (?:an? |the |being )?(?P<old>[\w'-]+(?: [\w'-]+){0,2}?)(?:\s*,\s*|\s+(?=(?:make|use|have|draw|put|add|let|i)\b))(?:(?:i (?:want|would like|need)|use|draw|have|let's have|put|show(?: me)?) )?(?P<new>[^.!?;,]+)"
+)
+
+
+def _turned_round(match: re.Match[str]) -> str:
+    """ "instead of a sofa, a chair" as "a chair instead of a sofa"."""
+    if re.match(r"(?:make|change|turn|paint|add|let|set)\b", match["new"], re.IGNORECASE):
+        return match["new"]
+    return f"{match['new']} instead of {match['old']}"
+
+
+def _understood(operation: Operation) -> Operation:
+    """The operation, unless it would draw words that are about the conversation."""
+    match operation:
+        case (
+            Add(text)
+            | Attach(_, text)
+            | Place(_, text)
+            | Restyle(text)
+            | Replace(_, text)
+            | Set(_, text)
+        ) if doubtful(text):
+            return Chat("unclear", text)
+        case Set(_, text) if _EMPTY_VALUE.fullmatch(
+            re.sub(r"^(?:more|much|even|a bit) ", "", text)
+        ):
+            return Chat("complaint")
+    return operation
 
 
 def _sentence(text: str, asked: bool, knows: Knows, earlier: list[Operation]) -> list[Operation]:
     whole = _chat(text, asked)
     if whole:
         return [whole]
+    if _REDRAW_MORE.fullmatch(_TAIL.sub("", unwrapped(text)).strip(" ,:")):
+        return [Redraw()]
     if match := _RESET.match(text):
         rest = text[match.end() :].strip(" ,:.-")
         return [Reset(), *(_sentence(rest, asked, knows, [Reset()]) if rest else [])]
     found: list[Operation] = []
     corrected = False
-    for clause in _SPLIT.split(text):
+    for clause in SPLIT.split(text):
         clause = clause.strip(" ,:")
         if not clause:
             continue
@@ -331,12 +416,26 @@ def _sentence(text: str, asked: bool, knows: Knows, earlier: list[Operation]) ->
     return found
 
 
+def unwrapped(clause: str) -> str:
+    """The clause without words of request around it: "the first one" of "can we have the first one"."""
+    for _ in range(8):
+        start = clause
+        clause = _TAIL.sub("", clause).strip(" ,:")
+        for lead in (_LEADERS, _MORE, _WRAPPER):
+            if match := lead.match(clause):
+                clause = clause[match.end() :]
+        if clause == start:
+            break
+    return clause
+
+
 def _chat(text: str, asked: bool) -> Chat | None:
     text = text.strip(" ,.!?:")
     kinds: tuple[tuple[ChatKind, re.Pattern[str]], ...] = (
         ("greeting", _GREETING),
         ("thanks", _THANKS),
         ("praise", _PRAISE),
+        ("complaint", _COMPLAINT),
         ("statement", _ACKNOWLEDGE),
     )
     for kind, pattern in kinds:
@@ -359,8 +458,13 @@ def _clause(
 ) -> list[Operation]:
     original = clause
     fresh = more = False
+    if _REDRAW_MORE.fullmatch(_TAIL.sub("", clause)):
+        return [Redraw()]
     for _ in range(8):
         start = clause
+        if match := _SAME_LEAD.match(clause):
+            clause = clause[match.end() :]
+            clause = _ONLY.sub("", clause, count=1) if _ONLY.match(clause) else clause
         clause = _TAIL.sub("", clause).strip(" ,:")
         if match := _NO.match(clause):
             rest = clause[match.end() :]
@@ -373,13 +477,23 @@ def _clause(
         if match := _WRAPPER.match(clause):
             rest = clause[match.end() :]
             fresh = fresh or bool(re.search(r"\b(?:see|do)\b", match.group(), re.IGNORECASE))
+            if re.search(r"\bprefer\b", match.group(), re.IGNORECASE) and not re.match(
+                r"(?:it|the|his|her|its|their|this|that)\b", rest, re.IGNORECASE
+            ):
+                corrected = True
             clause = rest
         if clause == start:
             break
     if not clause:
         return []
+    if match := _BACK_TO.match(clause):
+        corrected, clause = True, clause[match.end() :]
     if chat := _chat(clause, asked and clause == original):
         return [chat]
+    if _REDRAW_MORE.fullmatch(clause):
+        return [Redraw()]
+    if _KEEP.fullmatch(clause):
+        return [Chat("statement")]
     if match := _RESET.match(clause):
         rest = clause[match.end() :].strip(" ,:.-")
         return [Reset(), *(_clause(rest, asked, False, knows, [Reset()]) if rest else [])]
@@ -396,7 +510,7 @@ _REDO_NO = _rule(
 
 def _by_rule(clause: str, knows: Knows) -> list[Operation] | None:
     """The operations of a clause whose verb says what it wants."""
-    for rule in (_redo, _remove, _change, _add, _look):
+    for rule in (_redo, _count, _remove, _change, _add, _look):
         found = rule(clause, knows)
         if found is not None:
             return found
@@ -406,6 +520,10 @@ def _by_rule(clause: str, knows: Knows) -> list[Operation] | None:
 def _redo(clause: str, knows: Knows) -> list[Operation] | None:
     if _REDRAW.fullmatch(clause):
         return [Redraw()]
+    if (match := _KEEPING.fullmatch(clause)) and (
+        knows(match["what"]) or not match["the"].lower().startswith("the")
+    ):
+        return [Chat("statement")]
     for pattern in _BACK:
         if match := pattern.fullmatch(clause):
             return [Add(match["what"], back=True)]
@@ -414,8 +532,27 @@ def _redo(clause: str, knows: Knows) -> list[Operation] | None:
     return None
 
 
+def _count(clause: str, knows: Knows) -> list[Operation] | None:
+    match = _COUNT.fullmatch(clause)
+    if match is None:
+        return None
+    number, what = match["number"].lower(), match["what"]
+    if what is None:
+        return [Count(number)] if match["lead"] or number != "one" else None
+    said = words(what)
+    if any(word in PREPOSITIONS for word in said) or not knows(what):
+        return None
+    if "more" in said:
+        return [Add(f"{number} {what}")]
+    return [Count(number, what)]
+
+
 def _remove(clause: str, knows: Knows) -> list[Operation] | None:
-    if (match := _FEWER.fullmatch(clause)) and not is_adjective(match["what"].lower()):
+    if (
+        (match := _FEWER.fullmatch(clause))
+        and not is_adjective(match["what"].lower())
+        and match["what"].lower() not in OPPOSITES
+    ):
         return [Fewer(match["what"])]
     for pattern in _REMOVE_VERB:
         if match := pattern.fullmatch(clause):
@@ -432,7 +569,7 @@ def _remove(clause: str, knows: Knows) -> list[Operation] | None:
 def _change(clause: str, knows: Knows) -> list[Operation] | None:
     if match := _BACKGROUND.fullmatch(clause):
         return [Set("background", match["value"] or match["with"])]
-    if match := _ATTRIBUTE_OF.fullmatch(clause):
+    if match := _ATTRIBUTE_OF.fullmatch(clause) or _ATTRIBUTE_TO.fullmatch(clause):
         return [Set(match["target"], match["value"])]
     if match := _TOO.fullmatch(clause):
         return [Set(match["target"], f"less {match['what']}")]
@@ -529,6 +666,11 @@ def _look(clause: str, knows: Knows) -> list[Operation] | None:
     return None
 
 
+_CONTINUOUS = _rule(
+    r"^((?:an?|the|some|his|her|its|their|my|two|three) (?:[\w'-]+ ){0,2}?[\w'-]+) (?:is|are) (?=\w+ing\b)"
+)
+
+
 def _unruled(
     clause: str,
     asked: bool,
@@ -546,6 +688,7 @@ def _unruled(
         clause = clause[match.end() :]
         if found := _by_rule(clause, knows):
             return found
+    clause = _CONTINUOUS.sub(r"\1 ", clause)
     last = before[-1] if before else None
     if isinstance(last, Remove) and (
         last.verb or clause.lower().startswith(("or ", "nor ")) or " or " in clause
@@ -575,6 +718,8 @@ def _unruled(
         and first in _AUXILIARIES
     ):
         return [Chat("question")]
+    if not fresh and doubtful(clause) and (knows("") or category(clause) is None):
+        return [Chat("unclear", clause)]
     return _with_removals(clause, lambda text: Draw(text, fresh=fresh))
 
 
@@ -598,6 +743,25 @@ def _listed(text: str) -> list[str]:
     ]
 
 
+_ABOUT = _rule(
+    r".*\b(?:i|i'(?:m|d|ve|ll)|we|you|your|what|why|how|same|mind|ones|else|versions?|prompt|results?|anything|"
+    r"nothing|whatever|prefer(?:red)?|liked|again|don't|doesn't|isn't|wasn't|didn't|can't|won't|aren't|because|"
+    r"previous(?:ly)?|earlier|(?:the|this|that|which|first|last|other|another|second|third|original) one|less of|"
+    r"(?:(?<!at )(?<!of )(?<!with )(?<!to )(?<!by )(?<!behind )(?<!like )me))\b.*"
+    r"|(?:something|anything|somehow|it|he|she|they|it's|that's)\b.*"
+    r"|(?:.*\s)?(?:less|more|(?:(?<!in )(?<!on )(?<!of )(?<!by )(?<!at )(?<!to )(?<!with )(?<!behind )(?<!around )(?<!under )(?<!near )(?<!over )(?<!above )(?<!beside )(?<!inside )(?<!from )(?:it|that|this))|things?|something|stuff|(?:the|this|that|my|your) (?:way|picture|image|photo))"
+    r"|(?:(?!\b(?:who|that|which|where)\b).)*\b(?:should|must|would|could|can|will|has|have|had|does|did|feels?|seems?|wants?|needs?)\b.*"
+)
+_EMPTY_VALUE = _rule(
+    r"(?:pop|work|better|nicer|prettier|cooler|right|different|special|good|great|nice|correct|perfect|again|stand out|happen|best|interesting|properly)"
+)
+
+
+def doubtful(text: str) -> bool:
+    """Whether words are about the conversation rather than for the picture: "the way I had it"."""
+    return _ABOUT.fullmatch(text.strip()) is not None
+
+
 def join_corrections(found: list[Operation], knows: Knows) -> list[Operation]:
     """Join "a fox" and "not a dog" into one replacement, and lists of words into one text."""
     pending = list(found)
@@ -619,8 +783,9 @@ def join_corrections(found: list[Operation], knows: Knows) -> list[Operation]:
             case (Not(old), _):
                 pending[index] = Remove(old)
                 continue
-            case (Draw(text, fresh), Draw(more)):
-                pending[index : index + 2] = [Draw(f"{text}, {more}", fresh)]
+            case (Draw(text, fresh, left), Draw(more, _, right)):
+                unknown = "、".join(filter(None, (left, right)))
+                pending[index : index + 2] = [Draw(f"{text}, {more}", fresh, unknown)]
                 continue
             case _:
                 joined.append(operation)

@@ -9,11 +9,12 @@ import unicodedata
 
 from robotchat.prompt.models import MAX_PROMPT, Fold, PromptState
 from robotchat.prompt.rules import chinese, english
-from robotchat.prompt.rules.lexicon import articled, bare, category, singular
+from robotchat.prompt.rules.lexicon import OPPOSITES, articled, bare, category, singular
 from robotchat.prompt.rules.operations import (
     Add,
     Attach,
     Chat,
+    Count,
     Draw,
     Exclude,
     Fewer,
@@ -31,6 +32,7 @@ from robotchat.prompt.rules.operations import (
 from robotchat.prompt.rules.sizes import take_size
 from robotchat.prompt.rules.structure import (
     DETERMINERS,
+    NUMBERS,
     PREPOSITIONS,
     Picture,
     Piece,
@@ -54,20 +56,20 @@ _LOOKS = ("medium", "style", "palette")
 _PEOPLE = frozenset(
     {"person", "human", "anyone", "anybody", "tourist", "crowd", "pedestrian", "figure"}
 )
-_OPPOSITES = {
-    "dark": "bright", "bright": "dark", "light": "dark", "big": "small", "large": "small", "small": "big", "tiny": "big",
-    "cold": "warm", "warm": "cool colours", "hot": "cool", "crowded": "empty", "busy": "simple", "simple": "detailed",
-    "empty": "rich in detail", "plain": "detailed", "complex": "simple", "colourful": "muted colours", "colorful": "muted colours",
-    "saturated": "muted colours", "vivid": "muted colours", "sad": "happy", "scary": "friendly", "realistic": "stylised",
-    "cartoonish": "realistic", "fake": "realistic", "old": "young", "young": "old", "blurry": "sharp", "close": "wide shot",
-    "far": "close-up", "boring": "dramatic", "fat": "slim", "thin": "chubby", "gloomy": "cheerful", "serious": "cheerful",
-    "long": "short", "short": "long", "harsh": "soft light", "soft": "sharp", "messy": "tidy", "clean": "shabby", "abstract": "realistic", "dull": "vivid", "pale": "vivid",
-}  # fmt: skip
 _SCENIC = frozenset(
     "bright dark dim realistic dramatic cinematic colourful colorful detailed moody minimalist simple abstract vivid sharp "
     "blurry warm cold cool cosy cozy romantic spooky epic dreamy mysterious photorealistic stylised stylized cheerful "
     "soft harsh futuristic surreal magical peaceful calm intense gloomy creepy whimsical".split()
 )
+_QUALITIES = {
+    "contrast": "high contrast", "saturation": "saturated", "detail": "detailed", "details": "detailed", "texture": "textured",
+    "light": "bright", "brightness": "bright", "shadow": "strong shadows", "shadows": "strong shadows", "sharpness": "sharp",
+    "realism": "realistic", "drama": "dramatic", "colour": "colourful", "color": "colourful", "colours": "colourful",
+    "colors": "colourful", "warmth": "warm", "atmosphere": "atmospheric", "mood": "moody", "emotion": "emotional",
+    "space": "wide shot", "zoom": "close-up", "action": "dynamic", "motion": "dynamic", "movement": "dynamic",
+    "energy": "dynamic", "life": "lively", "fun": "playful", "noise": "noisy", "depth": "depth",
+}  # fmt: skip
+"""What more of something is as an adjective."""
 _INTENSITY = re.compile(
     r"^(?:(?P<less>a (?:bit|little)|slightly|somewhat|kind of|a touch)|(?P<more>much|very|really|completely|totally|"
     r"entirely|fully|way|a lot|super)|all|even|rather|just|be|to be|look(?:s|ing)?(?= (?!like))|become|appear|so|now)\s+",
@@ -108,20 +110,26 @@ _REPLIES = {
         "greeting": "Hello! Tell me what you would like to see.",
         "thanks": "You're welcome! Tell me if anything should change.",
         "praise": "Glad you like it! Tell me if anything should change.",
+        "complaint": "Sorry that it is not right yet. Tell me what should change, or ask for another one.",
         "question": "I turn your words into pictures. Tell me what to draw, or what to change.",
-        "undo": "I can't step back by myself. Tell me what to put back or take out.",
+        "undo": "There is nothing to go back to yet. Tell me what to put back or take out.",
         "statement": "All right. Tell me what to draw, or what to change.",
         "unclear": "Tell me in a few words what you would like to see.",
+        "kept": "I did not understand “{}”, so I left the picture as it was. Tell me in other words what to change.",
+        "left_out": "I did not understand “{}” and left it out.",
         "empty": "Let's start afresh. What would you like to see?",
     },
     "zh": {
         "greeting": "你好!想看什么画面,告诉我吧。",
         "thanks": "不客气!想改哪里,随时告诉我。",
         "praise": "很高兴你喜欢!想改哪里,随时告诉我。",
+        "complaint": "抱歉还不合你的意。告诉我要改哪里,或者让我再画一张。",
         "question": "我可以把你的描述变成图片。告诉我想画什么,或者想改哪里。",
-        "undo": "我没法自己退回上一步,请告诉我要加回什么或去掉什么。",
+        "undo": "前面还没有可以退回的图,请告诉我要加回什么或去掉什么。",
         "statement": "好的。告诉我想画什么,或者想改哪里。",
         "unclear": "请用几个词告诉我你想看到什么。",
+        "kept": "我没看懂“{}”,所以画面没有改动。请换个说法告诉我要改什么。",
+        "left_out": "我没看懂“{}”,这部分没有画进去。",
         "empty": "好的,重新开始。你想看什么?",
     },
 }
@@ -133,7 +141,7 @@ def fold(current: PromptState | None, message: str, *, editing: bool) -> Fold:
     text = _readable(message[:MAX_MESSAGE])
     language = "zh" if chinese.CJK.search(text) else "en"
     shield = Shield()
-    hidden, size = take_size(shield.hide(text))
+    hidden, size = take_size(shield.hide(text), kept)
     folder = _Folder(
         Picture.parse(shield.hide(_readable(kept.prompt[: 2 * MAX_PROMPT]))),
         [
@@ -149,14 +157,21 @@ def fold(current: PromptState | None, message: str, *, editing: bool) -> Fold:
     for operation in found:
         folder.apply(operation)
 
-    chats = [operation.kind for operation in found if isinstance(operation, Chat)]
+    chats = [operation for operation in found if isinstance(operation, Chat)]
+    unclear = [shield.show(chat.text) for chat in chats if chat.text]
+    unclear += [
+        shield.show(operation.left_out)
+        for operation in found
+        if isinstance(operation, Draw | Add) and operation.left_out
+    ]
+    replies = _REPLIES[language]
     if not folder.changed and size is None:
-        kind = chats[-1] if chats else "unclear"
+        kind = chats[-1].kind if chats else "unclear"
         return Fold(
             mode="reply",
             prompt=kept.prompt[:MAX_PROMPT],
             negative_prompt=kept.negative_prompt[:MAX_PROMPT],
-            reply=_REPLIES[language][kind],
+            reply=_told(replies["kept"], unclear) if unclear and kept.prompt else replies[kind],
         )
     prompt = _bounded(shield.show(folder.picture.render()))
     negative = _bounded(shield.show(", ".join(folder.negative)))
@@ -171,8 +186,13 @@ def fold(current: PromptState | None, message: str, *, editing: bool) -> Fold:
         denoising_strength=folder.strength() if editing else None,
         width=size.width if size else None,
         height=size.height if size else None,
-        reply=None,
+        reply=_told(replies["left_out"], unclear) if unclear else None,
     )
+
+
+def _told(sentence: str, unclear: list[str]) -> str:
+    """A reply that names what was not understood."""
+    return sentence.format("”, “".join(text[:100] for text in unclear[:3]))
 
 
 def _take_negative(message: str) -> tuple[str, str]:
@@ -217,7 +237,9 @@ class _Folder:
         self._nudge = 0.0
 
     def knows(self, phrase: str) -> bool:
-        """Whether the picture shows what a phrase names."""
+        """Whether the picture shows what a phrase names; anything at all, for no phrase."""
+        if not phrase:
+            return bool(self.picture.pieces or self.picture.medium)
         kind = role(phrase)
         return self.picture.find(phrase) is not None or any(
             kind is not None and piece.role() == kind for piece in self.picture.pieces
@@ -244,9 +266,9 @@ class _Folder:
             case Exclude(text):
                 self._exclude(*re.split(r"\s*,\s*", text))
                 self.changed = True
-            case Draw(text, fresh):
+            case Draw(text, fresh, _):
                 self._draw(text, fresh)
-            case Add(text, back):
+            case Add(text, back, _):
                 self._add(_indefinite(text) if back else text, explicit=True)
             case Fewer(text):
                 self._thin_out(text)
@@ -262,6 +284,8 @@ class _Folder:
                 self._place(target, text)
             case Restyle(text, instead):
                 self._restyle(text, instead)
+            case Count(number, what):
+                self._count(number, what)
 
     def _moved(self, strength: float) -> None:
         self.changed = True
@@ -285,7 +309,9 @@ class _Folder:
         new_main = drawn.main()
         if not follows and new_main is not None:
             if main is not None and head_of(new_main.text) == head_of(main.text) and not fresh:
-                if stems(main.text) < stems(new_main.text):
+                if first in NUMBERS:
+                    self._count(first, new_main.text)
+                elif stems(main.text) < stems(new_main.text):
                     main.text = new_main.text
                 self._moved(_ADD_STRENGTH)
                 text = " ".join(str(piece) for piece in drawn.pieces if piece is not new_main)
@@ -338,6 +364,17 @@ class _Folder:
             self.picture.forget(kind)
         self.picture.add(canonical(text))
         self._moved(_SCENE_STRENGTH)
+
+    def _count(self, number: str, what: str | None) -> None:
+        """Show another number of a thing; its adjectives stay unless others are given."""
+        piece = self.picture.find(what) if what else self.picture.main()
+        if piece is None:
+            return
+        described = [word for word in words(what or "")[:-1] if is_adjective(word)]
+        for adjective in described:
+            self.picture.describe(piece, adjective)
+        self.picture.count(piece, number)
+        self._moved(_SWAP_STRENGTH)
 
     # ------------------------------------------------------------------ taking away
 
@@ -504,6 +541,8 @@ class _Folder:
             r"(?:looks? )?(?:like|into|as)\s+(?P<what>.+)", value, re.IGNORECASE
         ):
             self._restyle(value, True) if target is None else self._replace(target, match["what"])
+        elif match := re.fullmatch(r"(?P<how>less|more)\s+(?P<what>.+)", value, re.IGNORECASE):
+            self._graded(target, match["how"].lower(), match["what"])
         elif (
             is_colour(words(value)[-1]) and words(value)[0] not in DETERMINERS
             if words(value)
@@ -511,8 +550,6 @@ class _Folder:
         ):
             colour = re.sub(r"^in\s+(?:the colou?r\s+)?", "", value, flags=re.IGNORECASE)
             self._describe(target, colour, _COLOUR_STRENGTH)
-        elif match := re.fullmatch(r"(?P<how>less|more)\s+(?P<what>.+)", value, re.IGNORECASE):
-            self._graded(target, match["how"].lower(), match["what"])
         elif (stem := english.comparative(value.lower())) or is_adjective(value.lower()):
             self._adjective(target, stem or value.lower())
         elif words(value) and words(value)[0] in PREPOSITIONS:
@@ -544,9 +581,10 @@ class _Folder:
         return value
 
     def _graded(self, target: str | None, how: str, what: str) -> None:
+        what = _QUALITIES.get(what.lower(), what)
         if how == "less":
             lowered = what.lower()
-            opposite = _OPPOSITES.get(lowered)
+            opposite = OPPOSITES.get(lowered)
             if opposite is None:
                 self._remove(what)
                 return

@@ -167,6 +167,17 @@ ENGLISH: dict[str, str] = {
     "season": "fall",
 }
 
+# What less of something is more of.
+OPPOSITES = {
+    "dark": "bright", "bright": "dark", "light": "dark", "big": "small", "large": "small", "small": "big", "tiny": "big",
+    "cold": "warm", "warm": "cool colours", "hot": "cool", "crowded": "empty", "busy": "simple", "simple": "detailed",
+    "empty": "rich in detail", "plain": "detailed", "complex": "simple", "colourful": "muted colours", "colorful": "muted colours",
+    "saturated": "muted colours", "high contrast": "low contrast", "noisy": "clean", "dynamic": "calm", "strong shadows": "soft light", "vivid": "muted colours", "sad": "happy", "scary": "friendly", "realistic": "stylised",
+    "cartoonish": "realistic", "fake": "realistic", "old": "young", "young": "old", "blurry": "sharp", "close": "wide shot",
+    "far": "close-up", "boring": "dramatic", "fat": "slim", "thin": "chubby", "gloomy": "cheerful", "serious": "cheerful",
+    "long": "short", "short": "long", "harsh": "soft light", "soft": "sharp", "messy": "tidy", "clean": "shabby", "abstract": "realistic", "dull": "vivid", "pale": "vivid",
+}  # fmt: skip
+
 # What stands where in mainland spelling, for texts in traditional characters.
 TRADITIONAL = (
     "個个們们這这樣样還还來来說说對对錯错換换變变過过畫画張张圖图風风藍蓝綠绿黃黄紅红貓猫馬马鳥鸟魚鱼龍龙龜龟鴨鸭鵝鹅雞鸡獅狮蝦虾鯨鲸豬猪貝贝車车輛辆飛飞機机雲云陽阳"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-ChatKind = Literal["greeting", "thanks", "praise", "question", "undo", "statement", "unclear"]
+ChatKind = Literal[
+    "greeting", "thanks", "praise", "complaint", "question", "undo", "statement", "unclear"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,18 +20,24 @@ class Draw:
     """Words for the picture without a verb that says how they relate to what is there.
 
     `fresh`: the user asked for a picture outright ("draw a castle"), so it is a new one.
+    `left_out`: words that were not understood.
     """
 
     text: str
     fresh: bool = False
+    left_out: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """Show this as well. `back`: it was there before, and was taken away."""
+    """Show this as well. `back`: it was there before, and was taken away.
+
+    `left_out`: words that were not understood.
+    """
 
     text: str
     back: bool = False
+    left_out: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +103,14 @@ class Restyle:
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """Show so many of a thing (of the main subject, when `None`): "three", "three dogs"."""
+
+    number: str
+    what: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Resize:
     """Draw it in this size, in pixels."""
 
@@ -116,9 +132,10 @@ class Redraw:
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """Nothing to draw."""
+    """Nothing to draw. `text`: what was not understood."""
 
     kind: ChatKind
+    text: str = ""
 
 
 Operation = (
@@ -133,6 +150,7 @@ Operation = (
     | Attach
     | Place
     | Restyle
+    | Count
     | Resize
     | Exclude
     | Redraw

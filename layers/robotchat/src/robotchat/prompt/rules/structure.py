@@ -38,6 +38,9 @@ DETERMINERS = frozenset(
 PLURAL_DETERMINERS = frozenset(
     "two three four five six seven eight nine ten several many few these those".split()
 )
+NUMBERS = frozenset(
+    "two three four five six seven eight nine ten eleven twelve several many".split()
+)
 SHADES = frozenset(
     "light dark bright pale deep sky mint royal neon pastel soft vivid navy olive forest baby hot "
     "electric lime rose blood jet snow emerald ruby".split()
@@ -367,9 +370,11 @@ class Picture:
         rest = group[1:]
         if not head.link and not rest:
             twin = self.find(head.text) if len(words(head.text)) > 1 else None
-            if twin and not re.match(
-                r"(?:another|more|one more|a second)\b", head.text, re.IGNORECASE
-            ):
+            number = next(iter(words(head.text)), "")
+            further = re.match(
+                r"(?:another|(?:\w+ )?more|a second)\b", head.text, re.IGNORECASE
+            ) or ((number in NUMBERS or number.isdigit()) and twin and twin.text != head.text)
+            if twin and not further:
                 if stems(head.text) - twin.stems():
                     twin.text = head.text
                 return
@@ -482,6 +487,21 @@ class Picture:
             place = 1 if new and new[0].lower() in DETERMINERS else 0
             new[place:place] = described
         piece.text = with_article(" ".join(new))
+
+    def count(self, piece: Piece, number: str) -> None:
+        """Put another number before a piece's noun, which becomes a plural or a singular."""
+        old = piece.text.split()
+        while old and (old[0].lower() in DETERMINERS or old[0].isdigit()):
+            del old[0]
+        if old[:1] == ["of"]:
+            del old[0]
+        if not old:
+            return
+        number = {"a single": "one", "1": "one"}.get(number, number)
+        noun = old[-1]
+        one = singular(noun.lower()) if number == "one" else plural(noun.lower())
+        old[-1] = noun if one == noun.lower() else one
+        piece.text = " ".join([number, *old])
 
     def describe(self, piece: Piece, adjective: str) -> None:
         """Give a piece an adjective, in the place of an earlier one of its group."""
