@@ -146,14 +146,15 @@ def settings_can_be_found(root: Path) -> list[str]:
 
 
 def layer_is_pinned(root: Path) -> list[str]:
-    """The layer's versions are those that the tests run with, and none is left open."""
-    shipped = _pins(root / "layers/robotchat/constraints.txt")
+    """The layers' versions are those that the tests run with, and none is left open."""
     tested = _pins(root / "dev/requirements.txt")
     wrong = [
-        f"layers/robotchat/constraints.txt: {name} is {version}, but tested as {tested[name]}."
-        for name, version in shipped.items()
+        f"{path.relative_to(root)}: {name} is {version}, but tested as {tested[name]}."
+        for path in sorted(root.glob("layers/*/constraints.txt"))
+        for name, version in _pins(path).items()
         if tested.get(name, version) != version
     ]
+    shipped = _pins(root / "layers/robotchat/constraints.txt")
     project = tomllib.loads((root / openapi.PROJECT).read_text("utf-8"))["project"]
     wanted = project["dependencies"] + project["optional-dependencies"]["aws"]
     for requirement in wanted:

@@ -26,7 +26,7 @@ PACKAGE = Path("layers/robotchat/src/robotchat")
 
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "clock", "correlation", "periodic", "text"),
-    ("ids", "images", "records"),
+    ("ids", "images", "records", "marking", "pixels"),
     ("net", "prompt"),
     ("art",),
     ("jobs",),

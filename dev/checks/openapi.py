@@ -134,6 +134,8 @@ def _complete(operation: Json, path: str, handler: Endpoint, app: Path) -> Json:
             complete[key] = operation[key]
     if "requestBody" in complete and not _needs_body(handler, path):
         complete["requestBody"] = {**complete["requestBody"], "required": False}
+    if handler.forms:
+        complete["requestBody"] = _with_form(complete["requestBody"], handler, path)
     complete["responses"] = {
         status: _answer(response) for status, response in operation["responses"].items()
     }
@@ -143,6 +145,28 @@ def _complete(operation: Json, path: str, handler: Endpoint, app: Path) -> Json:
         )
     complete["responses"] = dict(sorted(complete["responses"].items()))
     return complete
+
+
+def _with_form(body: Json, handler: Endpoint, path: str) -> Json:
+    """A body that may be a form as well: the same fields, with its pictures as files."""
+    [route] = [
+        route
+        for route in handler._static_routes + handler._dynamic_routes
+        if route.openapi_path == path
+    ]
+    [field] = route.dependant.body_params
+    model: Json = field.type_.model_json_schema()
+    fields = {name: schema for name, schema in model["properties"].items() if name != "images"}
+    file: Json = {"type": "string", "format": "binary"}
+    fields["image"] = {
+        "description": "One file, or several (also as `image[]`).",
+        "anyOf": [file, {"type": "array", "items": file}],
+    }
+    if "mask" in fields:
+        fields["mask"] = {**file, "description": model["properties"]["mask"]["description"]}
+    required = ["image" if name == "images" else name for name in model.get("required", ())]
+    form = {"type": "object", "properties": fields, "required": required}
+    return {**body, "content": {**body["content"], "multipart/form-data": {"schema": form}}}
 
 
 def _needs_body(handler: Endpoint, path: str) -> bool:

@@ -15,8 +15,6 @@ from robotchat.aws.api import (
     Caller,
     Endpoint,
     EventStream,
-    File,
-    Form,
     Header,
     Query,
     Response,
@@ -351,20 +349,33 @@ def form(*parts: tuple[str, str], boundary: str = "xx") -> dict[str, Any]:
 
 
 def test_a_form_is_read_where_the_route_asks_for_one() -> None:
-    handler = Endpoint()
+    handler = Endpoint(forms=True)
 
     @handler.post("/v1/images/edits")
-    def edit(
-        image: Annotated[bytes, File()], prompt: Annotated[str, Form(max_length=5)]
-    ) -> dict[str, Any]:
-        return {"size": len(image), "prompt": prompt}
+    def edit(order: Edit) -> dict[str, Any]:
+        return order.model_dump()
 
-    picture = ('name="image"; filename="a.png"', "12345")
-    answer = handler(form(picture, ('name="prompt"', "blue")), None)
-    assert json.loads(answer["body"]) == {"size": 5, "prompt": "blue"}
-    for refused in (form(picture), form(picture, ('name="prompt"', "longer")), form(boundary="")):
+    picture = ('name="image[]"; filename="a.png"', "12345")
+    answer = handler(form(picture, picture, ('name="prompt"', "blue")), None)
+    file = {"image_url": "data:application/octet-stream;base64,MTIzNDU="}
+    assert json.loads(answer["body"]) == {"images": [file, file], "prompt": "blue"}
+    cut = form(picture, ('name="prompt"', "blue"))
+    cut["body"] = cut["body"][:40]
+    for refused in (
+        form(picture),
+        form(picture, ('name="prompt"', "longer")),
+        form(boundary=""),
+        cut,
+    ):
         assert handler(refused, None)["statusCode"] == 400
     assert handler(request("POST", "/v1/images/edits", {"prompt": "a"}), None)["statusCode"] == 400
+    handler.forms = False
+    assert handler(form(picture), None)["statusCode"] == 415
+
+
+class Edit(BaseModel):
+    images: list[dict[str, str]]
+    prompt: str = Field(max_length=5)
 
 
 def test_an_unknown_path_is_404_and_a_wrong_method_405_with_allow() -> None:

@@ -142,7 +142,6 @@ def test_an_infotext_says_what_the_request_does_not() -> None:
             "sd_vae": "vae.pt",
             "CLIP_stop_at_last_layers": 2,
         },
-        "override_settings_restore_afterwards": True,
     }
     given = {"sd_model_checkpoint": "dogs"}
     own = Text2ImageRequest.parse({"infotext": INFOTEXT, "override_settings": given})
@@ -163,7 +162,7 @@ def test_what_is_decided_here_is_not_sent() -> None:
         }
     )
     assert request.body() == {"init_images": [PNG]}
-    assert request.body(task_id="job")["force_task_id"] == "job"
+    assert request.sent(task_id="job")["force_task_id"] == "job"
 
 
 def test_a_checkpoint_stays_loaded_but_no_other_option_outlasts_its_request() -> None:
@@ -171,7 +170,7 @@ def test_a_checkpoint_stays_loaded_but_no_other_option_outlasts_its_request() ->
         request = Text2ImageRequest.parse(
             {"override_settings": options, "override_settings_restore_afterwards": True}
         )
-        return request.body().get("override_settings_restore_afterwards")
+        return request.sent(task_id=None).get("override_settings_restore_afterwards")
 
     assert restored({"sd_model_checkpoint": "a"}) is False
     assert restored({"sd_model_checkpoint": "a", "CLIP_stop_at_last_layers": 2}) is True

@@ -559,7 +559,9 @@ def test_text2image_gives_the_finished_job_and_its_picture(bench: Bench) -> None
     assert (job.status, job.prompt_source) == (JobStatus.SUCCEEDED, "caller")
     stored = bench.robot.images.get(job.images[0].key)
     assert bench.robot.drawing(job).pictures[0].data == stored
-    assert bench.robot.jobs.get(job.id, "local").effective == bench.art.requests[0]
+    sent = dict(bench.art.requests[0])
+    assert sent.pop("override_settings_restore_afterwards") is False
+    assert bench.robot.jobs.get(job.id, "local").effective == sent
 
 
 def test_image2image_sends_the_picture_and_records_a_reference(bench: Bench) -> None:

@@ -74,6 +74,7 @@ class Robot:
         self.clock = clock or SystemClock()
         self.records = records or MemoryRecords()
         self.images = images or MemoryImages()
+        self.writer = writer or PromptWriter(None, model="")
         self.queue = queue or _RunAtOnce(self)
         self.ledger = Ledger(self.records, self.clock, lambda: self.settings.limits)
         self.jobs = Jobs(self.records, self.clock, self.ledger)
@@ -119,7 +120,7 @@ class Robot:
             Preparation(
                 self.jobs,
                 self.images,
-                writer or PromptWriter(None, model=""),
+                self.writer,
                 self.options,
                 self.ledger,
                 self.settings,

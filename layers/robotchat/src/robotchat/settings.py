@@ -71,6 +71,15 @@ class Settings:
     """A host whose holder shows no sign of life for this long is free again."""
     max_image_bytes: int = MAX_IMAGE_BYTES
     max_image_pixels: int = MAX_IMAGE_PIXELS
+    label_pictures: bool = True
+    """Write into every picture file that a model made it (IPTC's digital source type)."""
+    image_steps: Mapping[str, int] = field(
+        default_factory=lambda: {"low": 12, "medium": 24, "high": 40}
+    )
+    """Sampling steps for the `quality` of OpenAI's image endpoints."""
+    revise_image_prompts: bool = True
+    """Have the language model, where there is one, put prompts of OpenAI's image endpoints into
+    English that are in another language."""
     link_ttl: float = 3600.0
     """How long a link to a picture works; links are made anew at each read."""
     limits: Limits = field(default_factory=Limits)
@@ -148,6 +157,9 @@ class Settings:
             lease_ttl=number("LEASE_TTL_SECONDS", cls.lease_ttl),
             max_image_bytes=int(number("MAX_IMAGE_BYTES", cls.max_image_bytes)),
             max_image_pixels=int(number("MAX_IMAGE_PIXELS", cls.max_image_pixels)),
+            label_pictures=text("LABEL_PICTURES") not in ("0", "false"),
+            image_steps=_steps(text("IMAGE_STEPS")) or cls().image_steps,
+            revise_image_prompts=text("REVISE_IMAGE_PROMPTS") not in ("0", "false"),
             link_ttl=number("LINK_TTL_SECONDS", cls.link_ttl),
             limits=Limits(
                 active_jobs=limit("LIMIT_ACTIVE_JOBS"),
@@ -168,3 +180,14 @@ class Settings:
 def _list(text: str) -> tuple[str, ...]:
     """Words that are separated by commas or spaces."""
     return tuple(word for word in re.split(r"[,\s]+", text) if word)
+
+
+def _steps(value: str | None) -> dict[str, int]:
+    """Steps for each quality, as in ``low=12,medium=24,high=40``. Raises Misconfigured."""
+    steps: dict[str, int] = {}
+    for part in _list(value or ""):
+        quality, _, number = part.partition("=")
+        if quality not in ("low", "medium", "high") or not number.isdigit() or int(number) < 1:
+            raise Misconfigured("IMAGE_STEPS must be like low=12,medium=24,high=40.")
+        steps[quality] = int(number)
+    return {**Settings().image_steps, **steps} if steps else {}

@@ -169,7 +169,7 @@ class ArtBot(Questions):
         model = self._model(request.checkpoint) if request.checkpoint else None
         samplers = self._samplers(request)
         capabilities = self._capabilities()
-        body = request.without_unheeded().body(task_id=task_id)
+        body = request.sent(task_id=task_id)
         answer = self._sent(send, body, timeout or config.timeout, request.pixels_at_a_time)
         partial = interrupted()
         return verify(

@@ -24,7 +24,6 @@ from robotchat.art.matching import (
 from robotchat.art.options import checked as option_value
 from robotchat.art.requests import (
     CHECKPOINT,
-    UNHEEDED,
     DrawRequest,
     Image2ImageRequest,
     Request,
@@ -48,9 +47,6 @@ ALLOWED_OPTIONS: frozenset[str] = frozenset(
     }
 )
 """Options that a request may override: those that shape its own pictures and nothing else."""
-
-FORMAT_OPTIONS = UNHEEDED
-"""Options that a host takes in a request and does not heed."""
 
 _SAME_CHECKPOINT = ("", "none", "use same checkpoint")
 _SAME_SAMPLER = ("", "use same sampler", "use same scheduler")

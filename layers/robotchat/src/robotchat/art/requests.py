@@ -35,12 +35,24 @@ from robotchat.images import (
     encode_base64,
     inspect,
 )
+from robotchat.pixels import FileFormat
 
 MAX_SIDE = 4096
 MAX_PICTURES = 32
 """Most pictures of one request: ``batch_size`` times ``n_iter``."""
 
 CHECKPOINT: Final = "sd_model_checkpoint"
+
+FORMAT_OPTIONS: Final = frozenset({"samples_format", "jpeg_quality", "webp_lossless"})
+"""Options that are taken and never sent on: a host does not heed them in a request, or heeds them
+for everybody from then on. Files are brought into their format here."""
+
+_FORMATS: Final[Mapping[str, FileFormat]] = {
+    "png": "png",
+    "jpg": "jpeg",
+    "jpeg": "jpeg",
+    "webp": "webp",
+}
 
 NEVER_SENT: Final = frozenset(
     {
@@ -70,9 +82,7 @@ arguments: fields of the request say the same."""
 
 _FORGE = ("distilled_cfg_scale", "hr_cfg", "hr_distilled_cfg")
 """Fields that Forge has beyond the web UI's."""
-UNHEEDED: Final = frozenset({"samples_format", "jpeg_quality", "webp_lossless"})
-"""Options that a host takes in a request and does not heed: it puts its own back before it writes
-the pictures. Not passed on either: where they were not put back, they would hold for everybody."""
+_NOT_THE_WEB_UIS = {*_FORGE, "output_format", "output_compression"}
 
 
 def _whole(value: object) -> object:
@@ -91,7 +101,15 @@ def _refused(message: str) -> PydanticCustomError:
 
 _SMALLEST = 8
 
+
+def _format_name(value: object) -> object:
+    """The web UI says jpg where OpenAI says jpeg."""
+    name = value.lower() if isinstance(value, str) else value
+    return "jpeg" if name == "jpg" else name
+
+
 Int = Annotated[int, BeforeValidator(_whole)]
+OutputFormat = Annotated[FileFormat, BeforeValidator(_format_name)]
 Side = Annotated[Int, Field(ge=_SMALLEST, le=MAX_SIDE)]
 TargetSide = Annotated[Int, Field(ge=0, le=MAX_SIDE)]
 Seed = Annotated[Int, Field(ge=-1, lt=2**63)]
@@ -224,6 +242,15 @@ class DrawRequest(BaseModel):
         default=False, description="Accepted; hosts never save on their own disk."
     )
     force_task_id: Name | None = Field(default=None, description="Accepted; ids are given here.")
+    output_format: OutputFormat | None = Field(
+        default=None,
+        description="The format of the picture files: `png`, `jpeg` or `webp`. "
+        "`override_settings.samples_format` means the same.",
+        examples=["webp"],
+    )
+    output_compression: Int = Field(
+        default=100, ge=0, le=100, description="Quality of JPEG and WebP files, 100 is the best."
+    )
     infotext: Text | None = Field(
         default=None,
         description="The text of an earlier picture: its settings, where the request sets none.",
@@ -324,6 +351,12 @@ class DrawRequest(BaseModel):
         return (self.script_name or "none").lower() != "none"
 
     @property
+    def file_format(self) -> FileFormat | None:
+        """The format that the files are to have; None for the one that the host draws."""
+        named = (self.override_settings or {}).get("samples_format")
+        return self.output_format or (_FORMATS.get(str(named).lower()) if named else None)
+
+    @property
     def checkpoint(self) -> str | None:
         """The checkpoint that is asked for, as the caller wrote it."""
         name = (self.override_settings or {}).get(CHECKPOINT)
@@ -335,13 +368,6 @@ class DrawRequest(BaseModel):
             update={"override_settings": {**(self.override_settings or {}), CHECKPOINT: name}}
         )
 
-    def without_unheeded(self) -> Self:
-        """The same request without the options that no host heeds."""
-        options = {n: v for n, v in (self.override_settings or {}).items() if n not in UNHEEDED}
-        if options == (self.override_settings or {}):
-            return self
-        return self.model_copy(update={"override_settings": options or None})
-
     @property
     def controlnet_units(self) -> list[dict[str, Any]]:
         """The ControlNet units, disabled ones included."""
@@ -351,28 +377,37 @@ class DrawRequest(BaseModel):
                 return units
         return []
 
-    def body(self, *, task_id: str | None = None) -> dict[str, Any]:
-        """The JSON to send to a host: what the caller set, and nothing that is ours to decide.
+    def sent(self, *, task_id: str | None) -> dict[str, Any]:
+        """The JSON to send to a host: the body without what is done here, under the task's id.
 
         A checkpoint stays chosen on the host, which spares it the way back to another one before
         the next request. With any other option beside it everything is put back, so that nobody's
         CLIP skip or VAE gets into the next caller's pictures.
         """
-        fields = self.model_dump(exclude_unset=True, exclude=set(NEVER_SENT))
-        fields = {name: value for name, value in fields.items() if value is not None}
-        if fields.get("enable_hr"):
-            # The web UI documents this default, and fails without it.
-            fields.setdefault("denoising_strength", 0.75)
-        options = fields.get("override_settings")
+        fields = self.body()
+        fields.pop("output_format", None)
+        fields.pop("output_compression", None)
+        named = fields.pop("override_settings", None) or {}
+        options = {name: value for name, value in named.items() if name not in FORMAT_OPTIONS}
         if options:
+            fields["override_settings"] = options
             fields["override_settings_restore_afterwards"] = set(options) != {CHECKPOINT}
         if task_id is not None:
             fields["force_task_id"] = task_id
         return fields
 
+    def body(self) -> dict[str, Any]:
+        """What the caller set, and nothing that is ours to decide: what is kept of a request."""
+        fields = self.model_dump(exclude_unset=True, exclude=set(NEVER_SENT))
+        fields = {name: value for name, value in fields.items() if value is not None}
+        if fields.get("enable_hr"):
+            # The web UI documents this default, and fails without it.
+            fields.setdefault("denoising_strength", 0.75)
+        return fields
+
     def echo(self) -> dict[str, Any]:
         """Every field with its value or default: ``parameters`` in the web UI's answers."""
-        return self.model_dump(exclude=set(_FORGE) - self.model_fields_set)
+        return self.model_dump(exclude=_NOT_THE_WEB_UIS - self.model_fields_set)
 
 
 class Text2ImageRequest(DrawRequest):

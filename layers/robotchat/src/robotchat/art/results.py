@@ -226,7 +226,6 @@ def verify(
         unverified += held("checkpoint", lambda: _verify_checkpoint(wanted, drawing.info))
     unverified += held("sampler", lambda: _verify_sampler(request, drawing, samplers))
     unverified += held("seed", lambda: _verify_seeds(request, drawing))
-    unverified += _other_format(request, drawing)
     if not partial:
         unverified += held("controlnet", lambda: _verify_controlnet(request, drawing))
     return replace(drawing, unverified=sorted(set(unverified)))
@@ -342,14 +341,6 @@ def _schedule(drawing: Drawing) -> str | None:
             return found[1].strip()
     extra = drawing.info.get("extra_generation_params")
     return _text(extra, "Schedule type") if isinstance(extra, dict) else None
-
-
-def _other_format(request: DrawRequest, drawing: Drawing) -> list[str]:
-    """The web UI takes this option in a request, and writes its own format all the same."""
-    wanted = (request.override_settings or {}).get("samples_format")
-    kinds = {picture.content_type for picture in drawing.pictures}
-    fits = wanted is None or kinds <= {f"image/{str(wanted).replace('jpg', 'jpeg')}"}
-    return [] if fits else ["samples_format"]
 
 
 def _verify_seeds(request: DrawRequest, drawing: Drawing) -> list[str]:

@@ -17,7 +17,7 @@ import base64
 import binascii
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -35,7 +35,7 @@ from aws_lambda_powertools.event_handler.middlewares.openapi_validation import (
     OpenAPIResponseValidationMiddleware,
 )
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
-from aws_lambda_powertools.event_handler.openapi.params import File, Form, Header, Path, Query
+from aws_lambda_powertools.event_handler.openapi.params import Header, Path, Query
 from aws_lambda_powertools.shared.json_encoder import Encoder
 
 from robotchat.aws import streams
@@ -70,8 +70,6 @@ __all__ = [
     "Caller",
     "Endpoint",
     "EventStream",
-    "File",
-    "Form",
     "Header",
     "IdempotencyKey",
     "Path",
@@ -130,8 +128,8 @@ class Endpoint(APIGatewayRestResolver):
     """The handler of one Lambda function: a resolver with robotchat's conventions built in.
 
     ``scope`` is what a caller's key must allow, of several scopes any one; ``public`` endpoints
-    need no key. ``family``
-    overrides the error shape that the request's path implies.
+    need no key. ``family`` overrides the error shape that the request's path implies. ``forms``
+    endpoints take the JSON of their body as a multipart form as well (see `robotchat.aws.forms`).
 
     A route returns a model or plain data (declare it, for the OpenAPI document); a
     ``Response[Model]`` where it sets headers or chooses the status; or an `EventStream`, or a
@@ -145,12 +143,14 @@ class Endpoint(APIGatewayRestResolver):
         public: bool = False,
         family: Family | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
+        forms: bool = False,
     ) -> None:
         super().__init__(enable_validation=True)
         self.scopes = (scope,) if isinstance(scope, str) else tuple(scope)
         self.public = public
         self.family = family
         self.max_body_bytes = max_body_bytes
+        self.forms = forms
         self._serializer = partial(
             json.dumps, separators=(",", ":"), ensure_ascii=False, cls=Encoder
         )
@@ -312,7 +312,16 @@ class Endpoint(APIGatewayRestResolver):
             response.body = _Begun(response, first, chunks, self._say)
         return super()._build_response(response_builder)
 
-    def body(self, route: Route) -> Any:
+    def _form(self, raw: str, event: Any) -> Any:
+        from robotchat.aws.forms import form
+
+        try:
+            data = base64.b64decode(raw, validate=True) if event.is_base64_encoded else raw.encode()
+        except (binascii.Error, UnicodeError):
+            raise MalformedRequest("The body is not a well-formed multipart form.") from None
+        return form(data, event.headers.get("content-type") or "")
+
+    def body(self) -> Any:
         """The request's body, parsed as its content type says.
 
         Raises `MalformedRequest`, `UnsupportedMediaType` or `PayloadTooLarge`.
@@ -322,9 +331,8 @@ class Endpoint(APIGatewayRestResolver):
         if len(raw) > self.max_body_bytes:  # characters are at least one byte each
             raise body_too_large(self.max_body_bytes)
         kind = (event.headers.get("content-type") or "").partition(";")[0].strip().lower()
-        takes_form = any(isinstance(field.field_info, Form) for field in _body_fields(route))
-        if takes_form and kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
-            return _FORM
+        if self.forms and kind == "multipart/form-data":
+            return self._form(raw, event)
         if kind and kind != "application/json" and not kind.endswith("+json"):
             raise UnsupportedMediaType("The body must be JSON, with content-type application/json.")
         if not raw:
@@ -340,10 +348,6 @@ class Endpoint(APIGatewayRestResolver):
             raise NotJson(0, str(error)) from None
 
 
-#: Says that the body is a form, which Powertools parses.
-_FORM = object()
-
-
 class _RequestValidation(OpenAPIRequestValidationMiddleware):
     """Powertools' validation, behind the door check and with a stricter reading of bodies."""
 
@@ -355,17 +359,12 @@ class _RequestValidation(OpenAPIRequestValidationMiddleware):
         return super().handler(app, next_middleware)
 
     def _get_body(self, app: Any) -> dict[str, Any]:
-        body = app.body(app.context["_route"])
+        body = app.body()
         if isinstance(body, list):
             # Powertools would take the first of them, and be silent about the others.
             wrong = "Input should be an object"
             raise InvalidFields([FieldError(("body",), wrong, "model_attributes_type")])
-        if body is not _FORM:
-            return body  # type: ignore[no-any-return]
-        try:
-            return super()._get_body(app)
-        except ValueError:
-            raise MalformedRequest("The body is not a well-formed multipart form.") from None
+        return body  # type: ignore[no-any-return]
 
 
 class _ResponseValidation(OpenAPIResponseValidationMiddleware):
@@ -379,10 +378,6 @@ class _ResponseValidation(OpenAPIResponseValidationMiddleware):
             return response
         validated: Response[Any] = super()._handle_response(route=route, response=response)
         return validated
-
-
-def _body_fields(route: Route) -> Iterable[Any]:
-    return route.dependant.body_params
 
 
 def _request_id(event: Mapping[str, Any]) -> str:

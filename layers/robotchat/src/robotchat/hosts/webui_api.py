@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from robotchat.art.answers import Detection, DetectRequest, Model, PngInfo, Progress, ProgressState
 from robotchat.art.bot import ArtBot, ArtConfig
-from robotchat.art.checks import FORMAT_OPTIONS, check_options
+from robotchat.art.checks import check_options
 from robotchat.art.infotext import parse
 from robotchat.art.matching import find_checkpoint, find_listed
-from robotchat.art.requests import CHECKPOINT
+from robotchat.art.requests import CHECKPOINT, FORMAT_OPTIONS
 from robotchat.clock import Clock
 from robotchat.errors import (
     InvalidRequest,

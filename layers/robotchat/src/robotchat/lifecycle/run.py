@@ -42,6 +42,7 @@ from robotchat.jobs.states import (
     within_bounds,
 )
 from robotchat.jobs.store import Jobs
+from robotchat.lifecycle.finish import finished
 from robotchat.lifecycle.heartbeat import Heartbeat
 from robotchat.lifecycle.prepare import Preparation
 from robotchat.lifecycle.run_context import RunContext
@@ -227,6 +228,7 @@ class Runner:
             raise UpstreamUnavailable("The SD host was given to another job while it drew.")
 
         storing = time.monotonic()
+        drawing = finished(drawing, plan.request, mark=self._settings.label_pictures)
         images = self._store(job, drawing.pictures, "")
         extra = self._store(job, drawing.extra_pictures, "extra-")
         self._fresh = (job.id, drawing)

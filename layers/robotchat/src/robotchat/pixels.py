@@ -1,0 +1,105 @@
+"""Where pixels themselves are touched: other file formats, and masks.
+
+Pillow is loaded when a function here is called, since most functions never do.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Literal
+
+from robotchat.errors import InvalidImage
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FileFormat = Literal["png", "jpeg", "webp"]
+
+_USER_COMMENT, _EXIF_IFD = 0x9286, 0x8769
+
+
+def converted(
+    data: bytes, file_format: FileFormat, *, compression: int = 100, infotext: str = ""
+) -> bytes:
+    """A picture file in another format.
+
+    ``compression`` is OpenAI's `output_compression`: the quality of JPEG and WebP, from 0 to 100.
+    ``infotext`` goes where the SD web UI puts it: into PNG's `parameters`, and into the user
+    comment of the others' Exif. What is transparent becomes white in JPEG, which knows no alpha.
+    """
+    from PIL import Image, PngImagePlugin
+
+    image = _opened(data)
+    file = io.BytesIO()
+    if file_format == "png":
+        text = PngImagePlugin.PngInfo()
+        if infotext:
+            text.add_text("parameters", infotext)
+        image.save(file, "PNG", pnginfo=text)
+        return file.getvalue()
+    exif = Image.Exif()
+    if infotext:
+        comment = b"UNICODE\0" + infotext.encode("utf-16-be")
+        exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = comment
+    if file_format == "jpeg":
+        _opaque(image).save(file, "JPEG", quality=max(compression, 1), exif=exif)
+    else:
+        image.save(file, "WEBP", quality=compression, exif=exif)
+    return file.getvalue()
+
+
+def repaint_mask(mask: bytes, size: tuple[int, int], *, param: str) -> bytes:
+    """OpenAI's mask (transparent: change) as the SD web UI's (white: change), a grey PNG.
+
+    ``mask`` is a picture file with transparent places, ``size`` width and height of the picture
+    that it belongs to. Raises InvalidImage when its size is another one, or nothing is transparent.
+    """
+    from PIL import ImageChops
+
+    image = _opened(mask, param)
+    if image.size != size:
+        width, height = image.size
+        raise InvalidImage(
+            f"The mask is {width}x{height} pixels, the picture {size[0]}x{size[1]}; "
+            "they must be of one size.",
+            param=param,
+        )
+    alpha = image.convert("RGBA").getchannel("A")
+    if alpha.getextrema() == (255, 255):
+        raise InvalidImage(
+            "The mask has no transparent place: what is transparent in it is drawn anew.",
+            param=param,
+        )
+    file = io.BytesIO()
+    ImageChops.invert(alpha).save(file, "PNG")
+    return file.getvalue()
+
+
+def has_transparency(data: bytes) -> bool:
+    """Whether any pixel of a picture file is transparent."""
+    image = _opened(data)
+    if image.mode not in ("RGBA", "LA", "PA", "P"):
+        return False
+    return image.convert("RGBA").getchannel("A").getextrema() != (255, 255)
+
+
+def _opened(data: bytes, param: str | None = None) -> Image:
+    from PIL import Image
+
+    try:
+        image = Image.open(io.BytesIO(data))
+        image.load()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InvalidImage("The picture cannot be decoded.", param=param) from error
+    return image
+
+
+def _opaque(image: Image) -> Image:
+    from PIL import Image as module
+
+    if image.mode in ("RGB", "L"):
+        return image
+    whole = image.convert("RGBA")
+    ground = module.new("RGB", whole.size, (255, 255, 255))
+    ground.paste(whole, mask=whole.getchannel("A"))
+    return ground

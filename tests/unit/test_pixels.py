@@ -1,0 +1,81 @@
+"""Other file formats, and masks."""
+
+from __future__ import annotations
+
+import io
+from typing import Literal
+
+import pytest
+from PIL import Image
+
+from robotchat.errors import InvalidImage
+from robotchat.images import png_text
+from robotchat.pixels import converted, has_transparency, repaint_mask
+
+INFOTEXT = "海滩 a beach\nSteps: 20, Seed: 1"
+
+
+def png(*pixels: tuple[int, ...], mode: str = "RGBA") -> bytes:
+    """A picture of one row."""
+    image = Image.new(mode, (len(pixels), 1))
+    image.putdata(list(pixels))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("file_format", ["jpeg", "webp"])
+def test_the_infotext_is_where_the_web_ui_puts_it(file_format: Literal["jpeg", "webp"]) -> None:
+    data = converted(png((1, 2, 3, 255)), file_format, infotext=INFOTEXT)
+    comment = opened(data).getexif().get_ifd(0x8769)[0x9286]
+    assert comment.startswith(b"UNICODE\0")
+    assert comment[8:].decode("utf-16-be") == INFOTEXT
+    assert opened(data).format == file_format.upper()
+
+
+def test_a_png_has_the_infotext_as_its_parameters() -> None:
+    assert png_text(converted(png((1, 2, 3, 255)), "png", infotext="a beach")) == {
+        "parameters": "a beach"
+    }
+
+
+def test_less_quality_makes_smaller_files() -> None:
+    noise = Image.effect_noise((64, 64), 80).convert("RGB")
+    file = io.BytesIO()
+    noise.save(file, "PNG")
+    for file_format in ("jpeg", "webp"):
+        sizes = [len(converted(file.getvalue(), file_format, compression=c)) for c in (0, 50, 95)]
+        assert sizes == sorted(sizes)
+        assert sizes[0] < sizes[-1]
+
+
+def test_what_is_transparent_is_white_in_jpeg() -> None:
+    data = converted(png(*[(0, 0, 0, 0)] * 8), "jpeg")
+    assert opened(data).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_openais_mask_turns_round_for_the_web_ui() -> None:
+    mask = png((9, 9, 9, 0), (9, 9, 9, 255), (9, 9, 9, 128))
+    turned = opened(repaint_mask(mask, (3, 1), param="mask"))
+    assert (turned.mode, list(turned.get_flattened_data())) == ("L", [255, 0, 127])
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [png((1, 2, 3), mode="RGB"), png((1, 2, 3, 255)), png((0, 0, 0, 0), (0, 0, 0, 0)), b"no"],
+    ids=["no alpha", "opaque", "another size", "no picture"],
+)
+def test_a_mask_that_means_nothing_is_refused(mask: bytes) -> None:
+    with pytest.raises(InvalidImage) as error:
+        repaint_mask(mask, (1, 1), param="mask")
+    assert error.value.param == "mask"
+
+
+def test_transparency_is_seen() -> None:
+    assert has_transparency(png((0, 0, 0, 254)))
+    assert not has_transparency(png((0, 0, 0, 255)))
+    assert not has_transparency(png((0, 0, 0), mode="RGB"))
