@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,6 +64,10 @@ class Replies:
             made = self.chat(body, script)
         elif path.endswith("/completions"):
             made = self.completion(body, script)
+        elif path.endswith("/embeddings"):
+            made = self.embeddings(body)
+        elif path.endswith("/responses/input_tokens"):
+            made = self.input_tokens(body)
         else:
             return self._response(body, script)
         if "body" in script:
@@ -80,6 +86,11 @@ class Replies:
         messages = body.get("messages")
         if not isinstance(messages, list) or not messages:
             return error(400, "'messages' is a required property", param="messages")
+        if (wrong := _disorder(messages)) is not None:
+            return wrong
+        if "parallel_tool_calls" in body and not body.get("tools"):
+            refusal = "'parallel_tool_calls' is only allowed when 'tools' are specified."
+            return error(400, refusal, param="parallel_tool_calls")
         head = self._head("chat.completion", body)
         pieces = _pieces(script, lambda: _answer_to(messages, body))
         usage = self._usage([_text(m.get("content")) for m in messages], pieces, script)
@@ -188,7 +199,39 @@ class Replies:
         ]
         return Plan(body={**head, "choices": choices, **_usage_field(usage)})
 
+    # Embeddings.
+
+    def embeddings(self, body: Body) -> Plan:
+        """``POST /v1/embeddings``: two numbers for each text, as floats or in base64."""
+        given = body.get("input")
+        several: list[Any] = given if isinstance(given, list) else [given]
+        if isinstance(given, list) and all(isinstance(one, int) for one in given):
+            several = [given]
+        if not several or not all(isinstance(one, (str, list)) and one for one in several):
+            return error(400, "'input' must be a text or a list of texts.", param="input")
+        vectors = [[float(len(one)), 1.0] for one in several]
+        encoded = body.get("encoding_format") == "base64"
+        data = [
+            {
+                "object": "embedding",
+                "index": index,
+                "embedding": _base64_floats(vector) if encoded else vector,
+            }
+            for index, vector in enumerate(vectors)
+        ]
+        count = sum(len(str(one).split()) for one in several)
+        usage = {"prompt_tokens": count, "total_tokens": count}
+        model = body.get("model") or MODELS[0]
+        return Plan(body={"object": "list", "data": data, "model": model, "usage": usage})
+
     # Responses, for upstreams that keep the state.
+
+    def input_tokens(self, body: Body) -> Plan:
+        """``POST /v1/responses/input_tokens``: as many tokens as there are words."""
+        if body.get("input") is None:
+            return error(400, "Missing required parameter: 'input'.", param="input")
+        count = len(json.dumps(body["input"], ensure_ascii=False).split())
+        return Plan(body={"object": "response.input_tokens", "input_tokens": count})
 
     def _response(self, body: Body, script: Mapping[str, Any]) -> Plan:
         self.script = script
@@ -272,6 +315,9 @@ class _Same:
     ) -> AnswerStream:
         return _Listed(self._replies.completion({**body, "stream": True}, {}).events or [])
 
+    def embeddings(self, body: Mapping[str, Any], *, timeout: float | None = None) -> Body:
+        return self._replies.embeddings(dict(body)).body
+
     def models(self) -> Body:
         return self._replies.models()
 
@@ -293,6 +339,28 @@ class _Listed:
 
     def close(self) -> None:
         self._events = iter([])
+
+
+def _base64_floats(vector: Sequence[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+
+
+def _disorder(messages: Sequence[Mapping[str, Any]]) -> Plan | None:
+    """OpenAI's refusal of results that do not follow their calls, and of calls without results."""
+    open_calls: set[str] = set()
+    for index, message in enumerate(messages):
+        role = message.get("role")
+        if role == "tool":
+            if message.get("tool_call_id") not in open_calls:
+                told = "messages with role 'tool' must follow a message with 'tool_calls'."
+                return error(400, told, param=f"messages.[{index}].role")
+            open_calls.discard(message["tool_call_id"])
+            continue
+        if open_calls:
+            told = "An assistant message with 'tool_calls' must be followed by tool messages."
+            return error(400, told, param=f"messages.[{index}].role")
+        open_calls = {call["id"] for call in message.get("tool_calls") or ()}
+    return None
 
 
 def _model(name: str) -> Body:

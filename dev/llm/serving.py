@@ -225,7 +225,9 @@ def application() -> web.Application:
         [
             web.post("/v1/chat/completions", generate),
             web.post("/v1/completions", generate),
+            web.post("/v1/embeddings", generate),
             web.post("/v1/responses", generate),
+            web.post("/v1/responses/input_tokens", generate),
             web.get("/v1/responses/{id}", one_response),
             web.delete("/v1/responses/{id}", one_response),
             web.get("/v1/models", models),

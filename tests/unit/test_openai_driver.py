@@ -124,15 +124,22 @@ def test_bodies_pass_unchanged_in_both_directions() -> None:
 
 
 def test_completions_models_and_responses_have_their_own_paths() -> None:
-    server = Server(httpx2.Response(200, json={"object": "list", "data": []}))
+    text = {"object": "text_completion", "choices": [{"index": 0, "text": "y"}]}
+    server = Server(
+        httpx2.Response(200, json=text), httpx2.Response(200, json={"object": "list", "data": []})
+    )
     chat = driver(server)
     chat.completion({"prompt": "x"})
+    chat.embeddings({"input": "x"})
+    chat.count_input_tokens({"input": "x"})
     chat.models()
     chat.model("org/name")
     chat.create_response({"input": "x"})
     chat.delete_response("resp_1")
     assert [(r.method, r.url.raw_path.decode()) for r in server.requests] == [
         ("POST", "/v1/completions"),
+        ("POST", "/v1/embeddings"),
+        ("POST", "/v1/responses/input_tokens"),
         ("GET", "/v1/models"),
         ("GET", "/v1/models/org%2Fname"),
         ("POST", "/v1/responses"),
@@ -250,8 +257,8 @@ def test_a_refusal_as_the_first_event_is_one_of_the_call() -> None:
         driver(Server(response)).stream_chat_completion(CHAT)
     assert caught.value.details == {
         "status": 400,
-        "code": "exceed_context_size_error",
-        "type": "exceed_context_size_error",
+        "code": "context_length_exceeded",
+        "type": "invalid_request_error",
     }
 
 
@@ -318,9 +325,15 @@ def test_an_answer_that_is_not_json_is_garbage(answer: httpx2.Response) -> None:
         driver(Server(answer), max_retries=0).chat_completion(CHAT)
 
 
-def test_an_unstreamed_answer_to_a_stream_is_garbage() -> None:
-    with pytest.raises(UpstreamGarbage):
-        driver(Server(httpx2.Response(200, json=ANSWER))).stream_chat_completion(CHAT)
+def test_an_unstreamed_answer_to_a_stream_is_streamed_and_asked_for_once() -> None:
+    server = Server(httpx2.Response(200, json={**ANSWER, "usage": {"total_tokens": 3}}))
+    events = list(driver(server).stream_chat_completion(CHAT))
+    deltas = [choice["delta"] for event in events for choice in event["choices"]]
+    assert [delta.get("content") for delta in deltas] == ["hello", None]
+    assert events[-2]["choices"][0]["finish_reason"] == "stop"
+    assert events[-1]["usage"] == {"total_tokens": 3}
+    assert all(event["vendor_field"] == {"kept": True} for event in events)
+    assert len(server.requests) == 1
 
 
 def test_transient_failures_before_the_first_byte_are_repeated_with_growing_pauses() -> None:

@@ -356,15 +356,15 @@ def test_a_request_that_does_not_end_holds_its_key_and_one_that_died_does_not() 
     body = {"input": "q"}
     answer = world.responses.create(body, idempotency_key="k")
     world.store.remove(world.store.get(answer["id"], "local"))  # as if it had not been stored yet
-    made = world.store.reserve
+    made = world.store.keys.reserve
 
     def alive(response_id: str, said: str) -> str | None:
         raise StillRunning(60)
 
-    world.store.reserve = alive  # type: ignore[method-assign]
+    world.store.keys.reserve = alive  # type: ignore[method-assign]
     with pytest.raises(Conflict):
         world.responses.create(body, idempotency_key="k")
-    world.store.reserve = made  # type: ignore[method-assign]
+    world.store.keys.reserve = made  # type: ignore[method-assign]
     world.clock.advance(61)
     assert world.responses.create(body, idempotency_key="k")["id"] == answer["id"]
 

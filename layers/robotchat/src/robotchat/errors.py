@@ -39,6 +39,7 @@ RobotchatError
     ├── UpstreamGarbage         502  upstream_garbage        (retryable)
     ├── UpstreamBusy            503  upstream_busy           (retryable)
     │   └── UpstreamRateLimited 429  upstream_rate_limited   (retryable)
+    ├── UpstreamQuotaExceeded   429  insufficient_quota
     ├── UpstreamUnauthorized    502  upstream_unauthorized
     ├── UpstreamRejected        422  upstream_rejected
     ├── NotSupported            501  not_supported
@@ -346,6 +347,13 @@ class UpstreamRateLimited(UpstreamBusy):
 
     status = 429
     code = "upstream_rate_limited"
+
+
+class UpstreamQuotaExceeded(UpstreamError):
+    """What the operator has paid for at the model server is used up: waiting does not help."""
+
+    status = 429
+    code = "insufficient_quota"
 
 
 class UpstreamUnauthorized(UpstreamError):

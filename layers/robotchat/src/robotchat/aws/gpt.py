@@ -10,7 +10,7 @@ from typing import Any
 
 from robotchat.aws.api import EventStream
 from robotchat.aws.metrics import record_first_token
-from robotchat.gpt.driver import AnswerStream, Body
+from robotchat.gpt.driver import AnswerStream, Body, Interrupt
 
 HEARTBEAT = 5.0
 """Seconds of silence after which a stream shows that it is still there."""
@@ -60,11 +60,13 @@ class _Opened:
         self._lock = threading.Lock()
         self._stream: AnswerStream | None = None
         self._cancelled = False
+        self._interrupt = Interrupt()
 
     def events(self) -> Iterator[tuple[str | None, Body] | bytes]:
         asked = time.monotonic()
         silent = True
-        stream = self._open()
+        with self._interrupt.armed():
+            stream = self._open()
         with self._lock:
             self._stream = stream
             cancelled = self._cancelled
@@ -86,6 +88,7 @@ class _Opened:
         with self._lock:
             self._cancelled = True
             stream = self._stream
+        self._interrupt.set()
         if stream is not None:
             stream.close()
 

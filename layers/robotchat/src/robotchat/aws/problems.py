@@ -20,6 +20,7 @@ from robotchat.errors import (
     PayloadTooLarge,
     RobotchatError,
     UnsupportedMediaType,
+    UpstreamQuotaExceeded,
     UpstreamRejected,
 )
 
@@ -175,7 +176,9 @@ def _openai(error: RobotchatError, request_id: str, headers: dict[str, str]) -> 
         more = _without(told, "status", "code", "type")
         shared = {"code": told.get("code") or error.code, **_without(shared, "code", "details")}
         shared |= {"details": more} if more else {}
-    body = {"message": error.message, "type": _openai_type(status), "param": error.param} | shared
+    quota = isinstance(error, UpstreamQuotaExceeded)
+    kind = error.code if quota else _openai_type(status)
+    body = {"message": error.message, "type": kind, "param": error.param} | shared
     # OpenAI's clients repeat 409, 429 and 5xx by themselves unless this header says otherwise.
     headers["x-should-retry"] = "true" if error.retryable else "false"
     return Problem(status, "application/json", {"error": body}, headers)

@@ -75,6 +75,18 @@ class FakeChat:
         pieces = _pieces(self._next(body, str(body.get("prompt", ""))))
         return self._stream(body, pieces, "text_completion", lambda text: {"text": text})
 
+    def embeddings(self, body: Mapping[str, Any], *, timeout: float | None = None) -> Body:
+        script = self._next(body, "")
+        if isinstance(script, dict):
+            return script
+        given = body.get("input")
+        several = given if isinstance(given, list) else [given]
+        data = [
+            {"object": "embedding", "index": index, "embedding": [0.0, 1.0]}
+            for index in range(len(several))
+        ]
+        return {"object": "list", "data": data, "model": body.get("model", self._model)}
+
     def models(self) -> Body:
         return {"object": "list", "data": [self.model(self._model)]}
 

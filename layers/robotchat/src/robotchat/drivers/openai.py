@@ -9,31 +9,43 @@ from __future__ import annotations
 
 import random
 import re
-import socket
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from robotchat.clock import Clock, SystemClock
+from robotchat.drivers.openai_errors import error_in, in_band, of_status
+from robotchat.drivers.openai_events import (
+    ChunkDialect,
+    Dialect,
+    Events,
+    ResponseDialect,
+    is_prose,
+    parsed,
+    shut_down,
+)
+from robotchat.drivers.upstreams import Upstream
 from robotchat.errors import (
     UpstreamError,
     UpstreamGarbage,
+    UpstreamQuotaExceeded,
     UpstreamRateLimited,
     UpstreamRejected,
     UpstreamTimeout,
-    UpstreamUnauthorized,
     UpstreamUnavailable,
 )
-from robotchat.gpt.driver import AnswerStream, Body
+from robotchat.gpt.driver import AnswerStream, Body, Interrupt
+from robotchat.gpt.normalize import clean, completion, garbage
 
 if TYPE_CHECKING:
     import httpx2
     from openai import OpenAI
+
+__all__ = ["OpenAIChat", "Upstream"]
 
 T = TypeVar("T")
 
@@ -43,16 +55,13 @@ FIRST_BACKOFF = 0.5
 LONGEST_BACKOFF = 8.0
 """An upstream that wants a longer pause (``Retry-After``) is not waited for: the caller is told."""
 
-_REPEATABLE = (UpstreamUnavailable, UpstreamRateLimited, UpstreamGarbage)
+_REPEATABLE = (UpstreamUnavailable, UpstreamRateLimited)
+"""What may be over at the next attempt."""
 
+_ELSEWHERE = (UpstreamTimeout, UpstreamGarbage, UpstreamQuotaExceeded)
+"""What another upstream may do better, but not the same one."""
 
-@dataclass(frozen=True)
-class Upstream:
-    """Where to turn to when those before fail. ``model`` replaces the one asked for."""
-
-    base_url: str
-    api_key: str | None = None
-    model: str | None = None
+_COMPLETIONS = ("/chat/completions", "/completions")
 
 
 class OpenAIChat:
@@ -94,7 +103,9 @@ class OpenAIChat:
         self._connect_timeout = connect_timeout
         self._rounds = max_retries + 1
         self._clock = clock or SystemClock()
-        self._http = shared = http_client or openai.DefaultHttpxClient()
+        self._http = shared = http_client or openai.DefaultHttpxClient(
+            event_hooks={"request": [_make_interruptible]}
+        )
         self._upstreams = [
             (
                 openai.OpenAI(
@@ -139,6 +150,14 @@ class OpenAIChat:
         """``POST /responses`` with ``stream: true``."""
         return self._stream("/responses", body, timeout)
 
+    def count_input_tokens(self, body: Mapping[str, Any], *, timeout: float | None = None) -> Body:
+        """``POST /responses/input_tokens``, for upstreams that know it."""
+        return self._post("/responses/input_tokens", body, timeout)
+
+    def embeddings(self, body: Mapping[str, Any], *, timeout: float | None = None) -> Body:
+        """``POST /embeddings``."""
+        return self._post("/embeddings", body, timeout)
+
     def delete_response(self, response_id: str) -> None:
         """``DELETE /responses/{id}``; what is gone already is no error."""
 
@@ -181,31 +200,42 @@ class OpenAIChat:
     def _get(self, path: str) -> Body:
         def get(client: OpenAI, upstream: Upstream) -> Body:
             options: Any = {"timeout": self._limits(None)}
-            return _object(client.get(path, cast_to=object, options=options))
+            answer = client.get(path, cast_to=self._httpx.Response, options=options)
+            return self._whole(answer, upstream)
 
         return self._first_that_answers(get)
 
     def _post(self, path: str, body: Mapping[str, Any], timeout: float | None) -> Body:
         def post(client: OpenAI, upstream: Upstream) -> Body:
             options: Any = {"timeout": self._limits(timeout)}
-            answer = client.post(
-                path, cast_to=object, body=_for(upstream, body, stream=False), options=options
-            )
-            found = _object(answer)
-            if (
-                isinstance(found.get("error"), dict)
-                and "choices" not in found
-                and path != ("/responses")
-            ):
-                raise _in_band(found["error"], upstream)
-            return found
+            asked = _for(upstream, body, stream=False)
+            answer = client.post(path, cast_to=self._httpx.Response, body=asked, options=options)
+            found = self._whole(answer, upstream)
+            return completion(found) if path in _COMPLETIONS else clean(found)
 
         return self._first_that_answers(post)
 
+    def _whole(self, answer: httpx2.Response, upstream: Upstream) -> Body:
+        text = answer.text.strip()
+        try:
+            found = parsed(text)
+        except UpstreamGarbage:
+            if not is_prose(text):
+                raise
+            raise in_band({"message": text}, upstream) from None
+        # A response that failed has an error in it, and is an answer all the same.
+        failed = isinstance(found, dict) and found.get("object") == "response"
+        if not failed and (error := error_in(found)):
+            raise in_band(error, upstream)
+        return _object(found)
+
     def _stream(self, path: str, body: Mapping[str, Any], timeout: float | None) -> AnswerStream:
+        def dialect() -> Dialect:
+            return ResponseDialect() if path == "/responses" else ChunkDialect(_expected(body))
+
         def open_stream(client: OpenAI, upstream: Upstream) -> AnswerStream:
             options: Any = {"timeout": self._limits(timeout)}
-            events = client.post(
+            answer = client.post(
                 path,
                 cast_to=object,
                 body=_for(upstream, body, stream=True),
@@ -213,13 +243,25 @@ class OpenAIChat:
                 stream=True,
                 stream_cls=self._openai.Stream[object],
             )
-            stream = _Events(
-                events,
-                events.response,
+
+            def error_of(event: Body, name: str | None) -> UpstreamError | None:
+                if event.get("type") == "error" and "message" in event:
+                    return in_band(event, upstream)
+                error = None if event.get("object") == "response" else error_in(event)
+                if error is None and name == "error":
+                    error = event
+                return None if error is None else in_band(error, upstream)
+
+            stream = Events(
+                answer.response,
+                dialect(),
                 failures=self._failures,
                 translate=lambda error: self._translate(error, upstream),
-                is_end=_response_ended if path == "/responses" else _choices_ended,
+                error_of=error_of,
             )
+            interrupt = Interrupt.current()
+            if interrupt is not None:
+                interrupt.ends(stream.close)
             stream.prefetch()
             return stream
 
@@ -234,126 +276,84 @@ class OpenAIChat:
             failures: list[UpstreamError] = []
             for client, upstream in self._upstreams:
                 try:
-                    return call(client, upstream)
+                    with self._interruptible():
+                        return call(client, upstream)
                 except self._failures as error:
                     failure = self._translate(error, upstream)
-                if not isinstance(failure, (*_REPEATABLE, UpstreamTimeout)):
+                if not isinstance(failure, (*_REPEATABLE, *_ELSEWHERE)):
                     raise failure
                 failures.append(failure)
             pause = max(
                 FIRST_BACKOFF * 2 ** (attempt - 1) * random.uniform(0.75, 1.0),  # noqa: S311
                 min(failure.retry_after or 0.0 for failure in failures),
             )
-            # A timeout alone is not repeated: the caller has waited long enough.
+            # Not for timeouts alone, since the caller has waited long enough, nor for what was
+            # answered already, though not well.
             hopeful = any(isinstance(failure, _REPEATABLE) for failure in failures)
             if attempt == self._rounds or pause > LONGEST_BACKOFF or not hopeful:
                 raise failures[0]
             self._clock.sleep(pause)
         raise UpstreamUnavailable("No language model was asked.")
 
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Stop at once when whoever asked has gone, and do not ask anybody else."""
+        interrupt = Interrupt.current()
+        if interrupt is None:
+            yield
+            return
+        gone = UpstreamError("Nobody waits for the language model's answer any more.")
+        if interrupt.is_set:
+            raise gone
+        try:
+            yield
+        except self._failures:
+            if interrupt.is_set:
+                raise gone from None
+            raise
+        finally:
+            interrupt.ends(None)
+
     def _translate(self, error: Exception, upstream: Upstream) -> UpstreamError:
         """What the upstream's failure means for our caller, without its address and key."""
         openai = self._openai
         if isinstance(error, UpstreamError):
             return error
-        if isinstance(error, openai.APITimeoutError):
+        if isinstance(error, (openai.APITimeoutError, self._httpx.TimeoutException)):
             return UpstreamTimeout("The language model did not answer in time.")
         if isinstance(error, openai.APIStatusError):
-            return _of_status(
+            return of_status(
                 error.status_code,
-                error.body if isinstance(error.body, dict) else {},
+                error_in({"error": error.body}) or {},
                 upstream,
                 retry_after=_retry_after(error.response.headers, self._clock),
             )
-        if isinstance(error, openai.APIError) and isinstance(error.body, dict):
-            # An error event inside a stream.
-            return _in_band(error.body, upstream)
         if isinstance(error, (openai.APIConnectionError, self._httpx.HTTPError, OSError)):
             return UpstreamUnavailable("The connection to the language model failed.")
-        return UpstreamGarbage("The language model's answer is not what its API promises.")
+        return garbage()
 
 
-class _Events:
-    """A stream that translates errors, notices a cut, and can be closed from another thread."""
+def _make_interruptible(request: httpx2.Request) -> None:
+    """Have the connection of a request say what ends a wait for it, headers included."""
 
-    def __init__(
-        self,
-        events: Iterator[object],
-        response: httpx2.Response,
-        *,
-        failures: tuple[type[Exception], ...],
-        translate: Callable[[Exception], UpstreamError],
-        is_end: Callable[[Body], bool],
-    ) -> None:
-        self._events = events
-        self._response = response
-        self._failures = failures
-        self._translate = translate
-        self._is_end = is_end
-        self._begun = False
-        self._ended = False
-        self._closed = False
-        self._first: Body | None = None
-        self._reading = threading.Lock()
+    def trace(event: str, info: Mapping[str, Any]) -> None:
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            _say_how_to_end(info["return_value"])
 
-    def prefetch(self) -> None:
-        """Wait for the first event, so that a failure before it is still one of the call."""
-        self._first = self._read()
+    request.extensions["trace"] = trace
 
-    def __iter__(self) -> Iterator[Body]:
-        return self
 
-    def __next__(self) -> Body:
-        if self._first is not None:
-            first, self._first = self._first, None
-            return first
-        return self._read()
+def _say_how_to_end(connection: Any) -> None:
+    read = connection.read
 
-    def _read(self) -> Body:
-        with self._reading:
-            if self._closed:
-                raise StopIteration
-            try:
-                event = _object(next(self._events))
-            except StopIteration:
-                if self._ended or self._closed:
-                    raise
-                if not self._begun:
-                    raise UpstreamGarbage("The language model's stream holds no events.") from None
-                raise UpstreamUnavailable(
-                    "The language model's stream ended in the middle."
-                ) from None
-            except self._failures as error:
-                if self._closed:
-                    raise StopIteration from None
-                self._response.close()
-                raise self._translate(error) from None
-            self._begun = True
-            self._ended = self._ended or self._is_end(event)
-        return event
+    def interruptible(max_bytes: int, timeout: float | None = None) -> bytes:
+        interrupt = Interrupt.current()
+        if interrupt is not None:
+            interrupt.ends(lambda: shut_down(connection.get_extra_info("socket")))
+        received: bytes = read(max_bytes, timeout)
+        return received
 
-    def close(self) -> None:
-        self._closed = True
-        self._first = None
-        if not self._reading.acquire(blocking=False):
-            # Another thread waits for data. Closing a socket does not end that wait, shutting it
-            # down does.
-            self._shut_down()
-            self._reading.acquire()
-        try:
-            self._response.close()
-        finally:
-            self._reading.release()
-
-    def _shut_down(self) -> None:
-        network = self._response.extensions.get("network_stream")
-        connection = network.get_extra_info("socket") if network is not None else None
-        if isinstance(connection, socket.socket):
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                # The other side was faster: it is closed, which is what was wanted.
-                return
+    connection.read = interruptible
 
 
 def _for(upstream: Upstream, body: Mapping[str, Any], *, stream: bool) -> Body:
@@ -363,85 +363,20 @@ def _for(upstream: Upstream, body: Mapping[str, Any], *, stream: bool) -> Body:
     return out
 
 
+def _expected(body: Mapping[str, Any]) -> int:
+    """How many choices a request asks for."""
+    wanted = body.get("n")
+    count = wanted if isinstance(wanted, int) and not isinstance(wanted, bool) else 1
+    prompt = body.get("prompt")
+    if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int):
+        count *= len(prompt)
+    return max(count, 1)
+
+
 def _object(answer: object) -> Body:
     if not isinstance(answer, dict):
-        raise UpstreamGarbage("The language model's answer is not what its API promises.")
+        raise garbage()
     return answer
-
-
-def _choices_ended(event: Body) -> bool:
-    choices = event.get("choices")
-    return isinstance(choices, list) and any(
-        isinstance(choice, dict) and choice.get("finish_reason") for choice in choices
-    )
-
-
-def _response_ended(event: Body) -> bool:
-    return event.get("type") in (
-        "response.completed",
-        "response.incomplete",
-        "response.failed",
-        "error",
-    )
-
-
-def _of_status(
-    status: int, body: Mapping[str, Any], upstream: Upstream, *, retry_after: float | None = None
-) -> UpstreamError:
-    if status in (401, 403):
-        return UpstreamUnauthorized(
-            "The language model refused this service's own credentials. "
-            "The operator must check the API key that is configured for it."
-        )
-    if status == 429:
-        return UpstreamRateLimited(
-            "The language model's rate limit is reached.", retry_after=retry_after
-        )
-    if status == 408:
-        return UpstreamTimeout("The language model did not answer in time.")
-    if status >= 500:
-        return UpstreamUnavailable("The language model failed to answer.", retry_after=retry_after)
-    message = body.get("message") or body.get("detail")
-    if not isinstance(message, str) or not message:
-        message = f"The language model refused the request ({status})."
-    param = body.get("param")
-    details: Body = {"status": status}
-    for name in ("code", "type"):
-        if isinstance(body.get(name), str):
-            details[name] = _scrub(body[name], upstream)
-    return UpstreamRejected(
-        _scrub(message, upstream),
-        param=_scrub(param, upstream) if isinstance(param, str) else None,
-        details=details,
-    )
-
-
-def _in_band(body: Mapping[str, Any], upstream: Upstream) -> UpstreamError:
-    """An error object that came with status 200: its code may be a status."""
-    code = body.get("code")
-    if str(code).isdigit() and 400 <= int(str(code)) < 600:
-        return _of_status(int(str(code)), {**body, "code": body.get("type")}, upstream)
-    if body.get("type") == "invalid_request_error":
-        return _of_status(400, body, upstream)
-    if code == "rate_limit_exceeded":
-        return _of_status(429, body, upstream)
-    return UpstreamUnavailable("The language model failed while it answered.")
-
-
-_URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>)\]]+", re.IGNORECASE)
-_ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b")
-_KEY = re.compile(r"\b(?:sk|pk|rk|key|Bearer)[-_ ][\w*.-]{6,}")
-
-
-def _scrub(text: str, upstream: Upstream) -> str:
-    """The upstream's own words, without addresses and keys."""
-    host = urlsplit(upstream.base_url).netloc.rpartition("@")[2]
-    for secret in (upstream.api_key, host, host.partition(":")[0]):
-        if secret and len(secret) > 3:
-            text = text.replace(secret, "[...]")
-    for pattern in (_URL, _ADDRESS, _KEY):
-        text = pattern.sub("[...]", text)
-    return text if len(text) <= 2000 else f"{text[:2000]}..."
 
 
 def _retry_after(headers: Mapping[str, str], clock: Clock) -> float | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 Body = dict[str, Any]
@@ -44,6 +47,8 @@ class ChatDriver(Protocol):
         self, body: Mapping[str, Any], *, timeout: float | None = None
     ) -> AnswerStream: ...
 
+    def embeddings(self, body: Mapping[str, Any], *, timeout: float | None = None) -> Body: ...
+
     def models(self) -> Body: ...
 
     def model(self, model_id: str) -> Body: ...
@@ -58,4 +63,58 @@ class ResponsesDriver(ChatDriver, Protocol):
         self, body: Mapping[str, Any], *, timeout: float | None = None
     ) -> AnswerStream: ...
 
+    def count_input_tokens(
+        self, body: Mapping[str, Any], *, timeout: float | None = None
+    ) -> Body: ...
+
     def delete_response(self, response_id: str) -> None: ...
+
+
+class Interrupt:
+    """Ends the wait for an upstream from another thread, also before anything has come.
+
+    While one is ``armed``, a driver that is called in the same context says by ``ends`` what ends
+    its present wait. ``set`` does that, now and for every later wait.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._set = False
+        self._end: Callable[[], None] | None = None
+
+    @staticmethod
+    def current() -> Interrupt | None:
+        """The one that is armed in this context."""
+        return _ARMED.get()
+
+    @contextmanager
+    def armed(self) -> Iterator[None]:
+        """Let what is called here be interrupted."""
+        token = _ARMED.set(self)
+        try:
+            yield
+        finally:
+            _ARMED.reset(token)
+
+    @property
+    def is_set(self) -> bool:
+        return self._set
+
+    def set(self) -> None:
+        """End the present wait, and all that would follow."""
+        with self._lock:
+            self._set = True
+            end = self._end
+        if end is not None:
+            end()
+
+    def ends(self, end: Callable[[], None] | None) -> None:
+        """Say what ends the wait that begins now; None when it is over."""
+        with self._lock:
+            self._end = end
+            at_once = self._set
+        if at_once and end is not None:
+            end()
+
+
+_ARMED: ContextVar[Interrupt | None] = ContextVar("robotchat_interrupt", default=None)

@@ -10,10 +10,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 from robotchat.clock import Clock
-from robotchat.errors import InvalidRequest, NotFound, RobotchatError
-from robotchat.gpt.driver import AnswerStream, Body
+from robotchat.errors import InvalidRequest, NotFound
+from robotchat.gpt.driver import AnswerStream, Body, Interrupt
 from robotchat.gpt.responses.beside import Beside
-from robotchat.gpt.responses.events import FINAL, Answer
+from robotchat.gpt.responses.events import FINAL, Answer, told
 from robotchat.gpt.responses.inference import Inference
 from robotchat.gpt.responses.request import Request, parse_request
 from robotchat.gpt.responses.store import Claim, ResponseStore, ResponseSuperseded, StoredResponse
@@ -32,6 +32,9 @@ CANCEL_CHECK = 1.0
 
 FLUSH_AFTER = 0.25
 """Seconds for which events of a response in the background are collected into one write."""
+
+CONCLUDE_AGAIN = (0.5, 2.0, 5.0)
+"""Seconds between attempts to store how a response ended."""
 
 TAIL_INTERVAL = 0.2
 """Seconds between two looks for new events of a response in the background."""
@@ -93,21 +96,34 @@ class Background:
         with beside:
             try:
                 self._listen(turn, answer, log, watch)
-            except RobotchatError as error:
-                answer.fail(error)
             except ResponseSuperseded:
                 watch.supersede()
+            except Exception as error:  # noqa: BLE001 - told, and logged where it is ours
+                if not watch.superseded:
+                    answer.fail(told(error, response_id))
         if watch.superseded:
             # Cancelled, deleted or taken over: whoever did that has written what is to be known.
             logger.info("response superseded", extra={"response_id": response_id})
             return
-        self._turns.conclude(turn, answer, log.ending)
+        self._conclude(turn, answer, log)
+
+    def _conclude(self, turn: Turn, answer: Answer, log: _EventLog) -> None:
+        """Store how it ended, patiently: what was answered once must not be asked again."""
+        for pause in CONCLUDE_AGAIN:
+            try:
+                return self._turns.conclude(turn, answer, log.ending)
+            except Exception:
+                extra = {"response_id": turn.stored.id}
+                logger.exception("the end of a response could not be stored", extra=extra)
+            self._clock.sleep(pause)
+        return self._turns.conclude(turn, answer, log.ending)
 
     def _listen(self, turn: Turn, answer: Answer, log: _EventLog, watch: _Watch) -> None:
         # The first events are not written before the first words: until then, the work of a
         # worker that dies can be done again.
         log.hold(answer.start())
-        source = self._inference.open(turn)
+        with watch.interrupt.armed():
+            source = self._inference.open(turn)
         watch.over(source)
         try:
             for event in source:
@@ -232,6 +248,7 @@ class _Watch:
     def __init__(self) -> None:
         self._source: AnswerStream | None = None
         self.superseded = False
+        self.interrupt = Interrupt()
 
     def over(self, source: AnswerStream) -> None:
         self._source = source
@@ -240,6 +257,7 @@ class _Watch:
 
     def supersede(self) -> None:
         self.superseded = True
+        self.interrupt.set()
         if self._source is not None:
             self._source.close()
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from robotchat.errors import ContextLengthExceeded
 from robotchat.gpt.driver import Body
-from robotchat.gpt.responses.translation import chat_messages
+from robotchat.gpt.responses.tools import CALLS, OUTPUTS
+from robotchat.gpt.responses.translation import chat_messages, led_by_one_system_message
 
 IMAGE_TOKENS = 1000
 """What a picture, a file or a sound is taken to cost."""
@@ -34,7 +35,7 @@ def message_tokens(message: Mapping[str, Any]) -> int:
     """About how many tokens a chat message has."""
     content = message.get("content") or ""
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    tokens = MESSAGE_TOKENS
+    tokens = MESSAGE_TOKENS + estimate_tokens(message.get("reasoning_content") or "")
     for part in parts:
         text = part.get("text", part.get("refusal"))
         tokens += IMAGE_TOKENS if text is None else estimate_tokens(text)
@@ -76,7 +77,8 @@ def fit(
         keep = sum(costs) / 2**halvings
         while drop < len(costs) and sum(costs[drop:]) > keep:
             drop += 1
-    return head + chat_messages(item for group in [*past[drop:], last] for item in group)
+    kept = [item for group in [*past[drop:], last] for item in group]
+    return led_by_one_system_message([*head, *chat_messages(kept)])
 
 
 def _oldest_to_drop(costs: Sequence[int], fixed: int, budget: int, *, auto: bool) -> int:
@@ -107,8 +109,8 @@ def _inseparable(turns: Iterable[Sequence[Body]]) -> list[list[Body]]:
     """Turns joined with the one before when they answer its function calls."""
     groups: list[list[Body]] = []
     for turn in turns:
-        called = {item["call_id"] for item in turn if item["type"] == "function_call"}
-        answered = {item["call_id"] for item in turn if item["type"] == "function_call_output"}
+        called = {item["call_id"] for item in turn if item["type"] in CALLS}
+        answered = {item["call_id"] for item in turn if item["type"] in OUTPUTS}
         if groups and not answered <= called:
             groups[-1] = [*groups[-1], *turn]
         else:

@@ -9,9 +9,17 @@ from typing import Any, Literal
 from robotchat.conversation import Conversation
 from robotchat.errors import InvalidRequest, NotFound
 from robotchat.gpt.driver import Body
-from robotchat.gpt.responses.items import item_page, parse_items, picture_turn, title_of
+from robotchat.gpt.responses.items import (
+    ID_PREFIXES,
+    REFERENCE,
+    item_page,
+    parse_items,
+    picture_turn,
+    title_of,
+)
 from robotchat.gpt.responses.request import check_metadata
 from robotchat.gpt.responses.store import ResponseStore, StoredResponse
+from robotchat.ids import new_id
 from robotchat.jobs.job import Job
 
 MAX_ADDED_ITEMS = 20
@@ -128,12 +136,16 @@ class ConversationItems:
 
 
 def _added_items(given: object) -> list[Body]:
+    """Items that a client puts in itself. Their ids are ours, so that no two are the same."""
     parsed = parse_items(given, "items")
     if not 1 <= len(parsed) <= MAX_ADDED_ITEMS:
         raise InvalidRequest(
             f"Between 1 and {MAX_ADDED_ITEMS} items can be added at a time.", param="items"
         )
-    return parsed
+    for index, item in enumerate(parsed):
+        if item["type"] == REFERENCE:
+            raise InvalidRequest("Only whole items can be added.", param=f"items[{index}].type")
+    return [{**item, "id": new_id(ID_PREFIXES[item["type"]])} for item in parsed]
 
 
 def _no_item(item_id: str) -> NotFound:

@@ -13,27 +13,34 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any, Literal, cast
 
 from robotchat.clock import Clock, SystemClock
 from robotchat.conversation import Conversations
-from robotchat.errors import Conflict, InvalidRequest, UpstreamError
-from robotchat.gpt.driver import AnswerStream, Body, ChatDriver, ResponsesDriver
+from robotchat.errors import Conflict, InvalidRequest
+from robotchat.gpt.driver import Body, ChatDriver, ResponsesDriver
 from robotchat.gpt.responses.background import TAIL_INTERVAL, Background
 from robotchat.gpt.responses.beside import Beside
 from robotchat.gpt.responses.conversations import ConversationItems
+from robotchat.gpt.responses.events import Answer, told
 from robotchat.gpt.responses.inference import Inference, Options
 from robotchat.gpt.responses.items import item_page
 from robotchat.gpt.responses.request import Request, parse_request
 from robotchat.gpt.responses.store import ResponseStore
-from robotchat.gpt.responses.stream import ResponseStream
+from robotchat.gpt.responses.stream import Opening, ResponseStream
 from robotchat.gpt.responses.turns import SIGN_OF_LIFE, Turn, Turns
 from robotchat.ids import checked_key, fingerprint, id_for_key, new_id
 from robotchat.images import MemoryImages
 from robotchat.jobs.states import StillRunning
 from robotchat.jobs.store import Jobs
 from robotchat.records import MemoryRecords
+
+FIRST_EVENT_PATIENCE = 4.0
+"""Seconds for which a stream waits for its first event before it begins without: until then, what
+the upstream says decides the status of the answer, and afterwards the client learns that its
+request is being worked on, and we whether it still listens."""
 
 KEY_PATIENCE = timedelta(seconds=60)
 """How long a request waits for an earlier one that has the same idempotency key."""
@@ -115,19 +122,19 @@ class Responses:
                 self.background.enqueue(response_id, tenant)
             return stored.response
         try:
-            renewal = (SIGN_OF_LIFE, lambda: self._store.renew_key(response_id, token))
+            renewal = (SIGN_OF_LIFE, lambda: self._store.keys.renew(response_id, token))
             with Beside(response_id, renewal):
                 return self._make(request, tenant, response_id)
         except BaseException:
-            self._store.release_key(response_id, token)
+            self._store.keys.release(response_id, token)
             raise
 
     def _reserved(self, response_id: str, request_hash: str) -> str | None:
-        """As ``ResponseStore.reserve``, after another request with the key has ended."""
+        """As ``IdempotencyKeys.reserve``, after another request with the key has ended."""
         until = self._clock.now() + KEY_PATIENCE
         while True:
             try:
-                return self._store.reserve(response_id, request_hash)
+                return self._store.keys.reserve(response_id, request_hash)
             except StillRunning:
                 if self._clock.now() >= until:
                     raise Conflict(
@@ -160,40 +167,52 @@ class Responses:
                 param="Idempotency-Key",
             )
         turn = self._turns.begin(request, tenant, "in_progress", new_id("resp"))
-        with self._turns.holding(turn):
-            source = self._inference.open(turn)
-            return ResponseStream(lambda cut: self._play(turn, source, cut), source.close)
+        with self._turns.holding(turn), ExitStack() as stack:
+            stack.enter_context(self._turns.renewing(turn))
+            opening = Opening(lambda: self._inference.open(turn))
+            stack.callback(opening.close)
+            if opening.ended(FIRST_EVENT_PATIENCE):
+                opening.stream()  # raises what kept it from being opened
+            held = stack.pop_all()
+            return ResponseStream(lambda cut: self._play(turn, opening, held, cut), opening.close)
 
     def _play(
-        self, turn: Turn, source: AnswerStream, cut: threading.Event
+        self, turn: Turn, opening: Opening, held: ExitStack, cut: threading.Event
     ) -> Generator[Body, None, None]:
         answer = self._inference.begin_answer(turn)
         concluded = False
-        with self._turns.renewing(turn):
+        with held:
             try:
                 yield {}  # see ResponseStream
                 try:
                     yield from answer.start()
-                    for event in source:
+                    for event in opening.stream():
                         yield from answer.feed(event)
                         # Not before: the first word must not wait for the store.
                         self._turns.note_beginning(turn, answer)
                     if cut.is_set():
                         return
                     yield from answer.end(self._turns.now())
-                except UpstreamError as error:
+                except Exception as error:  # noqa: BLE001 - told, and logged where it is ours
                     if cut.is_set():
                         return
-                    answer.fail(error)
+                    answer.fail(told(error, turn.stored.id))
                 # Before the last event, so that a client which continues at once finds it.
                 concluded = True
-                self._turns.conclude(turn, answer)
+                self._conclude(turn, answer)
                 yield answer.terminal()
             finally:
-                source.close()
+                opening.close()
                 if not concluded:
                     answer.cut()
                     self._turns.conclude(turn, answer)
+
+    def _conclude(self, turn: Turn, answer: Answer) -> None:
+        try:
+            self._turns.conclude(turn, answer)
+        except Exception as error:  # noqa: BLE001 - told, and logged where it is ours
+            # The client must not take for remembered what is not.
+            answer.fail(told(error, turn.stored.id))
 
     def get(self, response_id: str, tenant: str = "local") -> Body:
         """``GET /v1/responses/{id}``. Raises NotFound."""

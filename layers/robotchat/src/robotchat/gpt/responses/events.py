@@ -8,12 +8,18 @@ at each moment, so that whatever happens, what is stored is what was streamed.
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Protocol
 
 from robotchat.errors import RobotchatError, UpstreamError, UpstreamGarbage, UpstreamRateLimited
 from robotchat.gpt.driver import Body
+from robotchat.gpt.normalize import as_json_text, chunks_of, garbage, text_of
+from robotchat.gpt.responses.items import item_id
+from robotchat.gpt.responses.tools import Tool, call_fields, tools_by_function
 from robotchat.ids import new_id
+
+logger = logging.getLogger(__name__)
 
 FINAL = frozenset({"completed", "incomplete", "failed", "cancelled"})
 """The states of a response that never change."""
@@ -64,6 +70,11 @@ class _Numbered:
         self._sequence += 1
         return event
 
+    def next_id(self, kind: str) -> str:
+        """The id of the output item that comes next."""
+        place = f"o{len(self.response['output'])}"
+        return item_id(kind, str(self.response["id"]), place)
+
     def start(self) -> Iterator[Body]:
         yield self.event("response.created", response=copy.deepcopy(self.response))
         yield self.event("response.in_progress", response=copy.deepcopy(self.response))
@@ -79,11 +90,21 @@ class _Numbered:
                 item["status"] = "incomplete"
 
     def terminal(self) -> Body:
+        status = self.response["status"]
+        kind = "incomplete" if status == "cancelled" else status
         return {
-            "type": f"response.{self.response['status']}",
+            "type": f"response.{kind}",
             "sequence_number": self._sequence,
             "response": copy.deepcopy(self.response),
         }
+
+
+def told(error: Exception, response_id: str) -> RobotchatError:
+    """What a client learns of a failure; of one that is our own, the log learns the rest."""
+    if isinstance(error, RobotchatError):
+        return error
+    logger.error("a response failed", exc_info=error, extra={"response_id": response_id})
+    return RobotchatError("Something went wrong on our side. The response's id identifies it.")
 
 
 def error_of(error: RobotchatError) -> Body:
@@ -100,35 +121,31 @@ class ChatAnswer(_Numbered):
 
     def __init__(self, response: Body) -> None:
         super().__init__(response)
+        self._tools = tools_by_function(response["tools"])
         self._open: _TextItem | None = None
-        self._calls: dict[int, _Call] = {}
+        self._calls: dict[int, _OpenCall] = {}
         self._finish_reason: str | None = None
 
     def feed(self, event: Mapping[str, Any]) -> Iterator[Body]:
-        if event.get("model"):
+        if isinstance(event.get("model"), str) and event["model"]:
             self.response["model"] = event["model"]
-        if event.get("service_tier"):
+        if isinstance(event.get("service_tier"), str):
             self.response["service_tier"] = event["service_tier"]
         if isinstance(event.get("usage"), dict):
             self.response["usage"] = _usage(event["usage"])
         choices = event.get("choices") or []
         if not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices):
-            raise UpstreamGarbage("The language model's stream is not what its API promises.")
+            raise garbage("stream")
         for choice in choices:
             if choice.get("index", 0) == 0:
                 yield from self._feed_delta(choice.get("delta") or {}, choice.get("logprobs"))
-                self._finish_reason = choice.get("finish_reason") or self._finish_reason
+                reason = choice.get("finish_reason")
+                self._finish_reason = reason if isinstance(reason, str) else self._finish_reason
 
     def feed_whole(self, completion: Mapping[str, Any]) -> Iterator[Body]:
-        """Take an unstreamed chat completion, as the one chunk that it amounts to."""
-        choices = completion.get("choices")
-        if not isinstance(choices, list) or not choices:
-            raise UpstreamGarbage("The language model's answer holds no choices.")
-        first = choices[0]
-        message = dict(first.get("message") or {})
-        calls = enumerate(message.get("tool_calls") or ())
-        message["tool_calls"] = [{**call, "index": index} for index, call in calls]
-        yield from self.feed({**completion, "choices": [{**first, "delta": message}]})
+        """Take an unstreamed chat completion, as the chunks that it amounts to."""
+        for chunk in chunks_of(completion):
+            yield from self.feed(chunk)
 
     def end(self, now: int) -> Iterator[Body]:
         reasons = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -144,14 +161,24 @@ class ChatAnswer(_Numbered):
             self.response["completed_at"] = now
 
     def _feed_delta(self, delta: Mapping[str, Any], logprobs: object) -> Iterator[Body]:
+        if not isinstance(delta, dict):
+            raise garbage("stream")
         reasoning = delta.get("reasoning_content") or delta.get("reasoning")
         if reasoning and isinstance(reasoning, str):
             yield from self._feed_text(_Reasoning, reasoning, [])
-        if delta.get("content"):
+        content = delta.get("content")
+        if content is not None and not isinstance(content, str):
+            text, thought = text_of(content) or ("", "")
+            if thought:
+                yield from self._feed_text(_Reasoning, thought, [])
+            content = text
+        if content:
             entries = logprobs.get("content") if isinstance(logprobs, dict) else None
-            yield from self._feed_text(_Text, str(delta["content"]), entries or [])
-        if delta.get("refusal"):
-            yield from self._feed_text(_Refusal, str(delta["refusal"]), [])
+            listed = entries if isinstance(entries, list) else []
+            yield from self._feed_text(_Text, content, listed)
+        refusal = delta.get("refusal")
+        if refusal and isinstance(refusal, str):
+            yield from self._feed_text(_Refusal, refusal, [])
         for call in delta.get("tool_calls") or ():
             yield from self._feed_call(call)
 
@@ -167,14 +194,17 @@ class ChatAnswer(_Numbered):
         function = call.get("function") or {}
         index = call.get("index", 0)
         if index not in self._calls:
-            if not function.get("name"):
+            name = function.get("name")
+            if not isinstance(name, str) or not name:
                 raise UpstreamGarbage("The language model called a function without a name.")
             yield from self._close("completed")
-            opened = _Call(self, call.get("id") or new_id("call"), function["name"])
+            # A function that nobody has asked for is the client's to refuse.
+            tool = self._tools.get(name) or Tool("function", name, name)
+            opened = _opened_call(self, call.get("id") or new_id("call"), tool)
             self._calls[index] = opened
             yield from opened.added()
         if function.get("arguments"):
-            yield from self._calls[index].delta(function["arguments"])
+            yield from self._calls[index].delta(as_json_text(function["arguments"]))
 
     def _close(self, status: str) -> Iterator[Body]:
         opened, self._open = self._open, None
@@ -216,7 +246,6 @@ class _OpenItem:
 class _TextItem(_OpenItem):
     """An item with one part of text. The class attributes are what kinds of text differ in."""
 
-    prefix = "msg"
     shape: ClassVar[Body]
     """The item at the beginning."""
     part: ClassVar[Body]
@@ -227,9 +256,10 @@ class _TextItem(_OpenItem):
     with_logprobs = False
 
     def __init__(self, answer: ChatAnswer) -> None:
+        kind = self.shape["type"]
         super().__init__(
             answer,
-            {"id": new_id(self.prefix), "status": "in_progress", **copy.deepcopy(self.shape)},
+            {"id": answer.next_id(kind), "status": "in_progress", **copy.deepcopy(self.shape)},
         )
 
     def added(self) -> Iterator[Body]:
@@ -271,53 +301,123 @@ class _Refusal(_TextItem):
 
 
 class _Reasoning(_TextItem):
-    prefix = "rs"
     shape: ClassVar[Body] = {"type": "reasoning", "summary": [], "content": []}
     part: ClassVar[Body] = {"type": "reasoning_text", "text": ""}
     events = "response.reasoning_text"
 
 
-class _Call(_OpenItem):
-    def __init__(self, answer: ChatAnswer, call_id: str, name: str) -> None:
-        super().__init__(
-            answer,
-            {
-                "id": new_id("fc"),
-                "type": "function_call",
-                "status": "in_progress",
-                "call_id": call_id,
-                "name": name,
-                "arguments": "",
-            },
-        )
+class _OpenCall(Protocol):
+    """A call of a tool that is still growing."""
+
+    def added(self) -> Iterator[Body]: ...
+
+    def delta(self, text: str) -> Iterator[Body]: ...
+
+    def done(self, status: str) -> Iterator[Body]: ...
+
+
+def _opened_call(answer: ChatAnswer, call_id: str, tool: Tool) -> _OpenCall:
+    match tool.kind:
+        case "function":
+            return _FunctionCall(answer, call_id, tool)
+        case "custom":
+            return _CustomCall(answer, call_id, tool)
+        case _:
+            return _ActionCall(answer, call_id, tool)
+
+
+def _named(tool: Tool) -> Body:
+    return {"name": tool.name} | ({"namespace": tool.namespace} if tool.namespace else {})
+
+
+class _FunctionCall(_OpenItem):
+    def __init__(self, answer: ChatAnswer, call_id: str, tool: Tool) -> None:
+        kind = "function_call"
+        head = {"id": answer.next_id(kind), "type": kind, "status": "in_progress"}
+        super().__init__(answer, {**head, "call_id": call_id, **_named(tool), "arguments": ""})
 
     def delta(self, text: str) -> Iterator[Body]:
         self.item["arguments"] += text
         yield self.event("response.function_call_arguments.delta", delta=text)
 
     def done(self, status: str) -> Iterator[Body]:
+        if not self.item["arguments"] and status == "completed":
+            # A call without arguments; clients parse what they get.
+            yield from self.delta("{}")
         yield self.event(
             "response.function_call_arguments.done",
             arguments=self.item["arguments"],
+            name=self.item["name"],
         )
         yield from super().done(status)
 
 
+class _CustomCall(_OpenItem):
+    """A call whose input is free text; it is wrapped in JSON until all of it is there."""
+
+    def __init__(self, answer: ChatAnswer, call_id: str, tool: Tool) -> None:
+        kind = "custom_tool_call"
+        head = {"id": answer.next_id(kind), "type": kind, "status": "in_progress"}
+        super().__init__(answer, {**head, "call_id": call_id, **_named(tool), "input": ""})
+        self._tool = tool
+        self._arguments = ""
+
+    def delta(self, text: str) -> Iterator[Body]:
+        self._arguments += text
+        yield from ()
+
+    def done(self, status: str) -> Iterator[Body]:
+        self.item.update(call_fields(self._tool, self._arguments))
+        text = self.item["input"]
+        yield self.event("response.custom_tool_call_input.delta", delta=text)
+        yield self.event("response.custom_tool_call_input.done", input=text)
+        yield from super().done(status)
+
+
+class _ActionCall:
+    """A call that says what to do in fields of its own: there is no item before they are known."""
+
+    def __init__(self, answer: ChatAnswer, call_id: str, tool: Tool) -> None:
+        self._answer = answer
+        self._call_id = call_id
+        self._tool = tool
+        self._arguments = ""
+
+    def added(self) -> Iterator[Body]:
+        yield from ()
+
+    def delta(self, text: str) -> Iterator[Body]:
+        self._arguments += text
+        yield from ()
+
+    def done(self, status: str) -> Iterator[Body]:
+        kind = f"{self._tool.kind}_call"
+        head = {"id": self._answer.next_id(kind), "type": kind, "status": "in_progress"}
+        fields = call_fields(self._tool, self._arguments)
+        item = _OpenItem(self._answer, {**head, "call_id": self._call_id, **fields})
+        yield from item.added()
+        yield from item.done(status)
+
+
 def _usage(usage: Mapping[str, Any]) -> Body:
     """A chat completion's usage in the names of the Responses API."""
-    given = usage.get("prompt_tokens_details") or {}
-    made = usage.get("completion_tokens_details") or {}
-    asked, said = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
+    given, made = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    prompt, completion = _tokens(usage, "prompt_tokens"), _tokens(usage, "completion_tokens")
     return {
-        "input_tokens": asked,
+        "input_tokens": prompt,
         "input_tokens_details": {
-            "cached_tokens": given.get("cached_tokens") or 0,
-            "cache_write_tokens": given.get("cache_write_tokens") or 0,
+            "cached_tokens": _tokens(given, "cached_tokens"),
+            "cache_write_tokens": _tokens(given, "cache_write_tokens"),
         },
-        "output_tokens": said,
-        "output_tokens_details": {"reasoning_tokens": made.get("reasoning_tokens") or 0},
-        "total_tokens": usage.get("total_tokens") or asked + said,
+        "output_tokens": completion,
+        "output_tokens_details": {"reasoning_tokens": _tokens(made, "reasoning_tokens")},
+        "total_tokens": _tokens(usage, "total_tokens") or prompt + completion,
     }
+
+
+def _tokens(usage: object, name: str) -> int:
+    value = usage.get(name) if isinstance(usage, dict) else None
+    return int(value) if isinstance(value, (int, float)) else 0
 
 
 _WHOLE = frozenset(f"response.{status}" for status in ("created", "queued", "in_progress", *FINAL))

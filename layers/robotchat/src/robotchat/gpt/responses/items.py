@@ -2,27 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from robotchat.errors import InvalidRequest
 from robotchat.gpt.driver import Body
-from robotchat.ids import new_id
+from robotchat.gpt.responses.tools import OUTPUTS
 from robotchat.jobs.job import Job, JobStatus
 
-_ID_PREFIXES = {
+ID_PREFIXES = {
     "message": "msg",
     "function_call": "fc",
     "function_call_output": "fco",
+    "custom_tool_call": "ctc",
+    "custom_tool_call_output": "ctco",
+    "local_shell_call": "lsh",
+    "local_shell_call_output": "lsho",
+    "shell_call": "sh",
+    "shell_call_output": "sho",
+    "apply_patch_call": "apc",
+    "apply_patch_call_output": "apco",
     "reasoning": "rs",
     "image_generation_call": "ig",
 }
+"""The types of items, and how the ids of each begin."""
+
+REFERENCE = "item_reference"
+"""Stands in an input for an item that is known already."""
+
+_OURS = re.compile(r"[a-z]+_([a-z2-7]{26})_[io]\d+")
+_KEPT = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+def item_id(kind: str, response_id: str, place: str) -> str:
+    """The id of an item of a response, which says whose it is.
+
+    ``place`` is ``i`` or ``o`` for input or output, and a number.
+    """
+    return f"{ID_PREFIXES[kind]}_{response_id.partition('_')[2]}_{place}"
+
+
+def response_of(item_id: str) -> str | None:
+    """The response that made an item, by the item's id; None for an id that a caller chose."""
+    ours = _OURS.fullmatch(item_id)
+    return f"resp_{ours.group(1)}" if ours else None
+
+
+def identified(items: Iterable[Body], response_id: str) -> list[Body]:
+    """The input of a response, each item under an id: the caller's own, or else ours.
+
+    No two have the same: later ones get another.
+    """
+    taken: set[str] = set()
+    made = []
+    for number, item in enumerate(items):
+        given = item.get("id")
+        keep = isinstance(given, str) and _KEPT.fullmatch(given) and given not in taken
+        if item["type"] != REFERENCE and not keep:
+            item = {**item, "id": item_id(item["type"], response_id, f"i{number}")}
+        taken.add(item["id"])
+        made.append(item)
+    return made
 
 
 def parse_items(given: object, param: str) -> list[Body]:
-    """Input as items in their stored form: with type, id and status, and content as parts.
-
-    Ids are always ours, whatever the caller calls its items, so that no two are the same.
+    """Input as items in their stored form: with type and status, and content as parts.
 
     Raises InvalidRequest for an item that could not be sent on.
     """
@@ -33,33 +78,60 @@ def parse_items(given: object, param: str) -> list[Body]:
     return [_parse_item(item, f"{param}[{index}]") for index, item in enumerate(given)]
 
 
+_NEEDED: Mapping[str, Sequence[tuple[str, type]]] = {
+    "function_call": (("call_id", str), ("name", str), ("arguments", str)),
+    "custom_tool_call": (("call_id", str), ("name", str), ("input", str)),
+    "local_shell_call": (("call_id", str), ("action", dict)),
+    "shell_call": (("call_id", str), ("action", dict)),
+    "apply_patch_call": (("call_id", str), ("operation", dict)),
+}
+"""What the item of a call cannot do without."""
+
+
 def _parse_item(item: object, param: str) -> Body:
     if not isinstance(item, dict):
         raise InvalidRequest("An item must be an object.", param=param)
-    kind = item.get("type", "message" if "role" in item else None)
-    if kind not in _ID_PREFIXES:
+    kind = item.get("type") or ("message" if "role" in item else None)
+    if kind is None and set(item) <= {"id", "type"}:
+        kind = REFERENCE
+    if kind == REFERENCE:
+        if not isinstance(item.get("id"), str) or not item["id"]:
+            raise InvalidRequest("A reference needs the 'id' of an item.", param=f"{param}.id")
+        return {"type": REFERENCE, "id": item["id"]}
+    if kind not in ID_PREFIXES:
         raise InvalidRequest(f"Items of type '{kind}' are not supported.", param=f"{param}.type")
-    stored: Body = {
-        **item,
-        "type": kind,
-        "id": new_id(_ID_PREFIXES[kind]),
-        "status": item.get("status") or "completed",
-    }
+    stored: Body = {**item, "type": kind, "status": item.get("status") or "completed"}
     if kind == "message":
         if item.get("role") not in ("user", "assistant", "system", "developer"):
             raise InvalidRequest(
                 "A message's role is user, assistant, system or developer.", param=f"{param}.role"
             )
         stored["content"] = _parse_content(item.get("content"), item["role"], f"{param}.content")
-    for name in {"function_call": ("call_id", "name", "arguments")}.get(kind, ()):
-        if not isinstance(item.get(name), str):
-            raise InvalidRequest(f"A function call needs '{name}'.", param=f"{param}.{name}")
-    if kind == "function_call_output":
-        if not isinstance(item.get("call_id"), str):
+    for name, wanted in _NEEDED.get(kind, ()):
+        if not isinstance(item.get(name), wanted):
+            raise InvalidRequest(f"A call of a tool needs '{name}'.", param=f"{param}.{name}")
+    if kind in OUTPUTS:
+        if kind == "local_shell_call_output":
+            # OpenAI has the id of the call in 'id' here.
+            stored["call_id"] = item.get("call_id") or item.get("id")
+        if not isinstance(stored.get("call_id"), str):
             raise InvalidRequest("The output needs its 'call_id'.", param=f"{param}.call_id")
-        if not isinstance(item.get("output"), str):
+        if kind in ("function_call_output", "custom_tool_call_output") and not isinstance(
+            item.get("output"), str
+        ):
             stored["output"] = _parse_content(item.get("output"), "user", f"{param}.output")
+    if kind == "reasoning":
+        _check_reasoning(item, param)
     return stored
+
+
+def _check_reasoning(item: Body, param: str) -> None:
+    for name in ("content", "summary"):
+        parts = item.get(name)
+        if parts is not None and not (
+            isinstance(parts, list) and all(isinstance(part, dict) for part in parts)
+        ):
+            raise InvalidRequest(f"'{name}' must be an array of parts.", param=f"{param}.{name}")
 
 
 def _parse_content(content: object, role: str, param: str) -> list[Body]:

@@ -9,10 +9,13 @@ from typing import Any
 from robotchat.errors import InvalidRequest
 from robotchat.gpt.driver import Body
 from robotchat.gpt.responses.items import parse_items
+from robotchat.gpt.responses.tools import check_tools
 
 TRANSLATED = frozenset(
     {
         "background",
+        "client_metadata",
+        "context_management",
         "conversation",
         "include",
         "input",
@@ -36,7 +39,7 @@ TRANSLATED = frozenset(
         "truncation",
     }
 )
-"""Fields that are translated; every other one goes to the upstream as it is."""
+"""Fields that are translated, or for us alone; every other one goes to the upstream as it is."""
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "background": (bool,),
@@ -65,7 +68,7 @@ _JSON_NAMES |= {dict: "object", list: "array"}
 
 @dataclass(frozen=True)
 class Request:
-    """A checked ``POST /v1/responses``: the body, and its input as items that have ids."""
+    """A checked ``POST /v1/responses``: the body, and its input as items."""
 
     body: Mapping[str, Any]
     items: list[Body]
@@ -118,8 +121,7 @@ def parse_request(body: Mapping[str, Any]) -> Request:
         raise InvalidRequest("'max_output_tokens' must be at least 1.", param="max_output_tokens")
     if body.get("background") and body.get("store") is False:
         raise InvalidRequest("A response in the background must be stored.", param="store")
-    for index, tool in enumerate(body.get("tools", ())):
-        _check_tool(tool, f"tools[{index}]")
+    check_tools(body.get("tools", ()))
     if len(items := parse_items(body["input"], "input")) == 0:
         raise InvalidRequest("'input' is empty.", param="input")
     return Request(body, items)
@@ -152,17 +154,6 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
             "512 characters.",
             param="metadata",
         )
-
-
-def _check_tool(tool: object, param: str) -> None:
-    if not isinstance(tool, dict) or not isinstance(tool.get("type"), str):
-        raise InvalidRequest("A tool is an object with a 'type'.", param=param)
-    if tool["type"] != "function":
-        raise InvalidRequest(
-            f"Tools of type '{tool['type']}' are not available here; 'function' is.", param=param
-        )
-    if not isinstance(tool.get("name"), str) or not tool["name"]:
-        raise InvalidRequest("A function tool needs a 'name'.", param=f"{param}.name")
 
 
 def response_object(
@@ -198,10 +189,14 @@ def response_object(
         "temperature": echo("temperature"),
         "text": {"format": {"type": "text"}, **echo("text", {})},
         "tool_choice": echo("tool_choice", "auto"),
-        "tools": [{"parameters": None, "strict": None, **tool} for tool in echo("tools", ())],
+        "tools": [_echoed_tool(tool) for tool in echo("tools", ())],
         "top_logprobs": echo("top_logprobs", 0),
         "top_p": echo("top_p"),
         "truncation": echo("truncation", "disabled"),
         "usage": None,
         "user": echo("user"),
     }
+
+
+def _echoed_tool(tool: Body) -> Body:
+    return {"parameters": None, "strict": None, **tool} if tool["type"] == "function" else tool

@@ -19,14 +19,14 @@ from typing import Any
 
 from robotchat.clock import Clock, SystemClock
 from robotchat.conversation import Conversations
-from robotchat.errors import ConversationBusy, IdempotencyKeyReused, NotFound
+from robotchat.errors import ConversationBusy, NotFound
 from robotchat.gpt.driver import Body
 from robotchat.gpt.responses.events import FINAL
-from robotchat.gpt.responses.items import picture_turn
+from robotchat.gpt.responses.items import picture_turn, response_of
+from robotchat.gpt.responses.keys import IdempotencyKeys, is_tombstone
 from robotchat.ids import new_id
 from robotchat.images import Images
 from robotchat.jobs.job import Job
-from robotchat.jobs.states import StillRunning
 from robotchat.records import Operation, Put, Record, Records, Remove, Retries, Stale, every
 
 CLAIM = timedelta(seconds=60)
@@ -34,9 +34,6 @@ CLAIM = timedelta(seconds=60)
 
 QUEUED_CLAIM = timedelta(minutes=15)
 """The same for a response that waits for a worker, which is nobody's to renew."""
-
-KEY_CLAIM = timedelta(seconds=60)
-"""A request with an idempotency key that shows no sign of life for this long is dead."""
 
 INLINE_BYTES = 200_000
 """Larger responses are kept as files: a record must stay well below DynamoDB's 400 KB."""
@@ -113,6 +110,7 @@ class ResponseStore:
         self._files = files
         self._clock = clock or SystemClock()
         self._retention = retention
+        self.keys = IdempotencyKeys(records, self._clock, retention)
 
     # Reading.
 
@@ -126,7 +124,7 @@ class ResponseStore:
     def find(self, response_id: str) -> StoredResponse | None:
         """The response as it is now, whoever it belongs to."""
         record = self._records.get(f"response#{response_id}", "response")
-        return None if record is None or _is_tombstone(record) else self._present(record)
+        return None if record is None or is_tombstone(record) else self._present(record)
 
     def history(self, last: StoredResponse) -> list[StoredResponse]:
         """A response and all that it continues, oldest first. Deleted ones are left out."""
@@ -139,7 +137,7 @@ class ResponseStore:
                 record = self._records.get(f"response#{previous}", "response")
             if record is None:
                 break
-            if not _is_tombstone(record):
+            if not is_tombstone(record):
                 chain.append(self._present(record))
             previous = record.data["previous"]
         chain.reverse()
@@ -168,6 +166,32 @@ class ResponseStore:
         drawn = [(job.turn or 0, picture_turn(job), job) for job in jobs]
         turns: list[tuple[int, list[Body], Job | None]] = [*spoken, *drawn]
         return [(items, job) for _, items, job in sorted(turns, key=lambda turn: turn[0])]
+
+    def item(self, item_id: str, tenant: str) -> Body | None:
+        """An item of a response that the tenant has stored, its input or its output."""
+        response_id = response_of(item_id)
+        if response_id is None:
+            record = self._records.get(*_item_key(tenant, item_id))
+            response_id = record.data["response"] if record else None
+        found = self.find(response_id) if response_id else None
+        if found is None or found.tenant != tenant or found.response["store"] is False:
+            return None
+        return next((item for item in found.items if item["id"] == item_id), None)
+
+    def note_items(self, stored: StoredResponse) -> None:
+        """Let items be found later whose ids their sender chose; the others say whose they are."""
+        for item in stored.input:
+            if response_of(item["id"]) is not None:
+                continue
+            key = _item_key(stored.tenant, item["id"])
+            if self._records.get(*key) is not None:
+                continue
+            data = {"response": stored.id}
+            try:
+                self._records.commit(Put(Record(*key, data=data, expires_at=self._expiry(stored))))
+            except Stale:
+                # Another request with the same item was faster: it has the same words.
+                continue
 
     # Writing.
 
@@ -261,74 +285,10 @@ class ResponseStore:
             return True
         return False
 
-    # Idempotency keys.
-
-    def reserve(self, response_id: str, fingerprint: str) -> str | None:
-        """Take the id that an idempotency key stands for, to make its response now.
-
-        Gives a token to renew and to release it with; None when the response is made already.
-        Raises IdempotencyKeyReused when the key was used with another request, or its response is
-        deleted, and StillRunning while another request with the key is being answered.
-        """
-        key = (f"response#{response_id}", "key")
-        retries = Retries()
-        while True:
-            record = self._records.get(*key) or Record(*key, data={})
-            made = self._records.get(f"response#{response_id}", "response")
-            same = record.data.get("fingerprint") == fingerprint
-            if (record.version and not same) or (made and (not same or _is_tombstone(made))):
-                raise IdempotencyKeyReused(
-                    "This idempotency key was used before, with another request or for a response "
-                    "that is deleted.",
-                    param="Idempotency-Key",
-                )
-            if made is not None:
-                return None
-            now = self._clock.now()
-            if record.version and now < (until := datetime.fromisoformat(record.data["until"])):
-                raise StillRunning((until - now).total_seconds())
-            token = new_id("token")
-            data = {"fingerprint": fingerprint, "token": token, **self._until(KEY_CLAIM)}
-            # A little longer than the response, which must not outlive its key.
-            expiry = (now + self._retention + timedelta(days=1)).timestamp()
-            try:
-                self._records.commit(Put(replace(record, data=data, expires_at=expiry)))
-            except Stale:
-                retries.spend()
-                continue
-            return token
-
-    def renew_key(self, response_id: str, token: str) -> None:
-        """Show that whoever makes the response of an idempotency key is alive."""
-        retries = Retries()
-        while record := self._key(response_id, token):
-            data = {**record.data, **self._until(KEY_CLAIM)}
-            try:
-                self._records.commit(Put(replace(record, data=data)))
-            except Stale:
-                retries.spend()
-                continue
-            return
-
-    def release_key(self, response_id: str, token: str) -> None:
-        """Nothing came of it: the idempotency key is as if it had never been used."""
-        retries = Retries()
-        while record := self._key(response_id, token):
-            try:
-                self._records.commit(Remove(record))
-            except Stale:
-                retries.spend()
-                continue
-            return
-
-    def _key(self, response_id: str, token: str) -> Record | None:
-        record = self._records.get(f"response#{response_id}", "key")
-        return record if record is not None and record.data["token"] == token else None
+    # Claims on conversations.
 
     def _until(self, duration: timedelta) -> Body:
         return {"until": (self._clock.now() + duration).isoformat()}
-
-    # Claims on conversations.
 
     def claim(
         self, conversation_id: str, tenant: str, holder: str, *, title: str, queued: bool = False
@@ -398,7 +358,11 @@ class ResponseStore:
         claim was lost, and NotFound when the conversation was deleted.
         """
         record = self._kept(claim)
-        head = stored.id if stored.status in CONTINUED else record.data["head"]
+        # Of a turn that was left before the first word, there is nothing to continue.
+        continued = stored.status == "completed" or (
+            stored.status in CONTINUED and bool(stored.response["output"])
+        )
+        head = stored.id if continued else record.data["head"]
         return Put(replace(record, data={**record.data, "holder": None, "head": head}))
 
     def keeping(self, claim: Claim) -> Operation:
@@ -462,11 +426,17 @@ class ResponseStore:
 
     def events_put(self, stored: StoredResponse, index: int, events: Sequence[Body]) -> Put:
         """The write of a batch of events, the ``index``-th of its response."""
+        data: Body = {"events": list(events)}
+        encoded = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(encoded) > INLINE_BYTES:
+            # A name of its own, as for a response: of two attempts, only one is recorded.
+            data = {"file": f"{self._prefix(stored)}{new_id('events')}.json"}
+            self._files.put(data["file"], encoded, "application/json")
         return Put(
             Record(
                 pk=f"response#{stored.id}",
                 sk=f"events#{index:06d}",
-                data={"events": list(events)},
+                data=data,
                 expires_at=self._expiry(stored),
             )
         )
@@ -481,7 +451,13 @@ class ResponseStore:
     def read_events(self, response_id: str, index: int) -> Sequence[Body] | None:
         """A batch of events, None if there is none yet."""
         record = self._records.get(f"response#{response_id}", f"events#{index:06d}")
-        return record.data["events"] if record else None
+        if record is None:
+            return None
+        data = record.data
+        if "file" in data:
+            data = json.loads(self._files.get(data["file"]))
+        events: Sequence[Body] = data["events"]
+        return events
 
     # How records look.
 
@@ -547,7 +523,7 @@ class ResponseStore:
                 return self._load(record)
             except NotFound:
                 again = self._records.get(record.pk, record.sk)
-                if again is None or _is_tombstone(again) or again.version == record.version:
+                if again is None or is_tombstone(again) or again.version == record.version:
                     raise
                 record = again
 
@@ -609,5 +585,5 @@ class Claim:
         return cls(stored.conversation_id, stored.id, stored.position, stored.previous)
 
 
-def _is_tombstone(record: Record) -> bool:
-    return bool(record.data.get("tombstone"))
+def _item_key(tenant: str, item_id: str) -> tuple[str, str]:
+    return f"item#{tenant}#{item_id}", "item"

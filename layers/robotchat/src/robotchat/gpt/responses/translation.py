@@ -13,42 +13,130 @@ from typing import Any
 from robotchat.errors import InvalidRequest
 from robotchat.gpt.driver import Body
 from robotchat.gpt.responses.request import TRANSLATED, Request
+from robotchat.gpt.responses.tools import (
+    CALLS,
+    OUTPUTS,
+    answered,
+    called,
+    chat_tool_choice,
+    chat_tools,
+)
 
 
-def chat_messages(items: Iterable[Mapping[str, Any]]) -> list[Body]:
-    """Items as the messages of a chat completion.
+def chat_messages(items: Sequence[Mapping[str, Any]]) -> list[Body]:
+    """Items as the messages of a chat completion, in an order that strict upstreams accept.
 
-    Calls of functions become part of the assistant's message before them. Reasoning is left out;
-    a picture that was drawn is told in words, so that the model knows what it shows.
+    Calls of tools become part of the assistant's message before them, and each is followed by
+    its result at once. An assistant's message without a word is left out. Reasoning is given back
+    only while the calls that it led to are being answered, which some upstreams insist on; a
+    picture that was drawn is told in words, so that the model knows what it shows.
     """
     messages: list[Body] = []
+    thoughts: dict[int, str] = {}
+    thought = ""
     for item in items:
         kind = item["type"]
-        if kind == "message":
+        if kind in OUTPUTS:
+            _add_result(messages, item)
+            continue
+        if kind == "reasoning":
+            thought += _reasoning_text(item)
+            continue
+        if kind in CALLS:
+            message = _calling(messages)
+            call_id, name, arguments = called(item)
+            function = {"name": name, "arguments": arguments}
+            call = {"id": call_id, "type": "function", "function": function}
+            message.setdefault("tool_calls", []).append(call)
+        elif kind == "image_generation_call":
+            message = {"role": "assistant", "content": _told(item)}
+            messages.append(message)
+        elif item["role"] == "assistant":
+            spoken = _add_spoken(messages, _chat_content(item["content"], joined=True))
+            if spoken is None:
+                continue
+            message = spoken
+        else:
             role = "system" if item["role"] == "developer" else item["role"]
             messages.append({"role": role, "content": _chat_content(item["content"])})
-        elif kind == "function_call":
-            if not messages or messages[-1]["role"] != "assistant":
-                messages.append({"role": "assistant", "content": None})
-            messages[-1].setdefault("tool_calls", []).append(
-                {
-                    "id": item["call_id"],
-                    "type": "function",
-                    "function": {"name": item["name"], "arguments": item["arguments"]},
-                }
-            )
-        elif kind == "function_call_output":
-            output = item["output"]
-            messages.append(
-                {
-                    "role": "tool",
-                    "tool_call_id": item["call_id"],
-                    "content": output if isinstance(output, str) else _chat_content(output),
-                }
-            )
-        elif kind == "image_generation_call":
-            messages.append({"role": "assistant", "content": _told(item)})
+            if role == "user":
+                thoughts.clear()
+            thought = ""
+            continue
+        if thought:
+            thoughts[id(message)] = thoughts.get(id(message), "") + thought
+            thought = ""
+    for message in messages:
+        if message.get("tool_calls") and id(message) in thoughts:
+            message["reasoning_content"] = thoughts[id(message)]
     return messages
+
+
+def led_by_one_system_message(messages: Sequence[Body]) -> list[Body]:
+    """The messages with all that the system says in one message before the others.
+
+    Many models' templates take no other, and none later on.
+    """
+    system = [message["content"] for message in messages if message["role"] == "system"]
+    others = [message for message in messages if message["role"] != "system"]
+    if not system:
+        return others
+    if all(isinstance(content, str) for content in system):
+        content: str | list[Body] = "\n\n".join(text for text in system if text)
+    else:
+        content = []
+        for one in system:
+            content += [{"type": "text", "text": one}] if isinstance(one, str) else one
+    return [{"role": "system", "content": content}, *others] if content else others
+
+
+def _calling(messages: list[Body]) -> Body:
+    """The assistant's message that a call belongs to."""
+    if not messages or messages[-1]["role"] != "assistant":
+        messages.append({"role": "assistant", "content": None})
+    return messages[-1]
+
+
+def _add_spoken(messages: list[Body], content: str | list[Body]) -> Body | None:
+    """Add what the assistant said; None when that is nothing."""
+    if not content or (isinstance(content, str) and not content.strip()):
+        return None
+    last = messages[-1] if messages else {}
+    if last.get("role") == "assistant" and last.get("tool_calls"):
+        # Nothing may stand between a call and its result.
+        before = last["content"]
+        if before is None:
+            last["content"] = content
+        elif isinstance(before, str) and isinstance(content, str):
+            last["content"] = before + content
+        else:
+            last["content"] = [*_as_parts(before), *_as_parts(content)]
+        return last
+    messages.append({"role": "assistant", "content": content})
+    return messages[-1]
+
+
+def _as_parts(content: str | list[Body]) -> list[Body]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def _add_result(messages: list[Body], item: Mapping[str, Any]) -> None:
+    """Add the result of a call, after the results that its message has got already."""
+    call_id, output = answered(item)
+    content = output if isinstance(output, str) else _chat_content(output)
+    place = len(messages)
+    for index in range(len(messages) - 1, -1, -1):
+        if any(call["id"] == call_id for call in messages[index].get("tool_calls") or ()):
+            place = index + 1
+            while place < len(messages) and messages[place]["role"] == "tool":
+                place += 1
+            break
+    messages.insert(place, {"role": "tool", "tool_call_id": call_id, "content": content})
+
+
+def _reasoning_text(item: Mapping[str, Any]) -> str:
+    parts = item.get("content") or ()
+    return "".join(str(part.get("text") or "") for part in parts)
 
 
 def _told(picture: Mapping[str, Any]) -> str:
@@ -62,10 +150,11 @@ def _told(picture: Mapping[str, Any]) -> str:
             return "[The picture was not drawn.]"
 
 
-def _chat_content(parts: Sequence[Mapping[str, Any]]) -> str | list[Body]:
+def _chat_content(parts: Sequence[Mapping[str, Any]], *, joined: bool = False) -> str | list[Body]:
     # Plain text goes as a string: not every upstream takes parts.
-    if len(parts) == 1 and parts[0]["type"] in ("input_text", "output_text"):
-        return str(parts[0]["text"])
+    texts = [part["text"] for part in parts if part["type"] in ("input_text", "output_text")]
+    if len(texts) == len(parts) and (joined or len(parts) == 1):
+        return "".join(texts)
     return [_chat_part(part) for part in parts]
 
 
@@ -101,48 +190,28 @@ def chat_body(
     body["messages"] = list(messages)
     if chosen := (request.model or model):
         body["model"] = chosen
-    for name in ("temperature", "top_p", "parallel_tool_calls", "top_logprobs"):
+    for name in ("temperature", "top_p"):
         if name in asked:
             body[name] = asked[name]
-    if "top_logprobs" in asked or "message.output_text.logprobs" in asked.get("include", ()):
+    # Clients send 0 by default, and not every upstream has logprobs at all.
+    if asked.get("top_logprobs") or "message.output_text.logprobs" in asked.get("include", ()):
         body["logprobs"] = True
+        if "top_logprobs" in asked:
+            body["top_logprobs"] = asked["top_logprobs"]
     if "max_output_tokens" in asked:
         body[max_tokens_field] = asked["max_output_tokens"]
     if effort := asked.get("reasoning", {}).get("effort"):
         body["reasoning_effort"] = effort
-    if asked.get("tools"):
-        body["tools"] = [_chat_tool(tool) for tool in asked["tools"]]
+    if tools := chat_tools(asked.get("tools", ())):
+        body["tools"] = tools
         if "tool_choice" in asked:
-            body["tool_choice"] = _chat_tool_choice(asked["tool_choice"])
+            body["tool_choice"] = chat_tool_choice(asked["tool_choice"])
+        if "parallel_tool_calls" in asked:
+            body["parallel_tool_calls"] = asked["parallel_tool_calls"]
     body.update(_chat_text(asked.get("text", {})))
     if cache_prompt:
         body["cache_prompt"] = True
     return body
-
-
-def _chat_tool(tool: Mapping[str, Any]) -> Body:
-    names = ("name", "description", "parameters", "strict")
-    function = {name: tool[name] for name in names if tool.get(name) is not None}
-    return {"type": "function", "function": function}
-
-
-def _chat_tool_choice(choice: str | Mapping[str, Any]) -> str | Body:
-    if isinstance(choice, str):
-        return choice
-    match choice.get("type"):
-        case "function":
-            return {"type": "function", "function": {"name": choice.get("name")}}
-        case "allowed_tools":
-            tools = [
-                {"type": "function", "function": {"name": tool.get("name")}}
-                for tool in choice.get("tools", ())
-            ]
-            allowed = {"mode": choice.get("mode", "auto"), "tools": tools}
-            return {"type": "allowed_tools", "allowed_tools": allowed}
-        case other:
-            raise InvalidRequest(
-                f"A tool choice of type '{other}' is not available here.", param="tool_choice"
-            )
 
 
 def _chat_text(text: Mapping[str, Any]) -> Body:
@@ -173,5 +242,7 @@ def relayed_items(items: Iterable[Mapping[str, Any]]) -> list[Body]:
         if item["type"] == "image_generation_call":
             out += [{"type": "message", **message} for message in chat_messages([item])]
         elif item["type"] != "reasoning":
-            out.append({k: v for k, v in item.items() if k not in ("id", "status")})
+            plain = item["type"] in ("message", "function_call", "function_call_output")
+            ours = ("id", "status") if plain else ("id",)
+            out.append({k: v for k, v in item.items() if k not in ours})
     return out

@@ -13,7 +13,7 @@ from robotchat.errors import Conflict, ConversationBusy, InvalidRequest, NotFoun
 from robotchat.gpt.driver import Body
 from robotchat.gpt.responses.beside import Beside
 from robotchat.gpt.responses.events import Answer
-from robotchat.gpt.responses.items import title_of
+from robotchat.gpt.responses.items import REFERENCE, identified, title_of
 from robotchat.gpt.responses.request import Request, response_object
 from robotchat.gpt.responses.store import (
     CONTINUED,
@@ -71,7 +71,11 @@ class Turns:
         self._clock = clock
 
     def begin(self, request: Request, tenant: str, status: str, response_id: str) -> Turn:
-        """Find what the request continues, and claim the conversation."""
+        """Find what the request continues, and claim the conversation. Raises NotFound."""
+        items = identified(request.items, response_id)
+        if any(item["type"] == REFERENCE for item in items):
+            items = self._resolved(items, request, tenant)
+        request = replace(request, items=items)
         stored = StoredResponse(
             tenant=tenant,
             response=response_object(
@@ -102,6 +106,40 @@ class Turns:
             thread, position = f"thread#{previous.id}", 1
         stored = replace(stored, previous=previous.id, thread=thread, position=position)
         return Turn(request, stored, None, previous)
+
+    def _resolved(self, items: list[Body], request: Request, tenant: str) -> list[Body]:
+        """Items with those in the place of references that are meant by them."""
+        known = self._context(request, tenant)
+        resolved: list[Body] = []
+        for index, item in enumerate(items):
+            if item["type"] != REFERENCE:
+                known.add(item["id"])
+                resolved.append(item)
+            elif item["id"] not in known:
+                # What is part of the context already need not be said twice.
+                found = self._store.item(item["id"], tenant)
+                if found is None:
+                    raise NotFound(
+                        f"Item with id '{item['id']}' not found. Items of responses with 'store' "
+                        "false are not remembered: send the item itself.",
+                        param=f"input[{index}].id",
+                    )
+                known.add(item["id"])
+                resolved.append(found)
+        if not resolved:
+            raise InvalidRequest("'input' has nothing that is new.", param="input")
+        return resolved
+
+    def _context(self, request: Request, tenant: str) -> set[str]:
+        """The ids of the items that the request continues."""
+        if request.conversation_id is not None:
+            history = self._store.conversation_history(request.conversation_id, tenant)
+            turns = self._store.timeline(request.conversation_id, history)
+            return {item["id"] for spoken, _ in turns for item in spoken}
+        if request.previous_response_id is not None:
+            last = self._previous(request.previous_response_id, tenant)
+            return {item["id"] for stored in self._store.history(last) for item in stored.items}
+        return set()
 
     def _previous(self, response_id: str, tenant: str) -> StoredResponse:
         try:
@@ -175,6 +213,8 @@ class Turns:
                 self._store.change(turn.stored.id, finish, also)
             else:
                 self._store.add(turn.as_of(answer), also)
+            if turn.request.stored:
+                self._store.note_items(turn.stored)
         except (NotFound, ResponseSuperseded):
             logger.info("response superseded", extra={"response_id": turn.stored.id})
             if claim is not None:
