@@ -63,6 +63,8 @@ ADVICE = {
     "upstream_garbage": "Try again; if it stays, the operator should look at the model server.",
     "upstream_busy": "Try again after `Retry-After`, or queue the work: `Prefer: respond-async`.",
     "upstream_rate_limited": "Try again after `Retry-After`.",
+    "insufficient_quota": "Waiting does not help: the operator must raise the quota at the model's "
+    "provider, or set a fallback.",
     "upstream_unauthorized": "Operator: mend this service's credentials for the model server.",
     "upstream_rejected": "Change the request as the message says.",
     "not_supported": "Do without it, or ask the operator for a model server that has it.",

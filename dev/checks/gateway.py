@@ -29,11 +29,13 @@ TEMPLATE = Path("template.yaml")
 
 REFUSALS: dict[str, RobotchatError] = {
     "UNAUTHORIZED": Unauthenticated(
-        "No valid API key. Send it as Authorization: Bearer, as x-api-key, or as the password of "
-        "Basic."
+        "No valid API key. Send it as Authorization: Bearer, as x-api-key or api-key, or as the "
+        "password of Basic."
     ),
     "ACCESS_DENIED": Forbidden("This key is not allowed to do this."),
-    "MISSING_AUTHENTICATION_TOKEN": NotFound("There is no such endpoint."),
+    "MISSING_AUTHENTICATION_TOKEN": NotFound(
+        "There is no such endpoint. The base URL of an OpenAI client ends in /v1 here, once."
+    ),
     "REQUEST_TOO_LARGE": body_too_large(),
     "UNSUPPORTED_MEDIA_TYPE": UnsupportedMediaType(
         "The body is of a content type that this endpoint does not read."

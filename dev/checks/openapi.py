@@ -66,7 +66,9 @@ def build(root: Path = ROOT) -> Json:
     folders = template.folders()
     routes: dict[str, set[tuple[str, str]]] = {}
     for route in template.api().routes:
-        routes.setdefault(route.function, set()).add((route.path, route.method.lower()))
+        # A parameter that takes slashes too ({name+}) is an ordinary one in a document.
+        path = route.path.replace("+}", "}")
+        routes.setdefault(route.function, set()).add((path, route.method.lower()))
 
     paths: dict[str, Json] = {}
     schemas: dict[str, Json] = {}

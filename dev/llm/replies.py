@@ -315,6 +315,9 @@ class _Same:
     ) -> AnswerStream:
         return _Listed(self._replies.completion({**body, "stream": True}, {}).events or [])
 
+    def count_input_tokens(self, body: Mapping[str, Any], *, timeout: float | None = None) -> Body:
+        return self._replies.input_tokens(dict(body)).body
+
     def embeddings(self, body: Mapping[str, Any], *, timeout: float | None = None) -> Body:
         return self._replies.embeddings(dict(body)).body
 

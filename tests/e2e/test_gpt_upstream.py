@@ -17,6 +17,7 @@ from robotchat.errors import (
     UpstreamUnavailable,
 )
 from robotchat.gpt.bot import ChatBot
+from robotchat.gpt.driver import Interrupt
 from robotchat.gpt.responses.engine import Responses
 from robotchat.gpt.responses.inference import Options
 
@@ -80,6 +81,30 @@ def test_closing_from_another_thread_ends_a_wait_for_a_stalled_upstream(
     assert not reader.is_alive()
     assert pieces == ["One"]
     upstream.wait("closed")
+
+
+def test_a_wait_ends_before_any_answer_came_and_on_a_connection_used_before(
+    driver: OpenAIChat, upstream: llm.RunningModel
+) -> None:
+    driver.chat_completion({"messages": [{"role": "user", "content": "first"}]})
+    upstream.script(match="prefill", text="One", stall_at=0)
+    interrupt, errors = Interrupt(), list[Exception]()
+
+    def ask() -> None:
+        with interrupt.armed():
+            try:
+                driver.chat_completion({"messages": [{"role": "user", "content": "prefill"}]})
+            except UpstreamError as error:
+                errors.append(error)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    upstream.wait("stalled")
+    interrupt.set()
+    asking.join(10)
+    assert len(errors) == 1
+    upstream.wait("closed")
+    assert len(upstream.requests()) == 2
 
 
 def test_a_cut_is_an_error(driver: OpenAIChat, upstream: llm.RunningModel) -> None:

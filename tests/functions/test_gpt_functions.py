@@ -17,6 +17,7 @@ from robotchat.aws import wiring
 from robotchat.aws.wiring import Deployment, serving
 from robotchat.drivers.fake import FakeChat
 from robotchat.errors import (
+    UpstreamQuotaExceeded,
     UpstreamRateLimited,
     UpstreamRejected,
     UpstreamUnavailable,
@@ -107,6 +108,35 @@ def test_models_and_model_answer_their_events(gpt: Gpt) -> None:
     assert gpt.call("model")[1]["id"] == "gpt-4o-mini"
     status, answer = gpt.call("model", model="other")
     assert (status, answer["error"]["code"]) == (404, "model_not_found")
+
+
+def test_a_models_id_may_have_slashes_encoded_or_not(gpt: Gpt) -> None:
+    for given in ("meta-llama/Llama-3-8B", "meta-llama%2FLlama-3-8B"):
+        status, answer = gpt.call("model", model=given)
+        assert (status, answer["error"]["code"]) == (404, "model_not_found")
+        assert "Llama-3-8B" in answer["error"]["message"]
+
+
+def test_embeddings_and_counts_answer_their_events(gpt: Gpt) -> None:
+    status, answer = gpt.call("embeddings")
+    assert (status, len(answer["data"])) == (200, 2)
+    assert gpt.chat.requests[-1]["model"] == "default-model"
+    assert gpt.call("embeddings", {"input": []})[0] == 400
+    status, answer = gpt.call("count_input_tokens")
+    assert (status, answer["object"]) == (200, "response.input_tokens")
+
+
+def test_what_is_used_up_is_told_as_such(gpt: Gpt) -> None:
+    gpt.chat.enqueue([UpstreamQuotaExceeded("The quota is used up.")])
+    module = importlib.import_module("functions.gpt.chat_completions.app")
+    answer = module.handler(gpt.event("chat_completions"), CONTEXT)
+    error = json.loads(answer["body"])["error"]
+    assert (answer["statusCode"], error["type"], error["code"]) == (
+        429,
+        "insufficient_quota",
+        "insufficient_quota",
+    )
+    assert answer["multiValueHeaders"]["x-should-retry"] == ["false"]
 
 
 def test_responses_are_made_read_listed_and_deleted(gpt: Gpt) -> None:

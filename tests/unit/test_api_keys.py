@@ -128,6 +128,8 @@ def basic(user: str, password: str) -> str:
         ({"Authorization": "Bearer rk_a"}, "rk_a"),
         ({"authorization": "bearer   rk_a "}, "rk_a"),
         ({"X-API-Key": "rk_a"}, "rk_a"),
+        ({"api-key": "rk_a"}, "rk_a"),
+        ({"x-api-key": "", "Api-Key": "rk_a"}, "rk_a"),
         ({"Authorization": basic("anyone", "rk_a")}, "rk_a"),
         ({"Authorization": basic("", "rk:a")}, "rk:a"),
         ({"Authorization": "Bearer", "x-api-key": "rk_a"}, "rk_a"),

@@ -1,4 +1,4 @@
-"""GET /v1/models/{model}: one of the language models."""
+"""GET /v1/models/{model+}: one of the language models, whose id may have slashes in it."""
 
 from typing import Any
 

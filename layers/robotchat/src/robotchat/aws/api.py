@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from aws_lambda_powertools.event_handler.api_gateway import (
     APIGatewayRestResolver,
@@ -215,7 +216,7 @@ class Endpoint(APIGatewayRestResolver):
         log = logger()
         correlate(_request_id(event))
         try:
-            answer = super().resolve(event, context)
+            answer = super().resolve(_without_greed(event), context)
         except Exception:  # our bug, outside of any route: an answer that cannot be built
             log.exception("no answer could be built")
             path = str(event.get("path", ""))
@@ -378,6 +379,15 @@ class _ResponseValidation(OpenAPIResponseValidationMiddleware):
             return response
         validated: Response[Any] = super()._handle_response(route=route, response=response)
         return validated
+
+
+def _without_greed(event: Mapping[str, Any]) -> dict[str, Any]:
+    """The event with the slashes of a greedy parameter (``{name+}``) encoded, as routes take it."""
+    resource = str(event.get("resource") or "")
+    if not resource.endswith("+}"):
+        return dict(event)
+    *head, tail = str(event["path"]).split("/", resource.count("/"))
+    return {**event, "path": "/".join([*head, quote(tail, safe="%")])}
 
 
 def _request_id(event: Mapping[str, Any]) -> str:

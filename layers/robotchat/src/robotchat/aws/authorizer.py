@@ -84,9 +84,10 @@ class Authorizer:
 
 
 def secret_of(headers: Mapping[str, str]) -> str | None:
-    """The key in a request: ``Authorization: Bearer``, ``x-api-key``, or the password of Basic.
+    """The key in a request: ``Authorization: Bearer``, ``x-api-key``, ``api-key``, or Basic.
 
-    Basic is how clients of the SD web UI authenticate; the user name does not matter.
+    ``api-key`` is what clients of Azure's OpenAI send. Of Basic, which clients of the SD web UI
+    use, it is the password; the user name does not matter.
     """
     by_name = {name.lower(): value for name, value in headers.items()}
     scheme, _, credentials = by_name.get("authorization", "").strip().partition(" ")
@@ -99,7 +100,8 @@ def secret_of(headers: Mapping[str, str]) -> str | None:
         except (binascii.Error, UnicodeDecodeError):
             return None
         return password or None
-    return by_name.get("x-api-key", "").strip() or None
+    given = (by_name.get(name, "").strip() for name in ("x-api-key", "api-key"))
+    return next(filter(None, given), None)
 
 
 def _whole_stage(method_arn: str) -> str:

@@ -30,7 +30,7 @@ MAX_BODY_BYTES = 6 * 1024 * 1024
 Family = Literal["a1111", "openai", "robotchat"]
 
 _OPENAI_PATH = re.compile(
-    r"/v1/(completions|chat/completions|responses|models|images|conversations)(/|$)"
+    r"/v1/(completions|chat/completions|responses|models|embeddings|images|conversations)(/|$)"
 )
 _A1111_PATH = re.compile(r"/(sdapi|controlnet)(/|$)")
 

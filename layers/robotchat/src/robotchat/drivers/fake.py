@@ -75,6 +75,13 @@ class FakeChat:
         pieces = _pieces(self._next(body, str(body.get("prompt", ""))))
         return self._stream(body, pieces, "text_completion", lambda text: {"text": text})
 
+    def count_input_tokens(self, body: Mapping[str, Any], *, timeout: float | None = None) -> Body:
+        script = self._next(body, "")
+        if isinstance(script, dict):
+            return script
+        count = len(json.dumps(body.get("input"), ensure_ascii=False).split())
+        return {"object": "response.input_tokens", "input_tokens": count}
+
     def embeddings(self, body: Mapping[str, Any], *, timeout: float | None = None) -> Body:
         script = self._next(body, "")
         if isinstance(script, dict):

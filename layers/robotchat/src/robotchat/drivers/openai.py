@@ -324,7 +324,8 @@ class OpenAIChat:
         if isinstance(error, openai.APIStatusError):
             return of_status(
                 error.status_code,
-                error_in({"error": error.body}) or {},
+                # The SDK has taken an outer 'error' off.
+                error_in(error.body) or error_in({"error": error.body}) or {},
                 upstream,
                 retry_after=_retry_after(error.response.headers, self._clock),
             )

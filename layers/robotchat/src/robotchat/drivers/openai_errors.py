@@ -18,6 +18,7 @@ from robotchat.errors import (
     UpstreamUnavailable,
 )
 from robotchat.gpt.driver import Body
+from robotchat.gpt.normalize import whole_characters
 
 _CONTEXT_CODES = {"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"}
 _TOO_LONG = re.compile(
@@ -175,6 +176,7 @@ _KEY = re.compile(r"\b(?:sk|pk|rk|key|Bearer)[-_ ][\w*.-]{6,}")
 
 def scrub(text: str, upstream: Upstream) -> str:
     """The upstream's own words, without addresses and keys."""
+    text = whole_characters(text)
     host = urlsplit(upstream.base_url).netloc.rpartition("@")[2]
     for secret in (upstream.api_key, host, host.partition(":")[0]):
         if secret and len(secret) > 3:

@@ -164,6 +164,10 @@ class ChatBot:
         """The chunks of ``POST /v1/completions`` with ``stream: true``."""
         return self._driver.stream_completion(self._with_model(body))
 
+    def embeddings(self, body: Mapping[str, Any]) -> Body:
+        """``POST /v1/embeddings``, in OpenAI's own bodies."""
+        return self._driver.embeddings(self._with_model(body))
+
     def models(self) -> Body:
         """``GET /v1/models``: what the upstream offers."""
         return self._driver.models()

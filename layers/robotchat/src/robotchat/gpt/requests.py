@@ -48,6 +48,15 @@ class ChatCompletionRequest(_Request):
     stream: bool | None = _STREAM
 
 
+class EmbeddingRequest(_Request):
+    """Texts to make vectors of. Every other field of OpenAI's API is passed on."""
+
+    input: str | Annotated[list[Any], Field(min_length=1)] = Field(
+        description="A text, or several; or tokens.", examples=["A beach at sunset."]
+    )
+    model: str | None = _MODEL
+
+
 class ResponseRequest(_Request):
     """Something to respond to, with what was said before. Further fields are passed on."""
 

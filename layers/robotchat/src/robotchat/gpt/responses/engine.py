@@ -214,6 +214,16 @@ class Responses:
             # The client must not take for remembered what is not.
             answer.fail(told(error, turn.stored.id))
 
+    def count_input_tokens(self, body: Mapping[str, Any], tenant: str = "local") -> Body:
+        """``POST /v1/responses/input_tokens``, by an upstream that counts them.
+
+        What the request continues is counted with it. Raises InvalidRequest, NotFound and the
+        ``Upstream*`` errors.
+        """
+        request = parse_request(body)
+        items = self._turns.context(request, tenant)
+        return self._inference.count(request, items)
+
     def get(self, response_id: str, tenant: str = "local") -> Body:
         """``GET /v1/responses/{id}``. Raises NotFound."""
         return self._turns.present(response_id, tenant).response

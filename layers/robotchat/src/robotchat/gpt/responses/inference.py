@@ -12,6 +12,7 @@ from robotchat.errors import ContextLengthExceeded, UpstreamRejected
 from robotchat.gpt.driver import AnswerStream, Body, ChatDriver, ResponsesDriver
 from robotchat.gpt.responses.budget import fit
 from robotchat.gpt.responses.events import Answer, ChatAnswer, RelayedAnswer
+from robotchat.gpt.responses.request import Request
 from robotchat.gpt.responses.store import ResponseStore, StoredResponse
 from robotchat.gpt.responses.translation import chat_body, relayed_items
 from robotchat.gpt.responses.turns import Turn
@@ -80,6 +81,14 @@ class Inference:
         return self._fitting(
             turn, lambda body: self._driver.stream_chat_completion({**body, **usage})
         )
+
+    def count(self, request: Request, items: Sequence[Body]) -> Body:
+        """Have the upstream count the tokens of a request with these items."""
+        ours = ("conversation", "background", "previous_response_id", "stream", "store")
+        body = {name: value for name, value in request.body.items() if name not in ours}
+        if request.model is None and self._model is not None:
+            body["model"] = self._model
+        return self._driver.count_input_tokens({**body, "input": relayed_items(items)})
 
     def _fitting(self, turn: Turn, ask: Callable[[Body], T]) -> T:
         """Ask with as much of the past as fits."""

@@ -72,9 +72,7 @@ class Turns:
 
     def begin(self, request: Request, tenant: str, status: str, response_id: str) -> Turn:
         """Find what the request continues, and claim the conversation. Raises NotFound."""
-        items = identified(request.items, response_id)
-        if any(item["type"] == REFERENCE for item in items):
-            items = self._resolved(items, request, tenant)
+        items = self._resolved(identified(request.items, response_id), request, tenant)
         request = replace(request, items=items)
         stored = StoredResponse(
             tenant=tenant,
@@ -107,9 +105,16 @@ class Turns:
         stored = replace(stored, previous=previous.id, thread=thread, position=position)
         return Turn(request, stored, None, previous)
 
+    def context(self, request: Request, tenant: str) -> list[Body]:
+        """All items that a request would be answered by: what it continues, and its own."""
+        items = identified(request.items, "resp_")
+        return [*self._continued(request, tenant), *self._resolved(items, request, tenant)]
+
     def _resolved(self, items: list[Body], request: Request, tenant: str) -> list[Body]:
         """Items with those in the place of references that are meant by them."""
-        known = self._context(request, tenant)
+        if all(item["type"] != REFERENCE for item in items):
+            return items
+        known = {item["id"] for item in self._continued(request, tenant)}
         resolved: list[Body] = []
         for index, item in enumerate(items):
             if item["type"] != REFERENCE:
@@ -130,16 +135,16 @@ class Turns:
             raise InvalidRequest("'input' has nothing that is new.", param="input")
         return resolved
 
-    def _context(self, request: Request, tenant: str) -> set[str]:
-        """The ids of the items that the request continues."""
+    def _continued(self, request: Request, tenant: str) -> list[Body]:
+        """The items that the request continues."""
         if request.conversation_id is not None:
             history = self._store.conversation_history(request.conversation_id, tenant)
             turns = self._store.timeline(request.conversation_id, history)
-            return {item["id"] for spoken, _ in turns for item in spoken}
+            return [item for spoken, _ in turns for item in spoken]
         if request.previous_response_id is not None:
             last = self._previous(request.previous_response_id, tenant)
-            return {item["id"] for stored in self._store.history(last) for item in stored.items}
-        return set()
+            return [item for stored in self._store.history(last) for item in stored.items]
+        return []
 
     def _previous(self, response_id: str, tenant: str) -> StoredResponse:
         try:
