@@ -12,15 +12,26 @@ import pytest
 from dev import sd_host
 from robotchat.art.bot import ArtConfig
 from robotchat.art.requests import Text2ImageRequest
+from robotchat.drivers.fake import plain_png
 from robotchat.drivers.webui import WebUI
-from robotchat.errors import UnknownCheckpoint, UpstreamError, WrongResult
+from robotchat.errors import (
+    JobCanceled,
+    NotSupported,
+    UnknownCheckpoint,
+    UpstreamError,
+    UpstreamRejected,
+    UpstreamUnavailable,
+    WrongResult,
+)
 from robotchat.hosts.lease import host_name
+from robotchat.images import encode_base64
 from robotchat.jobs.job import Job, JobStatus
 from robotchat.robot import Robot
 from robotchat.settings import Settings
 
 A, B = "alpha.safetensors", "beta.safetensors"
 SMALL = {"width": 64, "height": 64, "steps": 2}
+CAT = encode_base64(plain_png(64, 64, "cat"))
 
 
 class Pool:
@@ -231,7 +242,7 @@ def test_what_others_drew_with_does_not_decide_about_a_request_that_names_nothin
     assert drawn_with(pool_.robot.text2image(drawing())) == "alpha"
     pool_.robot.text2image(drawing(B))
     elsewhere = pool_.another(pool_.robot)
-    assert elsewhere.surface.get_options("local")["sd_model_checkpoint"].startswith(A)
+    assert elsewhere.webui_api.get_options("local")["sd_model_checkpoint"].startswith(A)
     job = elsewhere.text2image(drawing())
     assert drawn_with(job) == "alpha"
     assert job.effective is not None
@@ -243,3 +254,124 @@ def test_a_request_goes_to_a_host_that_can_do_it(pool: Callable[..., Pool]) -> N
     hires = {"enable_hr": True, "hr_scale": 2.0, "denoising_strength": 0.5}
     jobs = [pool_.robot.text2image(drawing(**hires)) for _ in range(3)]
     assert {job.host for job in jobs} == {pool_.name(1)}
+
+
+# --- whose fault it was ---------------------------------------------------------------------------
+
+
+def raising(kind: str, text: str = "", **more: Any) -> dict[str, Any]:
+    return {"kind": "error", "error": kind, "errors": text, **more}
+
+
+def failures(robot: Robot) -> list[int]:
+    return [state.failures for state in robot.hosts.states()]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("KeyError", "AssertionError", "IndexError", "ValidationError", "TypeError"),
+        *("ValueError", "NansException", "URLError"),
+    ],
+)
+def test_what_a_host_refuses_is_the_callers_with_the_hosts_reason(
+    pool: Callable[..., Pool], kind: str
+) -> None:
+    pool_ = pool({})
+    pool_.hosts[0].set_faults(raising(kind, "it is so"))
+    with pytest.raises(UpstreamRejected, match=f"{kind}: it is so"):
+        pool_.robot.text2image(drawing())
+    (job,), _ = pool_.robot.jobs.of_tenant("local")
+    assert (job.status, job.attempt) == (JobStatus.FAILED, 1)
+    assert failures(pool_.robot) == [0]
+    assert pool_.robot.text2image(drawing()).attempt == 1
+
+
+def test_what_one_host_refuses_is_tried_on_one_other(pool: Callable[..., Pool]) -> None:
+    pool_ = pool({}, {}, {})
+    pool_.hosts[0].set_faults(raising("IndexError"))
+    for _ in range(3):
+        assert pool_.robot.text2image(drawing()).status is JobStatus.SUCCEEDED
+    for host in pool_.hosts:
+        host.clear_faults()
+        host.set_faults(raising("IndexError"))
+    before = [host.stats()["generations_started"] for host in pool_.hosts]
+    with pytest.raises(UpstreamRejected):
+        pool_.robot.text2image(drawing())
+    after = [host.stats()["generations_started"] for host in pool_.hosts]
+    asked = [now - then for now, then in zip(after, before, strict=True)]
+    assert sorted(asked) == [0, 2, 2], "the request, and what every sound host draws"
+    assert failures(pool_.robot) == [0, 0, 0]
+
+
+def test_a_host_that_draws_nothing_at_all_is_left_alone(pool: Callable[..., Pool]) -> None:
+    pool_ = pool({}, max_attempts=1)
+    pool_.hosts[0].set_faults(raising("IndexError", times=None))
+    with pytest.raises(UpstreamUnavailable):
+        pool_.robot.text2image(drawing())
+    assert failures(pool_.robot) == [1]
+
+
+@pytest.mark.parametrize("end", ["cancel", "interrupt"])
+def test_stopping_a_drawing_of_several_pictures_is_no_failure(
+    pool: Callable[..., Pool], end: str
+) -> None:
+    pool_ = pool({})
+    host, robot = pool_.hosts[0], pool_.robot
+    host.hold()
+
+    def stop() -> None:
+        host.wait_for(paused=1)
+        (job,) = robot.jobs.running("local")
+        if end == "cancel":
+            robot.cancel(job.id)
+        else:
+            robot.webui_api.interrupt("local")
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    if end == "cancel":
+        with pytest.raises(JobCanceled):
+            robot.text2image(drawing(n_iter=4))
+    else:
+        job = robot.text2image(drawing(n_iter=4))
+        assert (job.interrupted, len(job.images)) == (True, 1)
+    thread.join(30)
+    assert failures(robot) == [0]
+    (state,) = robot.hosts.states()
+    assert state.state(robot.clock.now()) == "free"
+    assert host.stats()["generations_started"] == 1
+
+
+def test_controlnet_that_failed_on_the_host_is_told(pool: Callable[..., Pool]) -> None:
+    pool_ = pool({}, max_attempts=5)
+    unit = {"enabled": True, "module": "reference_only", "image": CAT}
+    args = [{**unit, "model": "None", "save_detected_map": True}]
+    request = drawing(alwayson_scripts={"controlnet": {"args": args}})
+    assert len(pool_.robot.text2image(request).extra_images) == 1
+    missing = {**unit, "module": "depth_anything", "model": "control_v11f1p_sd15_depth"}
+    request = drawing(alwayson_scripts={"controlnet": {"args": [missing]}})
+    with pytest.raises(UpstreamRejected, match="URLError"):
+        pool_.robot.text2image(request)
+    assert failures(pool_.robot) == [0]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_host_that_comes_back_with_other_extensions_is_known_at_once(
+    pool: Callable[..., Pool], monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    monkeypatch.setattr("robotchat.art.bot.FRESH", 0.0)
+    pool_ = pool({"controlnet": first})
+    unit = {"enabled": True, "module": "canny", "model": "control_v11p_sd15_canny", "image": CAT}
+    request = drawing(alwayson_scripts={"controlnet": {"args": [unit]}})
+
+    def works() -> bool:
+        try:
+            return len(pool_.robot.text2image(request).extra_images) == 1
+        except (NotSupported, UpstreamRejected):
+            return False
+
+    pool_.robot.text2image(drawing())
+    assert works() == first
+    pool_.hosts[0].restart(controlnet=not first)
+    assert works() != first

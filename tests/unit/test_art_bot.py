@@ -177,7 +177,10 @@ def test_what_a_host_was_restarted_with_is_found_out_at_once() -> None:
     bot.text2image(**request)
 
 
-def test_the_same_question_is_not_asked_again_for_every_refusal() -> None:
+def test_the_same_question_is_not_asked_again_for_every_refusal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("robotchat.art.bot.FRESH", 60.0)
     host = FakeArt()
     bot = ArtBot(host)
     for _ in range(3):

@@ -62,8 +62,10 @@ from robotchat.images import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
 LISTS_TTL = 60.0
 """Seconds for which what a host told of itself is believed without asking again."""
 
-FRESH = 1.0
-"""Seconds for which it is believed even when a request is to be refused for it."""
+FRESH = 0.05
+"""Seconds for which it is believed even when a request is to be refused for it: so few that a host
+that comes back with more is known at once, and enough to spare it the questions of a caller who
+sends nothing but mistakes."""
 
 
 class ArtConfig(BaseModel):

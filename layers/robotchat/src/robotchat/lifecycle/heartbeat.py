@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from robotchat.art.answers import Progress
 from robotchat.art.bot import ArtBot
-from robotchat.errors import InvalidRequest, JobCanceled, UpstreamError
+from robotchat.errors import InvalidRequest, JobCanceled, NotSupported, UpstreamError
 from robotchat.hosts.lease import Lease, LeaseLost
 from robotchat.images import Images, decode_base64, inspect
 from robotchat.jobs.job import ALIVE, Job
@@ -76,6 +76,9 @@ class Heartbeat:
         self._preview_hash = ""
         self.interrupted = False
         """Whether the host was told to end the drawing early, and to give what it has."""
+        self.stopped = False
+        """Whether the host was told to stop, for whatever reason: what comes back may be less than
+        was asked for, and that is no failure."""
         self._canceled = False
         self._superseded = False
         self.job = job
@@ -271,9 +274,13 @@ class Heartbeat:
             try:
                 # Certain it is only right after a sign of life that was taken.
                 self._lease.renew(remaining=self._left)
+                before, self.stopped = self.stopped, True
                 what(self._lease.host.bot)
             except LeaseLost:
                 self._lease = None
+                return False
+            except NotSupported:
+                self.stopped = before
                 return False
             except UpstreamError as error:
                 logger.info("the host could not be stopped: %s", error.code)

@@ -11,6 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,8 +25,12 @@ from robotchat.errors import (
     RobotchatError,
     UnknownCheckpoint,
     UpstreamBusy,
+    UpstreamError,
+    UpstreamRejected,
     UpstreamUnavailable,
+    WrongResult,
 )
+from robotchat.hosts.lease import Lease
 from robotchat.hosts.pool import HostPool
 from robotchat.images import Images
 from robotchat.jobs.charge import Charge
@@ -55,6 +60,20 @@ DRAWING_RESERVE = 240.0
 """Seconds of a runner's time that are kept for drawing, however long it has waited for a host."""
 
 Transition = Callable[[Job, datetime], Job]
+
+
+Asked = Text2ImageRequest | Image2ImageRequest
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """What was drawn, on which host; times in seconds."""
+
+    drawing: Drawing
+    request: Asked
+    lease: Lease
+    waited: float
+    seconds: float
 
 
 class Runner:
@@ -183,6 +202,8 @@ class Runner:
             if tried < timedelta(seconds=self._settings.host_patience):
                 pause = timedelta(seconds=5 * self._settings.retry_base)
                 return _at(attempt, give_back, reason="no_host_has_model", pause=pause, **facts)
+        if isinstance(error, WrongResult) and attempt > len(self._hosts.hosts):
+            again = False  # each host had its chance, and the same one does not learn
         backoff = self._settings.retry_base * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)  # noqa: S311
         pause = timedelta(seconds=min(backoff, 300.0))
         return _at(attempt, fail, error=error, backoff=pause, again=again, **facts)
@@ -201,40 +222,16 @@ class Runner:
         heart.note(**plan.notes, effective=plan.reference)
         heart.raise_if_canceled()
 
-        waiting = time.monotonic()
-        reserve = min(DRAWING_RESERVE, context.time_left() / 2)
-        patience = min(self._settings.host_patience, context.time_left() - reserve)
-        able = self._hosts.able(plan.request)
-        with self._hosts.lease(
-            among=able,
-            avoid=job.avoid_hosts,
-            work=plan.request.work,
-            patience=patience,
-            check=heart.waiting,
-        ) as lease:
-            host_wait = time.monotonic() - waiting
-            checkpoint = able[lease.host.name]
-            request = plan.request.with_checkpoint(checkpoint) if checkpoint else plan.request
-            with heart.holding(lease, work=plan.request.work):
-                drawing_started = time.monotonic()
-                drawing = self._draw(lease.host.bot, request, context, heart)
-            heart.raise_if_canceled()
-            run = time.monotonic() - drawing_started
-            # What was stopped early tells nothing of the host's speed.
-            work = 0.0 if heart.interrupted else plan.request.work
-            lease.drew(checkpoint=drawing.checkpoint, work=work, seconds=run)
-        if lease.lost:
-            # Whoever took the host over has interrupted what it found there: this picture.
-            raise UpstreamUnavailable("The SD host was given to another job while it drew.")
-
+        drawn = self._drawn(job, plan.request, context, heart)
         storing = time.monotonic()
-        drawing = finished(drawing, plan.request, mark=self._settings.label_pictures)
+        drawing = finished(drawn.drawing, plan.request, mark=self._settings.label_pictures)
+        lease = drawn.lease
         images = self._store(job, drawing.pictures, "")
         extra = self._store(job, drawing.extra_pictures, "extra-")
         self._fresh = (job.id, drawing)
         return {
             **plan.notes,
-            "effective": {**(plan.reference or {}), **_options_of(request)},
+            "effective": {**(plan.reference or {}), **_options_of(drawn.request)},
             "host": lease.host.name,
             "checkpoint": drawing.checkpoint,
             "model_switch": lease.switched,
@@ -248,22 +245,71 @@ class Runner:
             "timings": _add(
                 job.timings,
                 prompt=prompt_seconds,
-                host_wait=host_wait,
-                run=run,
+                host_wait=drawn.waited,
+                run=drawn.seconds,
                 store=time.monotonic() - storing,
             ),
         }
 
-    def _draw(
+    def _drawn(self, job: Job, request: Asked, context: RunContext, heart: Heartbeat) -> _Drawn:
+        """Draw on a host; what one refuses is tried on one other, which may know better."""
+        able = self._hosts.able(request)
+        refused_by: list[str] = []
+        while True:
+            try:
+                return self._drawn_among(able, refused_by, job, request, context, heart)
+            except UpstreamRejected:
+                if len(refused_by) > 1 or not able.keys() - set(refused_by):
+                    raise
+                able = {name: alias for name, alias in able.items() if name not in refused_by}
+
+    def _drawn_among(
         self,
-        bot: ArtBot,
-        request: Text2ImageRequest | Image2ImageRequest,
+        able: Mapping[str, str | None],
+        refused_by: list[str],
+        job: Job,
+        request: Asked,
         context: RunContext,
         heart: Heartbeat,
-    ) -> Drawing:
+    ) -> _Drawn:
+        waiting = time.monotonic()
+        reserve = min(DRAWING_RESERVE, context.time_left() / 2)
+        patience = min(self._settings.host_patience, context.time_left() - reserve)
+        work = request.work
+        with self._hosts.lease(
+            among=able,
+            avoid=job.avoid_hosts,
+            work=work,
+            patience=patience,
+            check=heart.waiting,
+        ) as lease:
+            waited = time.monotonic() - waiting
+            checkpoint = able[lease.host.name]
+            request = request.with_checkpoint(checkpoint) if checkpoint else request
+            with heart.holding(lease, work=work):
+                started = time.monotonic()
+                try:
+                    drawing = self._draw(lease.host.bot, request, context, heart)
+                except UpstreamError as error:
+                    # However a drawing ends that was stopped, the host is not to blame.
+                    heart.raise_if_canceled()
+                    if isinstance(error, UpstreamRejected):
+                        refused_by.append(lease.host.name)
+                    raise
+            heart.raise_if_canceled()
+            seconds = time.monotonic() - started
+            # What was stopped early tells nothing of the host's speed.
+            told = 0.0 if heart.stopped else work
+            lease.drew(checkpoint=drawing.checkpoint, work=told, seconds=seconds)
+        if lease.lost:
+            # Whoever took the host over has interrupted what it found there: this picture.
+            raise UpstreamUnavailable("The SD host was given to another job while it drew.")
+        return _Drawn(drawing, request, lease, waited, seconds)
+
+    def _draw(self, bot: ArtBot, request: Asked, context: RunContext, heart: Heartbeat) -> Drawing:
         timeout = max(min(self._settings.run_timeout, context.time_left() - 20.0), 1.0)
         draw: Any = bot.image2image if isinstance(request, Image2ImageRequest) else bot.text2image
-        drawing: Drawing = draw(request, timeout=timeout, interrupted=lambda: heart.interrupted)
+        drawing: Drawing = draw(request, timeout=timeout, interrupted=lambda: heart.stopped)
         return drawing
 
     def _charge(self, job: Job, *, images: int, work: float) -> Charge:
@@ -320,7 +366,7 @@ class Runner:
         return stored
 
 
-def _options_of(request: Text2ImageRequest | Image2ImageRequest) -> dict[str, Any]:
+def _options_of(request: Asked) -> dict[str, Any]:
     """What is sent of a request's options, the checkpoint among them."""
     return {name: v for name, v in request.body().items() if name.startswith("override_settings")}
 
