@@ -2,7 +2,7 @@
 PYTHON ?= $(shell sh dev/find_python.sh)
 export PORT ?= 8080
 
-.PHONY: help run demo reset sd-host llm sam-local sam test test-sam-local check eval bench soak docs
+.PHONY: help run demo reset sd-host llm sam-local sam test test-sam-local check fix eval bench soak docs locks
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-15s %s\n", $$1, $$2}' Makefile
@@ -36,7 +36,10 @@ test-sam-local: .venv/.ready .venv-sam/.ready ## tests of sam build, sam deploy,
 	@.venv/bin/python -m pytest -rs tests/sam_local
 
 check: .venv/.ready ## format, lint, types, template
-	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy layers/robotchat/src functions dev && .venv/bin/cfn-lint template.yaml && .venv/bin/python -m dev.checks.generated --check
+	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy layers/robotchat/src functions dev tests benchmarks && .venv/bin/cfn-lint template.yaml && .venv/bin/python -m dev.checks.generated --check
+
+fix: .venv/.ready ## format, and mend what the linter can mend by itself; write what is generated
+	@.venv/bin/ruff check --fix-only --quiet . && .venv/bin/ruff format --quiet . && .venv/bin/python -m dev.checks.generated --write
 
 eval: .venv/.ready ## score what writes prompts: make eval ARGS="--backend llm --base-url ... --model ..."
 	@.venv/bin/python -m tests.evaluation.score $(ARGS)
@@ -49,6 +52,9 @@ bench: .venv/.ready ## what the service costs, as ratios; written to benchmarks/
 
 docs: .venv/.ready ## write what is generated: OpenAPI, errors, message schema, endpoint tables
 	@.venv/bin/python -m dev.checks.generated --write
+
+locks: ## pin all dependencies, with hashes (uv needed): make locks ARGS="--upgrade-package httpx"
+	@sh dev/locks.sh $(ARGS)
 
 .venv/.ready: dev/requirements.txt layers/robotchat/pyproject.toml
 	@sh dev/set_up.sh "$(PYTHON)"

@@ -30,7 +30,7 @@ def main() -> int:
     met = True
     for name in asked.names or ALL:
         module = importlib.import_module(f"benchmarks.{name}")
-        print(f"\n{name}: {module.__doc__.splitlines()[0]}", flush=True)
+        print(f"\n{name}: {(module.__doc__ or '').partition(chr(10))[0]}", flush=True)
         figures = module.measure()
         for label, value in figures.items():
             target = module.TARGETS.get(label)

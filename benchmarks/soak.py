@@ -202,7 +202,7 @@ def watch(
 
 
 def jobs_of(api: httpx.Client, conversation_id: str) -> list[dict[str, Any]]:
-    query = {"conversation_id": conversation_id, "limit": 100}
+    query: dict[str, str | int] = {"conversation_id": conversation_id, "limit": 100}
     listed: list[dict[str, Any]] = (
         api.get("/v1/jobs", params=query).raise_for_status().json()["data"]
     )

@@ -9,6 +9,6 @@ else
   echo "No Python from 3.11 on was found that can make a virtual environment: install one (on Debian or Ubuntu: apt install python3 python3-venv), or name it: make run PYTHON=/path/to/python3" >&2
   exit 1
 fi
-.venv/bin/python -m pip install --quiet --disable-pip-version-check -r dev/requirements.txt
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r dev/requirements.txt
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e layers/robotchat
 touch .venv/.ready

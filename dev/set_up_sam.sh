@@ -5,7 +5,7 @@ for python in python3.12 "$HOME"/.pyenv/versions/3.12*/bin/python3.12 "$1"; do
   if "$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
     echo "Setting up .venv-sam with $python (a minute or two, once) ..." >&2
     "$python" -m venv --clear .venv-sam
-    .venv-sam/bin/python -m pip install --quiet --disable-pip-version-check -r dev/requirements-sam.txt
+    .venv-sam/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r dev/requirements-sam.txt
     touch .venv-sam/.ready
     exit 0
   fi

@@ -96,8 +96,8 @@ def _strings(value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _refused(operation: str, why: str) -> ClientError:
-    error = {"Code": "ValidationException", "Message": f"One or more values were invalid: {why}"}
-    return ClientError({"Error": error}, operation)
+    message = f"One or more values were invalid: {why}"
+    return ClientError({"Error": {"Code": "ValidationException", "Message": message}}, operation)
 
 
 @contextmanager

@@ -166,9 +166,9 @@ def descendants(pid: int) -> dict[int, str]:
     found: dict[int, str] = {}
     todo = [pid]
     while todo:
-        for child in children.get(todo.pop(), ()):
-            found[child] = commands[child]
-            todo.append(child)
+        below = children.get(todo.pop(), [])
+        found.update((process, commands[process]) for process in below)
+        todo.extend(below)
     return found
 
 

@@ -27,6 +27,13 @@ from dev.checks.deployed import (
 from dev.template import FUNCTION, Route, Template
 
 FAMILIES = ("sd", "controlnet", "gpt", "chat", "jobs", "admin", "workers")
+LOCKS = {
+    "layers/robotchat/constraints.txt": "",
+    "dev/requirements.txt": "dev/requirements.in",
+    "dev/requirements-sam.txt": "dev/requirements-sam.in",
+}
+"""The locks, and from which list each is made; the layer's is made from its project."""
+
 OPERATIONS = Path("docs/operations.md")
 """Has a table of those environment variables that the template does not set."""
 
@@ -164,6 +171,22 @@ def layer_is_pinned(root: Path) -> list[str]:
     return wrong
 
 
+def locks_are_whole(root: Path) -> list[str]:
+    """What development asks for is pinned, and every pin of every lock has the files' hashes."""
+    wrong = []
+    for lock, asked in LOCKS.items():
+        names = _asked(root / asked) if asked else set()
+        missing = sorted(names - _pins(root / lock).keys())
+        wrong += [f"{lock}: {name} is not pinned; run `make locks`." for name in missing]
+        pins = re.split(r"^(?=\S)", (root / lock).read_text("utf-8"), flags=re.M)
+        wrong += [
+            f"{lock}: {pin.split()[0]} has no hash; run `make locks`."
+            for pin in pins
+            if "==" in pin and "--hash=sha256:" not in pin
+        ]
+    return wrong
+
+
 CHECKS: tuple[Callable[[Path], list[str]], ...] = (
     folders_are_functions,
     folders_hold_one_file,
@@ -182,6 +205,7 @@ CHECKS: tuple[Callable[[Path], list[str]], ...] = (
     log_levels_are_lambdas,
     document_is_current,
     layer_is_pinned,
+    locks_are_whole,
 )
 
 
@@ -189,6 +213,13 @@ def _pins(path: Path) -> dict[str, str]:
     lines = path.read_text("utf-8").splitlines()
     found = (re.match(r"([A-Za-z0-9_.-]+)==([^ ;]+)", line) for line in lines)
     return {match[1].lower(): match[2] for match in found if match}
+
+
+def _asked(path: Path) -> set[str]:
+    """The names in a list of what is wanted."""
+    lines = path.read_text("utf-8").splitlines()
+    found = (re.match(r"[A-Za-z0-9_.-]+", line) for line in lines)
+    return {match[0].lower() for match in found if match}
 
 
 def _routes(root: Path) -> dict[str, list[Route]]:

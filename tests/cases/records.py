@@ -6,6 +6,7 @@ import base64
 import json
 import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -243,8 +244,9 @@ class RecordsCases:
             records.commit(Add(key, "b", {"n": 1}))
         for index in ("owner", "group", "due"):
             for position in ((key, "s"), ("p", key)):
+                given: Any = {index: position}
                 with pytest.raises(InvalidRequest):
-                    records.commit(Put(Record("a", "b", {}, **{index: position})))
+                    records.commit(Put(Record("a", "b", {}, **given)))
         assert records.get("a", "b") is None
 
     def test_the_longest_keys_are_stored_and_found(self, records: Records) -> None:

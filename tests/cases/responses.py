@@ -19,7 +19,7 @@ from robotchat.jobs.store import Jobs
 from robotchat.records import MemoryRecords
 from tests.cases.clock import FakeClock
 
-EVENT = TypeAdapter(ResponseStreamEvent)
+EVENT: TypeAdapter[ResponseStreamEvent] = TypeAdapter(ResponseStreamEvent)
 
 
 class World:
@@ -48,7 +48,8 @@ class World:
         return self.conversations.create(tenant).id
 
     def sent(self, index: int = -1) -> list[Body]:
-        return self.chat.requests[index]["messages"]
+        messages: list[Body] = self.chat.requests[index]["messages"]
+        return messages
 
 
 def text(response: Body) -> str:

@@ -65,7 +65,9 @@ def statistic(name: str, values: Sequence[float]) -> float | None:
         return None
     if name.startswith("p"):
         return sorted(values)[math.ceil(float(name[1:]) / 100 * len(values)) - 1]
-    return {"Sum": sum, "Maximum": max, "Average": fmean}[name](values)
+    of: dict[str, Callable[[Sequence[float]], float]]
+    of = {"Sum": sum, "Maximum": max, "Average": fmean}
+    return of[name](values)
 
 
 def measured(alarm: Mapping[str, Any], period: Period) -> float | None:
@@ -78,14 +80,14 @@ def fires(name: str, periods: Sequence[Period]) -> bool:
     """Whether an alarm is in alarm after these periods."""
     alarm = alarms()[name]
     wanted = alarm.get("DatapointsToAlarm", alarm["EvaluationPeriods"])
-    threshold = float(resolved(alarm["Threshold"]))
+    threshold, needed = float(resolved(alarm["Threshold"])), int(wanted)
     compare: Callable[[float, float], bool] = {
         "GreaterThanThreshold": operator.gt,
         "GreaterThanOrEqualToThreshold": operator.ge,
     }[alarm["ComparisonOperator"]]
     assert alarm["TreatMissingData"] == "notBreaching"
     values = [measured(alarm, period) for period in periods[-alarm["EvaluationPeriods"] :]]
-    return sum(value is not None and compare(value, threshold) for value in values) >= wanted
+    return sum(value is not None and compare(value, threshold) for value in values) >= needed
 
 
 # --- what CloudWatch gets -------------------------------------------------------------------------

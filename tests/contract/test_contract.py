@@ -176,8 +176,14 @@ def repository(tmp_path: Path) -> Path:
         event = json.dumps({"httpMethod": "GET", "resource": path})
         write(tmp_path, f"events/jobs/{name}.json", event)
     write(tmp_path, "layers/robotchat/pyproject.toml", PROJECT)
-    write(tmp_path, "layers/robotchat/constraints.txt", "httpx==0.28.1\nstandardwebhooks==1.1.0\n")
-    write(tmp_path, "dev/requirements.txt", "httpx==0.28.1\npytest==9.2.0 ; os_name == 'posix'\n")
+    httpx = f"httpx==0.28.1 \\\n    --hash=sha256:{'0' * 64}\n"
+    webhooks = f"standardwebhooks==1.1.0 \\\n    --hash=sha256:{'1' * 64}\n"
+    pytests = f"pytest==9.2.0 ; os_name == 'posix' \\\n    --hash=sha256:{'2' * 64}\n"
+    write(tmp_path, "layers/robotchat/constraints.txt", httpx + webhooks)
+    write(tmp_path, "dev/requirements.txt", httpx + pytests)
+    write(tmp_path, "dev/requirements.in", "# Tests\npytest\n")
+    write(tmp_path, "dev/requirements-sam.txt", "")
+    write(tmp_path, "dev/requirements-sam.in", "")
     package(tmp_path, "__init__", "")
     package(tmp_path, "errors", "class Failed(Exception): ...\n")
     package(tmp_path, "clock", "")
@@ -455,7 +461,16 @@ def a_version_that_was_not_tested(root: Path) -> None:
 
 
 def a_version_that_is_left_open(root: Path) -> None:
-    change(root, "layers/robotchat/constraints.txt", "standardwebhooks==1.1.0\n", "")
+    change(root, "layers/robotchat/constraints.txt", "standardwebhooks==", "webhooks==")
+
+
+def a_pin_without_a_hash(root: Path) -> None:
+    path = "layers/robotchat/constraints.txt"
+    change(root, path, f"httpx==0.28.1 \\\n    --hash=sha256:{'0' * 64}\n", "httpx==0.28.1\n")
+
+
+def a_tool_that_is_not_pinned(root: Path) -> None:
+    write(root, "dev/requirements.in", "pytest\nruff[all]  # new\n")
 
 
 FAULTS: list[tuple[Callable[[Path], list[str]], Callable[[Path], None]]] = [
@@ -516,6 +531,8 @@ FAULTS: list[tuple[Callable[[Path], list[str]], Callable[[Path], None]]] = [
     (contract.document_is_current, two_models_of_one_name),
     (contract.layer_is_pinned, a_version_that_was_not_tested),
     (contract.layer_is_pinned, a_version_that_is_left_open),
+    (contract.locks_are_whole, a_pin_without_a_hash),
+    (contract.locks_are_whole, a_tool_that_is_not_pinned),
 ]
 
 

@@ -293,7 +293,8 @@ def test_a_stream_that_the_client_leaves_is_stored_as_far_as_it_came(gpt: Gpt, m
     gpt.upstream.script(match=mark, text="One two three", stall_at=3)
     with gpt.client.responses.create(model="stand-in", input=mark, stream=True) as stream:
         response_id = next(stream).response.id  # type: ignore[union-attr]
-        deltas = [e.delta for _, e in zip(range(5), stream, strict=False) if hasattr(e, "delta")]
+        events = [event for _, event in zip(range(5), stream, strict=False)]
+    deltas = [str(event.delta) for event in events if hasattr(event, "delta")]
     gpt.upstream.wait("closed", mark, timeout=30)
 
     def left() -> bool:
@@ -345,7 +346,7 @@ def test_input_items_are_paged_by_the_sdk(gpt: Gpt) -> None:
     said: Any = [{"role": "user", "content": str(number)} for number in range(5)]
     response = gpt.client.responses.create(model="stand-in", input=said)
     items = gpt.client.responses.input_items.list(response.id, limit=2, order="asc")
-    texts = [item.content[0].text for item in items]  # type: ignore[union-attr]
+    texts = [item.content[0].text for item in items]  # type: ignore[union-attr,index]
     assert texts == ["0", "1", "2", "3", "4"]
 
 
@@ -425,7 +426,7 @@ def test_conversations_and_their_items(gpt: Gpt, mark: str) -> None:
     added = conversations.items.create(begun.id, items=more)
     assert [item.type for item in added.data] == ["message"] * 3
     pages = conversations.items.list(begun.id, limit=2, order="asc")
-    texts = [item.content[0].text for item in pages]  # type: ignore[union-attr]
+    texts = [item.content[0].text for item in pages]  # type: ignore[union-attr,index]
     assert texts == ["My name is Bob.", mark, f"You said: {mark}", "0", "1", "2"]
     newest = conversations.items.list(begun.id, include=["message.input_image.image_url"]).data[0]
     assert newest == added.data[2]

@@ -15,7 +15,7 @@ from typing import Any
 
 import boto3
 import httpx
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 
 from robotchat.drivers.fake import plain_png
@@ -160,7 +160,7 @@ def test_turns_by_the_queue_and_over_https_are_one_conversation(
 
 def test_the_same_id_or_key_twice_is_one_job(producer: Producer, api: httpx.Client) -> None:
     mark = secrets.token_hex(8)
-    message = {
+    message: dict[str, Any] = {
         "kind": "chat_text2image",
         "message": "a cat",
         "settings": SMALL,

@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 import httpx
 import pytest
-import webuiapi
+import webuiapi  # type: ignore[import-untyped]
 from PIL import Image, ImageDraw
 
 from dev.sd_host import Control

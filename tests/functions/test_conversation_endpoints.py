@@ -73,7 +73,8 @@ def test_a_conversation_is_begun_read_changed_listed_and_deleted(talk: Conversat
 
 
 def test_a_conversation_can_be_begun_with_an_empty_body(talk: Conversations) -> None:
-    for body in ({}, None):
+    nothing: tuple[dict[str, str] | None, ...] = ({}, None)
+    for body in nothing:
         answer = talk.service.call("chat/create_conversation", body)
         assert (answer.status, answer.body["metadata"]) == (200, {})
 

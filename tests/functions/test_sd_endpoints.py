@@ -91,7 +91,7 @@ def test_nulls_and_further_fields_of_a_host_are_kept(service: Service) -> None:
     assert service.call("sd/get_models").body[0]["config"] is None
 
 
-OBJECTS = {
+OBJECTS: dict[str, Any] = {
     "sd/get_hypernetworks": [],
     "sd/get_loras": [],
     "sd/get_embeddings": {"loaded": {}, "skipped": {}},

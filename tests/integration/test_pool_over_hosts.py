@@ -251,7 +251,7 @@ def test_what_others_drew_with_does_not_decide_about_a_request_that_names_nothin
 
 def test_a_request_goes_to_a_host_that_can_do_it(pool: Callable[..., Pool]) -> None:
     pool_ = pool({"personality": "sdcpp", "checkpoints": ("alpha",)}, {"checkpoints": ("alpha",)})
-    hires = {"enable_hr": True, "hr_scale": 2.0, "denoising_strength": 0.5}
+    hires: dict[str, Any] = {"enable_hr": True, "hr_scale": 2.0, "denoising_strength": 0.5}
     jobs = [pool_.robot.text2image(drawing(**hires)) for _ in range(3)]
     assert {job.host for job in jobs} == {pool_.name(1)}
 

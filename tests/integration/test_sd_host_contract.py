@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, ImageStat
 
 from dev import sd_host
 from dev.sd_host import RunningHost
@@ -91,8 +91,7 @@ def plain(colour: str = "grey", size: tuple[int, int] = (64, 64)) -> str:
 
 
 def mean(image: Image.Image) -> tuple[int, int, int]:
-    red, green, blue = (sum(band.get_flattened_data()) // (image.width * image.height)
-                        for band in image.convert("RGB").split())  # fmt: skip
+    red, green, blue = (int(mean) for mean in ImageStat.Stat(image.convert("RGB")).mean)
     return red, green, blue
 
 

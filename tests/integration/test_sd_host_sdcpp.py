@@ -71,7 +71,8 @@ def test_sizes_are_rounded_up_to_64_while_info_says_what_was_asked(web: httpx.Cl
 
 @pytest.mark.parametrize("field", ["seed", "prompt", "sampler_name", "width", "negative_prompt"])
 def test_null_is_a_server_error(web: httpx.Client, field: str) -> None:
-    answer = draw(web, **{field: None})
+    nothing: Any = {field: None}
+    answer = draw(web, **nothing)
     assert answer.status_code == 500
     assert answer.json()["error"] == "server_error"
     assert "but is null" in answer.json()["message"]

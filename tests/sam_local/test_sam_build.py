@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,7 +47,7 @@ def test_every_function_is_built_with_its_one_file(built: Project) -> None:
 
 
 def test_the_layer_is_small(
-    layer: Path, record_property: pytest.RecordProperty, capsys: pytest.CaptureFixture[str]
+    layer: Path, record_property: Callable[[str, object], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     total = size(layer)
     record_property("layer_bytes", total)

@@ -22,7 +22,7 @@ class Account:
     def __init__(self, emulator: Emulator, project: Project) -> None:
         self.emulator = emulator
         self._project = project
-        self._env = {
+        self._env: dict[str, Any] = {
             "AWS_ENDPOINT_URL": emulator.url,
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",

@@ -65,9 +65,9 @@ def test_no_memory_for_a_large_picture_is_the_pictures_fault() -> None:
     bot = ArtBot(host)
     with pytest.raises(UpstreamUnavailable):
         bot.text2image(prompt="a", width=1024, height=1024)
-    for fields in ({"width": 2048, "height": 1024}, {"width": 512, "height": 512, "batch_size": 8}):
+    for width, height, several in ((2048, 1024, 1), (512, 512, 8)):
         with pytest.raises(UpstreamRejected, match="smaller"):
-            bot.text2image(prompt="a", **fields)
+            bot.text2image(prompt="a", width=width, height=height, batch_size=several)
     assert len(host.requests) == 3
 
 

@@ -166,15 +166,15 @@ def test_what_a_host_was_restarted_with_is_found_out_at_once() -> None:
     host = FakeArt()
     bot = ArtBot(host)
     fields = {"enabled": True, "model": "canny", "module": "canny", "image": SOURCE}
-    request = {"alwayson_scripts": {"controlnet": {"args": [fields]}}}
+    scripts = {"controlnet": {"args": [fields]}}
     host.able = Capabilities(controlnet=False)
     bot.text2image(prompt="a")
     bot._forget(older_than=-60)  # as if a while had gone by
     with pytest.raises(NotSupported):
-        bot.text2image(**request)
+        bot.text2image(alwayson_scripts=scripts)
     host.able = Capabilities()
     assert bot._forget()
-    bot.text2image(**request)
+    bot.text2image(alwayson_scripts=scripts)
 
 
 def test_the_same_question_is_not_asked_again_for_every_refusal(

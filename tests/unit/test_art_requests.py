@@ -325,7 +325,12 @@ def everywhere(text: str) -> Image2ImageRequest:
 
 def test_every_input_picture_is_found() -> None:
     paths: list[str] = []
-    request = map_images(everywhere(PNG), lambda text, path: paths.append(path) or f"<{text}>")
+
+    def note(text: str, path: str) -> str:
+        paths.append(path)
+        return f"<{text}>"
+
+    request = map_images(everywhere(PNG), note)
     where = "alwayson_scripts.ControlNet.args"
     assert paths == [
         "init_images.0",

@@ -66,7 +66,8 @@ def test_the_configuration_is_laid_over_the_settings() -> None:
     assert (settings.openai_base_url, settings.openai_model) == (LLM, "small")
     assert settings.openai_fallbacks == (f"other@{LLM}",)
     assert settings.limits.active_jobs == 3
-    assert (art.checkpoint, art.allowed_options) == ("one", {"sd_vae"})
+    assert art.checkpoint == "one"
+    assert art.allowed_options == {"sd_vae"}
     assert art.allowed_scripts == {"X/Y/Z plot"}
 
 

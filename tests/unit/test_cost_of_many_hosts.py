@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -113,12 +114,8 @@ def test_a_released_host_is_taken_within_thirty_milliseconds(size: int) -> None:
         end = fleet.clock.now() + timedelta(seconds=dice.uniform(2.0, 12.0))
         expected = end + timedelta(seconds=dice.uniform(-0.1, 0.1))
         state = first.write(state.but(ends_at=expected))
-        fleet.clock.on(
-            end,
-            lambda first=first, state=state, end=end: first.write(
-                state.but(holder=None, holder_until=None, ends_at=None, free_since=end)
-            ),
-        )
+        free = state.but(holder=None, holder_until=None, ends_at=None, free_since=end)
+        fleet.clock.on(end, partial(first.write, free))
         with fleet.pool().lease(patience=60) as lease:
             assert lease.host.name == chosen
             delays.append((fleet.clock.now() - end).total_seconds())

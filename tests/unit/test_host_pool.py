@@ -62,7 +62,7 @@ class Pools:
         self._dead: list[Any] = []
 
     def pool(self) -> HostPool:
-        hosts = [Host(name, ArtBot(machine)) for name, machine in self.machines.items()]  # type: ignore[arg-type]
+        hosts = [Host(name, ArtBot(machine)) for name, machine in self.machines.items()]
         return HostPool(hosts, self.records, self.clock, ttl=30)
 
     def die_with_a_lease(self) -> None:

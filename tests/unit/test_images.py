@@ -7,6 +7,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -27,7 +28,9 @@ from robotchat.images import (
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-def picture(kind: str, *, mode: str = "RGB", size: tuple[int, int] = (33, 17), **options) -> bytes:
+def picture(
+    kind: str, *, mode: str = "RGB", size: tuple[int, int] = (33, 17), **options: Any
+) -> bytes:
     image = Image.linear_gradient("L").resize(size).convert(mode)
     file = io.BytesIO()
     image.save(file, kind, **options)
@@ -90,7 +93,7 @@ def test_an_interlaced_png_is_counted_pass_by_pass() -> None:
         ("WEBP", {"mode": "RGBA", "lossless": True, "exif": b"Exif\0\0"}),
     ],
 )
-def test_jpeg_and_webp_are_measured(kind: str, options: dict[str, object]) -> None:
+def test_jpeg_and_webp_are_measured(kind: str, options: dict[str, Any]) -> None:
     data = picture(kind, **options)
     info = inspect(data)
     assert (info.width, info.height) == (33, 17)

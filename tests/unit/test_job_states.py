@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -65,13 +66,14 @@ def test_a_running_job_whose_worker_is_silent_is_claimed_again() -> None:
 
 def test_the_attempt_that_lost_its_job_can_write_nothing_more() -> None:
     again = states.claim(running(), NOW + 62 * SECOND)
-    for write in (
+    writes: tuple[Callable[[], Job], ...] = (
         lambda: states.update(again, 1, NOW),
         lambda: states.succeed(again, 1, NOW),
         lambda: states.fail(again, 1, NOW, error=UpstreamUnavailable("x"), backoff=SECOND),
         lambda: states.give_back(again, 1, NOW, reason="waiting_for_host", pause=SECOND),
         lambda: states.canceled(again, 1, NOW),
-    ):
+    )
+    for write in writes:
         with pytest.raises(Superseded):
             write()
 
@@ -156,14 +158,17 @@ def test_a_job_that_was_not_begun_in_its_lifetime_expires() -> None:
 @pytest.mark.parametrize("status", [s for s in JobStatus if s.final])
 def test_a_final_state_never_changes(status: JobStatus) -> None:
     job = new_job(status=status)
-    for refused in (
+    changes: tuple[Callable[[], Job], ...] = (
         lambda: states.claim(job, NOW),
         lambda: states.cancel(job, NOW),
         lambda: states.expire(job, NOW),
-    ):
+    )
+    for refused in changes:
         with pytest.raises(JobIsFinal):
             refused()
-    for late in (lambda: states.succeed(job, 0, NOW), lambda: states.update(job, 0, NOW)):
+    ends: tuple[Callable[[], Job], ...]
+    ends = (lambda: states.succeed(job, 0, NOW), lambda: states.update(job, 0, NOW))
+    for late in ends:
         with pytest.raises(Superseded):
             late()
 

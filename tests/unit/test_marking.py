@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 from PIL import Image, PngImagePlugin
@@ -28,7 +29,7 @@ def picture(kind: str, mode: str = "RGB", **options: object) -> bytes:
 
 @pytest.mark.parametrize(("kind", "content_type", "options"), FORMATS)
 def test_a_picture_says_that_a_model_made_it_and_keeps_its_pixels(
-    kind: str, content_type: str, options: dict[str, object]
+    kind: str, content_type: str, options: dict[str, Any]
 ) -> None:
     data = picture(kind, **options)
     result = marked(data, content_type, width=40, height=30)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -60,7 +61,7 @@ def test_a_response_that_is_not_stored_cannot_be_read_or_continued() -> None:
 def test_another_tenants_response_does_not_exist() -> None:
     world = World("Hello.")
     response = world.responses.create({"input": "Hi"}, "mine")
-    look = [
+    look: list[Callable[[], object]] = [
         lambda: world.responses.get(response["id"], "theirs"),
         lambda: world.responses.delete(response["id"], "theirs"),
         lambda: world.responses.background.cancel(response["id"], "theirs"),
@@ -358,7 +359,7 @@ def test_a_request_that_does_not_end_holds_its_key_and_one_that_died_does_not() 
     world.store.remove(world.store.get(answer["id"], "local"))  # as if it had not been stored yet
     made = world.store.keys.reserve
 
-    def alive(response_id: str, said: str) -> str | None:
+    def alive(response_id: str, fingerprint: str) -> str | None:
         raise StillRunning(60)
 
     world.store.keys.reserve = alive  # type: ignore[method-assign]

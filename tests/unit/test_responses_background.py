@@ -56,10 +56,12 @@ def test_a_background_stream_follows_its_worker() -> None:
     world = World("Hello.")
     worked = threading.Event()
 
+    def work(response_id: str) -> None:
+        world.responses.background.run(response_id)
+        worked.set()
+
     def enqueue(response_id: str, tenant: str) -> None:
-        threading.Thread(
-            target=lambda: (world.responses.background.run(response_id), worked.set())
-        ).start()
+        threading.Thread(target=work, args=(response_id,)).start()
 
     world.responses.background.enqueue = enqueue
     events = checked(world.responses.stream({"input": "Hi", "background": True}))

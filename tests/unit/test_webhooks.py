@@ -226,7 +226,7 @@ def test_retry_after_is_honoured_as_seconds_and_as_a_date(world: World, status: 
 
 @pytest.mark.parametrize("wish", hostile.RETRY_AFTER)
 def test_an_attempt_is_written_down_whatever_retry_after_says(world: World, wish: str) -> None:
-    world.receiver.answers = [httpx.Response(503, headers={"retry-after": wish.encode()})]
+    world.receiver.answers = [httpx.Response(503, headers={b"retry-after": wish.encode()})]
     world.publish()
     world.hand_out()
     delivery = world.one()

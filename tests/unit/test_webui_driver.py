@@ -329,8 +329,8 @@ def bare_host(info: Callable[[dict[str, Any]], str] = lambda _: "") -> Host:
         body = json.loads(request.content)
         assert None not in body.values()
         first, count = body["seed"], min(body["batch_size"], 8)
-        size = [-(-body[name] // 64) * 64 for name in ("width", "height")]
-        images = [encode_base64(plain_png(*size, str(first + i))) for i in range(count)]
+        width, height = (-(-body[name] // 64) * 64 for name in ("width", "height"))
+        images = [encode_base64(plain_png(width, height, str(first + i))) for i in range(count)]
         return httpx.Response(200, json={"images": images, "parameters": {}, "info": info(body)})
 
     host.answers["/sdapi/v1/txt2img"] = draw
