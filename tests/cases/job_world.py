@@ -306,7 +306,7 @@ class Words:
     """Strings together what was said."""
 
     def write(
-        self, current: PromptState | None, message: str, *, editing: bool
+        self, current: PromptState | None, message: str, *, editing: bool, earlier: object = None
     ) -> tuple[Fold, Literal["llm", "fallback"]]:
         so_far = current.prompt if current else ""
         prompt = f"{so_far} {message}".strip()

@@ -79,7 +79,7 @@ def test_what_callers_send_is_not_logged_whatever_becomes_of_it(
 class Words:
     """A prompt writer that repeats what was said."""
 
-    def write(self, current: Any, message: str, *, editing: bool) -> Any:
+    def write(self, current: Any, message: str, *, editing: bool, earlier: Any = None) -> Any:
         from robotchat.prompt.models import Fold
 
         return Fold(mode="edit" if editing else "generate", prompt=message), "fallback"
