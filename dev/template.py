@@ -25,7 +25,13 @@ API = "AWS::Serverless::Api"
 OWN_EVENTS = ("SQS", "DynamoDB", "Schedule", "ScheduleV2")
 KNOWN_EVENTS = ("Api", *OWN_EVENTS)
 
+ANY = "ANY"
+"""The method of a route that takes those which no other route of its path names."""
+
 PREFLIGHT_METHODS = "Access-Control-Allow-Methods"
+ALL_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+"""What a preflight allows for a path with such a route."""
+
 _SUB = re.compile(r"\$\{(\w+)\}")
 
 
@@ -73,12 +79,14 @@ class GatewayResponse:
 class Api:
     """The REST API: its routes and what applies to all of them.
 
+    ``others`` take the methods that a path's routes do not name, to be answered 405.
     ``cors`` are the headers of an answered preflight, but for the methods, which are the path's.
     ``stream_idle`` is how long, in seconds, a streamed answer may be silent.
     """
 
     stage: str = "local"
     routes: tuple[Route, ...] = ()
+    others: tuple[Route, ...] = ()
     authorizers: Mapping[str, Authorizer] = field(default_factory=dict)
     responses: Mapping[str, GatewayResponse] = field(default_factory=dict)
     binary_types: tuple[str, ...] = ()
@@ -172,9 +180,11 @@ class Template:
             for name, settings in (auth.get("Authorizers") or {}).items()
         }
         endpoint = _endpoint_type(properties.get("EndpointConfiguration"))
+        routes = list(self._routes(auth.get("DefaultAuthorizer")))
         return Api(
             stage=str(self.value(properties.get("StageName", "local"))),
-            routes=tuple(self._routes(auth.get("DefaultAuthorizer"))),
+            routes=tuple(route for route in routes if route.method != ANY),
+            others=tuple(route for route in routes if route.method == ANY),
             authorizers=authorizers,
             responses={
                 kind: self._gateway_response(settings)

@@ -23,6 +23,7 @@ from dev.checks.deployed import (
     preflights_are_answered,
     quotas_leave_room,
     streaming_functions_stream,
+    wrong_methods_reach_a_function,
 )
 from dev.template import FUNCTION, Route, Template
 
@@ -200,6 +201,7 @@ CHECKS: tuple[Callable[[Path], list[str]], ...] = (
     streaming_functions_stream,
     integrations_outlast_functions,
     preflights_are_answered,
+    wrong_methods_reach_a_function,
     quotas_leave_room,
     environments_fit,
     log_levels_are_lambdas,

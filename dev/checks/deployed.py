@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dev.template import (
+    ALL_METHODS,
+    ANY,
     FUNCTION,
     INTEGRATION_TIMEOUT,
     PREFLIGHT_METHODS,
     Route,
     Template,
 )
+from robotchat.aws.problems import family_of
 
 STREAM_WRAPPER = "/opt/bin/stream"
 
@@ -98,6 +102,7 @@ def preflights_are_answered(root: Path) -> list[str]:
     methods: dict[str, set[str]] = {}
     for route in api.routes:
         methods.setdefault(route.path, {"OPTIONS"}).add(route.method)
+    methods |= {route.path: set(ALL_METHODS) for route in api.others}
     for path, operations in _paths(root).items():
         preflight = operations.get("options")
         if preflight is None:
@@ -116,6 +121,27 @@ def preflights_are_answered(root: Path) -> list[str]:
         if missing:
             wrong.append(f"dev/template.py: a preflight lacks {', '.join(sorted(missing))}.")
     return wrong
+
+
+def wrong_methods_reach_a_function(root: Path) -> list[str]:
+    """On the web UI's paths a method that they do not have is answered 405, which only a function
+    can: the gateway would say 404. It is a route like the function's own."""
+    api = Template(root / "template.yaml").api()
+    routes = {route.path: route for route in api.routes if family_of(route.path) == "a1111"}
+    alike = {replace(route, method=ANY) for route in api.routes}
+    others = {other.path for other in api.others}
+    return [
+        *(
+            f"template.yaml: {path} has no event for other methods."
+            for path in routes
+            if path not in others
+        ),
+        *(
+            f"template.yaml: {other.path} has ANY, unlike its routes."
+            for other in api.others
+            if other not in alike
+        ),
+    ]
 
 
 def quotas_leave_room(root: Path) -> list[str]:

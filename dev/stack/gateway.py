@@ -96,7 +96,7 @@ class Gateway:
         self._host = host
         self._region = region
         self._tells_leaving = tells_leaving
-        self._router = Router(api.routes)
+        self._router = Router([*api.routes, *api.others])
         self._authorized: dict[tuple[str, ...], tuple[float, dict[str, Any]]] = {}
         self._runner: web.AppRunner | None = None
 

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from dev.stack.runtime_api import FunctionError
-from dev.template import Api, Route
+from dev.template import ALL_METHODS, ANY, Api, Route
 
 ACCOUNT = "000000000000"
 API_ID = "robotchat"
@@ -71,14 +71,14 @@ class Router:
                 piece = f"(?P<{name}>{'.+' if weights[-1] == 2 else '[^/]+'})"
                 pattern += "/" + (piece if name else re.escape(segment))
             self._routes.append((tuple(weights), re.compile(pattern), route))
-        self._routes.sort(key=lambda entry: entry[0])
+        self._routes.sort(key=lambda entry: (entry[0], entry[2].method == ANY))
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
         """The route and its path parameters; None if no such method of no such path."""
         path = "/" + path.strip("/")
         for _, pattern, route in self._routes:
             match = pattern.fullmatch(path)
-            if match and route.method in (method, "ANY", "X-AMAZON-APIGATEWAY-ANY-METHOD"):
+            if match and route.method in (method, ANY):
                 return route, match.groupdict()
         return None
 
@@ -90,7 +90,8 @@ class Router:
             for _, pattern, route in self._routes
             if pattern.fullmatch(path)
         ]
-        return {method for template, method in matched if template == matched[0][0]}
+        methods = {method for template, method in matched if template == matched[0][0]}
+        return set(ALL_METHODS) if ANY in methods else methods
 
 
 def proxy_event(

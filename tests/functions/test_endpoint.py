@@ -386,6 +386,53 @@ def test_an_unknown_path_is_404_and_a_wrong_method_405_with_allow() -> None:
     assert (wrong["statusCode"], header(wrong, "allow")) == (405, "POST")
 
 
+def test_the_methods_of_a_path_are_all_told_whichever_function_has_them() -> None:
+    handler = taking_orders(FAMILIES["a1111"])
+    event = request("PUT", "/sdapi/v1/options")
+    wrong = handler({**event, "resource": "/sdapi/v1/options"}, None)
+    assert (wrong["statusCode"], header(wrong, "allow")) == (405, "GET, POST")
+
+
+@pytest.mark.parametrize("slashes", ["/{}", "//{}/", "/{}///"])
+def test_slashes_too_many_in_a_path_do_no_harm(slashes: str) -> None:
+    path = FAMILIES["a1111"].strip("/")
+    event = request("POST", slashes.format(path), {"prompt": "a"})
+    assert taking_orders(FAMILIES["a1111"])(event, None)["statusCode"] < 300
+
+
+def test_an_empty_object_as_php_writes_it_is_one_for_the_web_ui() -> None:
+    handler = Endpoint()
+
+    @handler.post("/sdapi/v1/x")
+    def options(options: dict[str, Any]) -> dict[str, Any]:
+        return options
+
+    assert handler(request("POST", "/sdapi/v1/x", raw="[]"), None)["body"] == "{}"
+    assert taking_orders()(request("POST", "/v1/jobs", raw="[]"), None)["statusCode"] == 422
+
+
+GBK = {"Content-Type": "application/json; charset=GBK"}
+UTF_8 = {"Content-Type": 'application/json; Charset="UTF-8"'}
+
+
+@pytest.mark.parametrize(
+    ("raw", "headers", "status"),
+    [
+        ('{"prompt": "\ufffd\ufffd"}', {}, 422),
+        ('{"prompt": "\u4e00"}', GBK, 422),
+        ('{"prompt": "a"}', GBK, 202),
+        ('{"prompt": "\u4e00"}', UTF_8, 202),
+        ('{"prompt": "\\ufffd"}', {}, 202),
+    ],
+)
+def test_a_body_in_another_encoding_is_refused(
+    raw: str, headers: dict[str, str], status: int
+) -> None:
+    # API Gateway puts this sign for every byte that is not UTF-8.
+    event = request("POST", FAMILIES["a1111"], raw=raw, headers=headers)
+    assert taking_orders(FAMILIES["a1111"])(event, None)["statusCode"] == status
+
+
 def test_query_and_header_parameters_are_checked_and_found_whatever_their_case() -> None:
     handler = Endpoint()
 

@@ -17,6 +17,7 @@ AWAY = UpstreamUnavailable("away")
 OPTIONS = {
     "sd_model_checkpoint": "one.safetensors",
     "CLIP_stop_at_last_layers": 1,
+    "eta_noise_seed_delta": 0,
     "samples_format": "png",
     "randn_source": "GPU",
     "sd_vae": "Automatic",
@@ -42,6 +43,16 @@ def host(**answers: Any) -> FakeArt:
         "sdapi/v1/scripts": {"txt2img": ["controlnet", "adetailer"], "img2img": ["controlnet"]},
         "sdapi/v1/script-info": [{"name": "controlnet", "is_alwayson": True, "args": []}],
         "sdapi/v1/refresh-checkpoints": None,
+        "sdapi/v1/refresh-vae": None,
+        "sdapi/v1/refresh-embeddings": None,
+        "sdapi/v1/extensions": [
+            {
+                "name": "sd-webui-controlnet",
+                "remote": "https://github.com/Mikubill/x",
+                "enabled": True,
+            },
+            {"name": "ours", "remote": "https://me:secret@git.example.com/x.git", "enabled": False},
+        ],
         "sdapi/v1/extra-single-image": {"html_info": "", "image": "aGk="},
         "sdapi/v1/extra-batch-images": {"html_info": "", "images": ["aGk="]},
         "sdapi/v1/interrogate": {"caption": "a grey square"},
@@ -100,6 +111,10 @@ OBJECTS: dict[str, Any] = {
     "sd/get_scripts": {"txt2img": ["controlnet"], "img2img": ["controlnet"]},
     "sd/refresh_loras": None,
     "sd/refresh_checkpoints": None,
+    "sd/refresh_vaes": None,
+    "sd/refresh_embeddings": None,
+    "sd/unload_checkpoint": {},
+    "sd/reload_checkpoint": {},
     "sd/interrupt": {},
     "sd/skip": None,
     "sd/extra_single_image": {"html_info": "", "image": "aGk="},
@@ -164,6 +179,43 @@ def test_what_no_host_has_is_a_404_as_without_the_extension(service: Service) ->
     assert service.call("controlnet/get_controlnet_version").status == 404
 
 
+NOTHING = {
+    "sd/get_loras": [],
+    "sd/get_vaes": [],
+    "sd/get_upscalers": [],
+    "sd/get_latent_upscale_modes": [],
+    "sd/get_schedulers": [],
+    "sd/get_hypernetworks": [],
+    "sd/get_face_restorers": [],
+    "sd/get_realesrgan_models": [],
+    "sd/get_prompt_styles": [],
+    "sd/get_script_info": [],
+    "sd/get_extensions": [],
+    "sd/get_embeddings": {"loaded": {}, "skipped": {}},
+    "sd/get_scripts": {"txt2img": [], "img2img": []},
+    "sd/get_cmd_flags": {},
+    "sd/get_memory": {"ram": {"error": "unavailable"}, "cuda": {"error": "unavailable"}},
+    "sd/get_options": {},
+    "controlnet/get_controlnet_model_list": {"model_list": []},
+    "controlnet/get_controlnet_module_list": {"module_list": [], "module_detail": {}},
+    "controlnet/get_controlnet_control_types": {"control_types": {}},
+}
+
+
+@pytest.mark.parametrize(("function", "body"), NOTHING.items())
+def test_a_list_that_a_kind_of_host_lacks_is_empty(
+    service: Service, function: str, body: Any
+) -> None:
+    service.hosts["sd-0"].answers.clear()
+    answer = service.call(function)
+    assert (answer.status, answer.body) == (200, body)
+
+
+def test_extensions_tell_nothing_of_private_places(service: Service) -> None:
+    remotes = {one["name"]: one["remote"] for one in service.call("sd/get_extensions").body}
+    assert remotes == {"sd-webui-controlnet": "https://github.com/Mikubill/x", "ours": ""}
+
+
 def test_every_function_wants_the_scope(service: Service) -> None:
     for function in [*LISTS, *OBJECTS, "sd/progress", "sd/get_options", "sd/set_options"]:
         assert service.call(function, scopes="jobs:read").status == 403
@@ -183,7 +235,7 @@ def test_options_are_set_for_the_tenant_and_go_along_with_its_requests(service: 
     answer = service.call("sd/set_options", wanted)
     assert (answer.status, answer.body) == (200, None)
     assert answer.headers["x-options-scope"] == "tenant"
-    assert service.hosts["sd-0"].calls.count("sdapi/v1/options") == 1, "the host's are read only"
+    assert service.hosts["sd-0"].posts == [], "the host's are only read"
 
     shown = service.call("sd/get_options").body
     assert (shown["sd_model_checkpoint"], shown["CLIP_stop_at_last_layers"]) == (
@@ -244,7 +296,32 @@ def test_options_that_may_not_be_set_are_refused_and_nothing_is_set(
 ) -> None:
     answer = service.call("sd/set_options", {"eta_noise_seed_delta": 31337, **options})
     assert (answer.status, answer.body["error"]) == (422, code)
-    assert "eta_noise_seed_delta" not in service.call("sd/get_options").body
+    assert service.call("sd/get_options").body["eta_noise_seed_delta"] == 0
+
+
+def test_options_that_are_sent_back_as_they_were_read_set_nothing(service: Service) -> None:
+    # Open WebUI reads all options, changes the checkpoint and posts all of them back.
+    shown = service.call("sd/get_options").body
+    assert service.call("sd/set_options", shown).status == 200
+    assert service.robot.options.get("dev") == {}
+    service.call("sd/set_options", {**shown, "sd_model_checkpoint": "two.safetensors"})
+    assert service.robot.options.get("dev") == {"sd_model_checkpoint": "two.safetensors"}
+
+
+def test_the_hosts_own_value_takes_a_setting_back(service: Service) -> None:
+    service.call("sd/set_options", {"CLIP_stop_at_last_layers": 2})
+    service.call("sd/set_options", {"CLIP_stop_at_last_layers": 2.0})
+    assert service.robot.options.get("dev") == {"CLIP_stop_at_last_layers": 2}
+    assert service.call("sd/set_options", {"CLIP_stop_at_last_layers": 1}).status == 200
+    assert service.robot.options.get("dev") == {}
+
+
+def test_an_option_that_no_host_has_is_refused_by_name(service: Service) -> None:
+    answer = service.call("sd/set_options", {"sd_hypernetwork": "None"})
+    assert (answer.status, answer.body["error"]) == (422, "invalid_request")
+    assert "sd_hypernetwork" in answer.body["detail"]
+    assert service.call("sd/set_options", {"sd_hypernetwork": None}).status == 200
+    assert service.call("sd/set_options", []).status == 200
 
 
 def test_a_client_may_send_back_all_options_that_it_has_read(service: Service) -> None:
@@ -276,6 +353,36 @@ def test_a_picture_without_the_text_is_left_to_a_host(service: Service) -> None:
 
 
 # --- tools ----------------------------------------------------------------------------------------
+
+
+def test_names_are_taken_in_any_case_and_numbers_as_the_web_ui_takes_them(
+    service: Service,
+) -> None:
+    image = encode_base64(plain_png(64, 64))
+    fields = {"upscaler_1": "lanczos", "upscaling_resize_w": 100.5, "resize_mode": "1", "x": "y"}
+    assert service.call("sd/extra_single_image", {"image": image, **fields}).status == 200
+    sent = service.hosts["sd-0"].posts[-1]
+    assert (sent["upscaler_1"], sent["upscaling_resize_w"]) == ("Lanczos", 100)
+    assert "x" not in sent
+    assert service.call("sd/interrogate", {"image": image, "model": "CLIP"}).status == 200
+
+
+URL_FIELDS = {
+    "sd/interrogate": ("image", "https://localhost/cat.png"),
+    "sd/png_info": ("image", "https://localhost/cat.png"),
+    "sd/extra_single_image": ("image", " HTTPS://localhost/cat.png"),
+    "sd/extra_batch_images": ("imageList", [{"data": "https://localhost/cat.png", "name": ""}]),
+    "controlnet/detect_controlnet": ("controlnet_input_images", ["https://localhost/cat.png"]),
+}
+
+
+@pytest.mark.parametrize(("function", "given"), URL_FIELDS.items())
+def test_a_url_where_a_picture_is_expected_is_taken_for_one(
+    service: Service, function: str, given: tuple[str, Any]
+) -> None:
+    answer = service.call(function, dict([given]))
+    assert (answer.status, answer.body["error"]) == (422, "forbidden_url")
+    assert "base64" not in answer.body["detail"]
 
 
 @pytest.mark.parametrize(
@@ -320,7 +427,7 @@ def test_progress_is_that_of_an_idle_host_when_nothing_is_drawn(service: Service
     assert body["progress"] == 0
     assert body["state"]["job_count"] == 0
     assert body["current_image"] is None
-    assert body["job_id"] is None
+    assert set(body) == {"progress", "eta_relative", "state", "current_image", "textinfo"}
 
 
 def test_progress_of_another_tenants_job_is_not_found(service: Service) -> None:

@@ -6,13 +6,8 @@ import math
 
 import pytest
 
-from robotchat.art.requests import (
-    Image2ImageRequest,
-    Text2ImageRequest,
-    effective,
-    map_images,
-    prepare_images,
-)
+from robotchat.art.input_pictures import map_images, prepare_images
+from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest, effective
 from robotchat.drivers.fake import plain_png
 from robotchat.errors import ImageTooLarge, InvalidImage, InvalidRequest
 from robotchat.images import decode_base64, encode_base64

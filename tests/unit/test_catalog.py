@@ -71,9 +71,10 @@ def test_a_host_that_is_away_is_no_error_while_another_answers() -> None:
         catalog(host(loras=AWAY), host(loras=AWAY)).get_loras()
 
 
-def test_a_function_that_no_host_has_is_not_found() -> None:
+def test_a_list_that_no_host_has_is_empty_and_any_other_function_not_found() -> None:
+    assert catalog(FakeArt(), FakeArt()).get_vaes() == []
     with pytest.raises(NotFound):
-        catalog(FakeArt(), FakeArt()).get_vaes()
+        catalog(FakeArt(), FakeArt()).refresh_vaes()
     with pytest.raises(UpstreamUnavailable):
         catalog(FakeArt(), host(sd_vae=AWAY)).get_vaes()
     with pytest.raises(Misconfigured):

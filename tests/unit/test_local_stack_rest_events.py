@@ -113,6 +113,10 @@ def test_a_route_is_found_by_its_method_and_any_takes_all() -> None:
     assert router.methods("/a") == {"GET"}
     assert router.find("DELETE", "/b") is not None
     assert router.find("GET", "/c") is None
+    both = Router([route("/a", "ANY", function="rest"), route("/a", "GET", function="own")])
+    found = [both.find(method, "/a") for method in ("GET", "PUT")]
+    assert [one and one[0].function for one in found] == ["own", "rest"]
+    assert both.methods("/a") >= {"GET", "PUT", "OPTIONS"}
 
 
 def test_a_result_keeps_status_headers_and_body() -> None:

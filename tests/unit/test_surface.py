@@ -14,6 +14,7 @@ from robotchat.art.driver import Capabilities
 from robotchat.art.requests import Text2ImageRequest
 from robotchat.drivers.fake import FakeArt, plain_png
 from robotchat.errors import NotFound
+from robotchat.hosts.webui_api import OwnProgress
 from robotchat.images import decode_base64, encode_base64
 from robotchat.jobs.job import Job, JobKind, JobStatus
 from robotchat.lifecycle import heartbeat
@@ -80,6 +81,13 @@ def robot(host: SlowHost) -> Robot:
     return Robot(art=host)
 
 
+def own(robot: Robot, job_id: str) -> OwnProgress:
+    """The progress of a job that is named."""
+    shown = robot.webui_api.progress("me", job_id=job_id)
+    assert isinstance(shown, OwnProgress)
+    return shown
+
+
 def request(**fields: Any) -> Text2ImageRequest:
     return Text2ImageRequest(prompt="a", width=64, height=64, steps=20, **fields)
 
@@ -91,19 +99,20 @@ def test_progress_is_the_callers_own(robot: Robot, host: SlowHost) -> None:
         host.until(lambda: robot.webui_api.progress("me").state.job_count == 4)
         seen.append(robot.webui_api.progress("me", preview=False))
         seen.append(robot.webui_api.progress("other"))
+        (job,) = robot.jobs.running("me")
         with pytest.raises(NotFound):
-            robot.webui_api.progress("other", job_id=seen[0].job_id)
+            robot.webui_api.progress("other", job_id=job.id)
 
     host.meanwhile(look)
     job = robot.text2image(request(n_iter=4), tenant="me")
     mine, others = seen
-    assert (mine.job_id, mine.status) == (job.id, JobStatus.RUNNING)
+    assert type(mine) is Progress, "nothing but the web UI's fields"
     assert (mine.progress, mine.eta_relative) == (0.5, 3.0)
     assert (mine.state.job, mine.state.sampling_steps) == ("scripts_txt2img", 20)
     assert (mine.state.job_no, mine.state.sampling_step) == (2, 0)
     assert mine.current_image is None
-    assert (others.job_id, others.progress, others.state.job_count) == (None, 0.0, 0)
-    after = robot.webui_api.progress("me", job_id=job.id)
+    assert (others.progress, others.state.job_count) == (0.0, 0)
+    after = own(robot, job.id)
     assert (after.progress, after.state.job_count, after.status) == (0.0, 0, JobStatus.SUCCEEDED)
 
 
@@ -215,7 +224,7 @@ def test_what_waits_is_neither_shown_as_running_nor_interrupted(robot: Robot) ->
         expires_at=now + robot.settings.retention,
     )
     robot.jobs.add(queued)
-    shown = robot.webui_api.progress("me", job_id="job_1")
+    shown = own(robot, "job_1")
     assert (shown.textinfo, shown.state.job_count, shown.status) == (
         "In queue",
         0,
@@ -223,7 +232,7 @@ def test_what_waits_is_neither_shown_as_running_nor_interrupted(robot: Robot) ->
     )
     robot.webui_api.interrupt("me", job_id="job_1")
     assert robot.jobs.get("job_1", "me").stop is None
-    assert robot.webui_api.progress("me").job_id is None
+    assert robot.webui_api.progress("me") == Progress()
 
 
 def test_a_host_without_progress_is_estimated_by_its_speed(
@@ -235,7 +244,8 @@ def test_a_host_without_progress_is_estimated_by_its_speed(
     seen: list[Any] = []
 
     def look() -> None:
-        host.until(lambda: robot.webui_api.progress("me").eta_estimated)
+        (job,) = robot.jobs.running("me")
+        host.until(lambda: own(robot, job.id).eta_estimated)
         seen.append(robot.webui_api.progress("me"))
 
     host.meanwhile(look)

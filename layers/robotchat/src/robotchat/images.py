@@ -373,6 +373,11 @@ def _guess(data: bytes) -> str:
 _WHITESPACE = bytes.maketrans(b"-_", b"+/"), b" \t\r\n"
 
 
+def looks_like_url(text: str) -> bool:
+    """Whether a text is meant for a web address, where a picture was expected."""
+    return text.lstrip()[:8].lower().startswith(("http://", "https://"))
+
+
 def decode_base64(
     text: str, *, max_bytes: int = MAX_IMAGE_BYTES, param: str | None = None
 ) -> bytes:
@@ -381,6 +386,8 @@ def decode_base64(
     Raises ImageTooLarge when the text is too long for ``max_bytes`` (before decoding it), and
     InvalidImage when it is not base64.
     """
+    if looks_like_url(text):
+        raise InvalidImage("This is a URL: send the picture itself.", param=param)
     # A third more for base64, and some room for line breaks and the data URI's head.
     if len(text) > max_bytes * 3 // 2 + 1024:
         raise ImageTooLarge(f"The image has more than {max_bytes} bytes.", param=param)

@@ -94,6 +94,18 @@ class PromptStyle(Answer):
     negative_prompt: str | None = None
 
 
+class Extension(Answer):
+    """Something that is installed beside the web UI."""
+
+    name: str = Field(examples=["sd-webui-controlnet"])
+    remote: str = Field(default="", description="Where it comes from.")
+    branch: str = ""
+    commit_hash: str = ""
+    commit_date: int | str | None = Field(default=None, description="Seconds since 1970.")
+    version: str = ""
+    enabled: bool = True
+
+
 class Embeddings(Answer):
     """Words learnt by textual inversion; ``skipped`` do not fit the loaded checkpoint."""
 

@@ -35,7 +35,8 @@ from robotchat.art.baseline import Baseline
 from robotchat.art.blame import verdict
 from robotchat.art.checks import ALLOWED_OPTIONS, check
 from robotchat.art.driver import ArtDriver, Capabilities
-from robotchat.art.matching import find_checkpoint
+from robotchat.art.input_pictures import prepare_images
+from robotchat.art.matching import find_checkpoint, squash
 from robotchat.art.options import is_default
 from robotchat.art.questions import Questions
 from robotchat.art.requests import (
@@ -44,7 +45,6 @@ from robotchat.art.requests import (
     Image2ImageRequest,
     Text2ImageRequest,
     effective,
-    prepare_images,
 )
 from robotchat.art.results import Drawing, read_drawing, verify
 from robotchat.errors import (
@@ -377,12 +377,20 @@ class ArtBot(Questions):
 
     def _vaes(self, request: DrawRequest) -> list[str] | None:
         """The host's VAEs, if the request names one and the host lists them."""
-        if not (request.override_settings or {}).get("sd_vae"):
+        wanted = (request.override_settings or {}).get("sd_vae")
+        if not wanted:
             return None
         try:
-            return self._listed("vaes", lambda: [vae.model_name for vae in self.get_vaes()])
+            names = self._listed("vaes", self._vae_names)
+            if squash(str(wanted)) not in map(squash, names):
+                names = self._vae_names()  # a new one may have come since the list was read
+                self._remember("vaes", names)
         except NotSupported:
             return None
+        return names
+
+    def _vae_names(self) -> list[str]:
+        return [vae.model_name for vae in self.get_vaes()]
 
     def _styles(self, request: DrawRequest) -> list[str] | None:
         """The names of the host's prompt styles, if the request names some."""
@@ -472,6 +480,14 @@ class ArtBot(Questions):
     def refresh_models(self) -> None:
         """Have the host look for new checkpoints; waits for what it draws. Raises NotSupported."""
         self.driver.post("sdapi/v1/refresh-checkpoints", timeout=self._config.timeout)
+
+    def refresh_vaes(self) -> None:
+        """The same for VAEs. Raises NotSupported."""
+        self.driver.post("sdapi/v1/refresh-vae", timeout=self._config.timeout)
+
+    def refresh_embeddings(self) -> None:
+        """The same for embeddings. Raises NotSupported."""
+        self.driver.post("sdapi/v1/refresh-embeddings", timeout=self._config.timeout)
 
     def progress(self, *, preview: bool = False) -> Progress | None:
         """How far the host has got with what it draws, or None when it does not tell.

@@ -9,6 +9,7 @@ from robotchat.art.answers import (
     ControlNetSettings,
     ControlType,
     Embeddings,
+    Extension,
     Lora,
     Model,
     PngInfo,
@@ -65,6 +66,10 @@ class Questions:
     def get_vaes(self) -> list[Vae]:
         """The VAEs that ``override_settings.sd_vae`` may name."""
         return read(list[Vae], self.driver.get("sdapi/v1/sd-vae"))
+
+    def get_extensions(self) -> list[Extension]:
+        """What is installed on the host beside the web UI."""
+        return read(list[Extension], self.driver.get("sdapi/v1/extensions"))
 
     def get_embeddings(self) -> Embeddings:
         """The learnt words that a prompt may use."""

@@ -40,6 +40,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Header, Path, Que
 from aws_lambda_powertools.shared.json_encoder import Encoder
 
 from robotchat.aws import streams
+from robotchat.aws.document import openapi_document
 from robotchat.aws.log import correlate, logger
 from robotchat.aws.problems import (
     MAX_BODY_BYTES,
@@ -216,7 +217,7 @@ class Endpoint(APIGatewayRestResolver):
         log = logger()
         correlate(_request_id(event))
         try:
-            answer = super().resolve(_without_greed(event), context)
+            answer = super().resolve(_with_plain_path(event), context)
         except Exception:  # our bug, outside of any route: an answer that cannot be built
             log.exception("no answer could be built")
             path = str(event.get("path", ""))
@@ -270,9 +271,13 @@ class Endpoint(APIGatewayRestResolver):
             raise Forbidden(f"This key does not have the scope '{named}'.")
 
     def _no_such_route(self, _error: NotFoundError) -> Response[Any]:
-        path = self._remove_prefix(BaseRouter.current_event.path)
+        event = BaseRouter.current_event
+        path = self._remove_prefix(event.path)
         routes = self._static_routes + self._dynamic_routes
-        allowed = sorted({route.method for route in routes if route.rule.match(path)})
+        own = {route.method for route in routes if route.rule.match(path)}
+        # Another function may have further methods of the path; the document knows them all.
+        known = openapi_document()["paths"].get(event.raw_event.get("resource"), ())
+        allowed = sorted(own | {method.upper() for method in known})
         if not allowed:
             return self._error_response(NotFound("There is no such endpoint."))
         response = self._error_response(
@@ -331,13 +336,17 @@ class Endpoint(APIGatewayRestResolver):
         raw = event.raw_event.get("body") or ""
         if len(raw) > self.max_body_bytes:  # characters are at least one byte each
             raise body_too_large(self.max_body_bytes)
-        kind = (event.headers.get("content-type") or "").partition(";")[0].strip().lower()
+        kind, charset = _content_type(event.headers.get("content-type") or "")
         if self.forms and kind == "multipart/form-data":
             return self._form(raw, event)
         if kind and kind != "application/json" and not kind.endswith("+json"):
             raise UnsupportedMediaType("The body must be JSON, with content-type application/json.")
         if not raw:
             return None
+        if charset not in ("", "utf-8", "utf8") and not raw.isascii():
+            raise UnsupportedMediaType("The body must be in UTF-8.")
+        if self._family() == "a1111" and (broken := raw.find(_UNDECODABLE)) >= 0:
+            raise NotJson(broken, "not in UTF-8")
         try:
             text = base64.b64decode(raw, validate=True) if event.is_base64_encoded else raw.encode()
             return read_json(text)
@@ -347,6 +356,11 @@ class Endpoint(APIGatewayRestResolver):
             raise NotJson(0, "not JSON in UTF-8") from None
         except Unfit as error:
             raise NotJson(0, str(error)) from None
+
+
+#: What API Gateway makes of bytes that are not UTF-8. Clients of the web UI that write in another
+#: encoding mean every such letter, and would get a picture of something else.
+_UNDECODABLE = "\ufffd"
 
 
 class _RequestValidation(OpenAPIRequestValidationMiddleware):
@@ -361,6 +375,8 @@ class _RequestValidation(OpenAPIRequestValidationMiddleware):
 
     def _get_body(self, app: Any) -> dict[str, Any]:
         body = app.body()
+        if body == [] and app._family() == "a1111":
+            body = {}  # PHP writes an empty object like this, and the web UI takes it for one
         if isinstance(body, list):
             # Powertools would take the first of them, and be silent about the others.
             wrong = "Input should be an object"
@@ -381,13 +397,18 @@ class _ResponseValidation(OpenAPIResponseValidationMiddleware):
         return validated
 
 
-def _without_greed(event: Mapping[str, Any]) -> dict[str, Any]:
-    """The event with the slashes of a greedy parameter (``{name+}``) encoded, as routes take it."""
+def _with_plain_path(event: Mapping[str, Any]) -> dict[str, Any]:
+    """The event with its path as routes take it.
+
+    A base URL that ends with a slash makes two of them before the path, with which API Gateway
+    finds the route all the same. The slashes of a greedy parameter (``{name+}``) are encoded.
+    """
+    path = "/" + str(event.get("path") or "").strip("/")
     resource = str(event.get("resource") or "")
-    if not resource.endswith("+}"):
-        return dict(event)
-    *head, tail = str(event["path"]).split("/", resource.count("/"))
-    return {**event, "path": "/".join([*head, quote(tail, safe="%")])}
+    if resource.endswith("+}"):
+        *head, tail = path.split("/", resource.count("/"))
+        path = "/".join([*head, quote(tail, safe="%")])
+    return {**event, "path": path}
 
 
 def _request_id(event: Mapping[str, Any]) -> str:
@@ -431,6 +452,16 @@ class _Begun:
 
     def close(self) -> None:
         streams.close(self._source)
+
+
+def _content_type(header: str) -> tuple[str, str]:
+    """A media type and its charset, in lower case."""
+    kind, *parameters = header.lower().split(";")
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "charset":
+            return kind.strip(), value.strip().strip('"')
+    return kind.strip(), ""
 
 
 def _metadata(answer: Mapping[str, Any]) -> bytes:

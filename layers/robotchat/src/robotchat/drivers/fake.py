@@ -282,6 +282,7 @@ class FakeArt:
         self.able = capabilities or Capabilities()
         self.requests: list[Body] = []
         self.calls: list[str] = []
+        self.posts: list[Body] = []
         self.interrupted = threading.Event()
         self.now: Progress | None = Progress()
         """What ``progress`` says."""
@@ -329,6 +330,7 @@ class FakeArt:
     def post(
         self, path: str, body: Mapping[str, Any] | None = None, *, timeout: float | None = None
     ) -> Any:
+        self.posts.append(dict(body or {}))
         answer = self._known(path)
         if path == "sdapi/v1/options":
             # It never loads another checkpoint, and says so as a web UI does.

@@ -6,6 +6,7 @@ of the hosts; a host that is away is no error as long as another one answers.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from robotchat.art.answers import (
     ControlNetSettings,
     ControlType,
     Embeddings,
+    Extension,
     Lora,
     Model,
     PromptStyle,
@@ -46,6 +48,11 @@ HARMLESS_FLAGS = frozenset(
 _SIGN_OF_CONTROLNET = "controlnet m2m"
 """Clients take this script's presence for ControlNet's."""
 
+_UNKNOWN_MEMORY = {"error": "unavailable"}
+"""How the web UI says that it cannot tell."""
+
+_PUBLIC_REMOTE = re.compile(r"https://(github\.com|gitlab\.com|codeberg\.org)/[\w./-]+")
+
 T = TypeVar("T")
 
 
@@ -53,8 +60,9 @@ class Catalog:
     """Lists over all hosts of a pool.
 
     ``scripts`` are the titles that requests may name besides ControlNet; no others are listed.
-    Every method raises UpstreamUnavailable (or what else was wrong) when no host answers, and
-    NotFound when those that answer do not have the function.
+    What a kind of host does not list it has none of, so that the list is empty. Every method
+    raises UpstreamUnavailable (or what else was wrong) when no host answers; those that ask for
+    something else than a list raise NotFound when the hosts that answer do not have the function.
     """
 
     def __init__(self, pool: HostPool, *, scripts: Collection[str] = ()) -> None:
@@ -104,11 +112,19 @@ class Catalog:
 
         Raises an error only if none of the hosts did it.
         """
-        self._all(lambda bot: bot.refresh_models(), patience=None)
+        self._told(lambda bot: bot.refresh_models(), patience=None)
 
     def refresh_loras(self) -> None:
-        """Have every host look for new LoRAs. Raises an error only if none of the hosts did it."""
-        self._all(lambda bot: bot.refresh_loras(), patience=None)
+        """The same for LoRAs."""
+        self._told(lambda bot: bot.refresh_loras(), patience=None)
+
+    def refresh_vaes(self) -> None:
+        """The same for VAEs."""
+        self._told(lambda bot: bot.refresh_vaes(), patience=None)
+
+    def refresh_embeddings(self) -> None:
+        """The same for embeddings."""
+        self._told(lambda bot: bot.refresh_embeddings(), patience=None)
 
     # --- what a request may name ------------------------------------------------------------------
 
@@ -151,7 +167,7 @@ class Catalog:
 
     def get_cmd_flags(self) -> dict[str, Any]:
         """The first host's command-line flags, as far as they concern nobody but it."""
-        flags = self._all(lambda bot: bot.get_cmd_flags())[0]
+        flags = next(iter(self._all(lambda bot: bot.get_cmd_flags())), {})
         return {name: value for name, value in flags.items() if name in HARMLESS_FLAGS}
 
     def get_memory(self) -> dict[str, Any]:
@@ -159,7 +175,15 @@ class Catalog:
         total: Any = {}
         for memory in self._all(lambda bot: bot.get_memory()):
             total = _sum(total, memory)
-        return cast(dict[str, Any], total)
+        return cast(dict[str, Any], total or dict.fromkeys(("ram", "cuda"), _UNKNOWN_MEMORY))
+
+    def get_extensions(self) -> list[Extension]:
+        """What is installed on the hosts, without where it was got from if that is private."""
+        found = _once(_flat(self._all(lambda bot: bot.get_extensions())), lambda one: one.name)
+        return [
+            one if _PUBLIC_REMOTE.fullmatch(one.remote) else one.model_copy(update={"remote": ""})
+            for one in found
+        ]
 
     # --- ControlNet -------------------------------------------------------------------------------
 
@@ -192,11 +216,11 @@ class Catalog:
 
     def get_controlnet_version(self) -> int:
         """The version of ControlNet's API that all hosts understand."""
-        return min(self._all(lambda bot: bot.get_controlnet_version()))
+        return min(self._told(lambda bot: bot.get_controlnet_version()))
 
     def get_controlnet_settings(self) -> ControlNetSettings:
         """How many units a request may have, on whichever host it is drawn."""
-        found = self._all(lambda bot: bot.get_controlnet_settings())
+        found = self._told(lambda bot: bot.get_controlnet_settings())
         return min(found, key=lambda settings: settings.control_net_unit_count)
 
     # --- asking -----------------------------------------------------------------------------------
@@ -214,15 +238,24 @@ class Catalog:
         return found
 
     def _all(self, question: Callable[[ArtBot], T], *, patience: float | None = 3.0) -> list[T]:
-        """What the hosts answer that do. Raises when none does."""
+        """What the hosts answer that have the function. Raises when none answers."""
         answers = list(self._pool.ask(question, patience=patience).values())
-        errors = [answer for answer in answers if isinstance(answer, RobotchatError)]
         found = [answer for answer in answers if not isinstance(answer, RobotchatError)]
-        if found:
-            return found
-        if all(isinstance(error, NotSupported) for error in errors):
+        errors = [
+            answer
+            for answer in answers
+            if isinstance(answer, RobotchatError) and not isinstance(answer, NotSupported)
+        ]
+        if errors and not found:
+            raise errors[0]
+        return found
+
+    def _told(self, question: Callable[[ArtBot], T], *, patience: float | None = 3.0) -> list[T]:
+        """The same for what must be there. Raises NotFound when no host has the function."""
+        found = self._all(question, patience=patience)
+        if not found:
             raise NotFound("No SD host has this function.")
-        raise next(error for error in errors if not isinstance(error, NotSupported))
+        return found
 
 
 def _twins(one: Model, other: Model) -> bool:

@@ -43,6 +43,26 @@ class TenantOptions:
             return options
 
 
+def what_differs(
+    posted: Mapping[str, Any], shown: Mapping[str, Any], own: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Of options that a client posts, those that are not already so.
+
+    Clients post back all that they have read, to change one. ``shown`` is what they could read,
+    ``own`` what the tenant has set of it.
+    """
+    return {
+        name: value
+        for name, value in posted.items()
+        if (name in own if value is None else not (name in shown and same(shown[name], value)))
+    }
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values of an option are one: 1 and 1.0 are, 1 and true are not."""
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+
+
 def with_defaults(request: R, options: Mapping[str, Any]) -> R:
     """The request with these options, as far as it does not set them itself."""
     if not options:

@@ -8,18 +8,18 @@ Drawing itself is ``Robot``'s, and lists are ``Catalog``'s.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from robotchat.art.answers import Detection, DetectRequest, Model, PngInfo, Progress, ProgressState
 from robotchat.art.bot import ArtBot, ArtConfig
-from robotchat.art.checks import check_options
+from robotchat.art.checks import check_options, find_vae
 from robotchat.art.infotext import parse
 from robotchat.art.matching import find_checkpoint, find_listed
-from robotchat.art.requests import CHECKPOINT, FORMAT_OPTIONS
+from robotchat.art.requests import CHECKPOINT, FORMAT_OPTIONS, Int
 from robotchat.clock import Clock
 from robotchat.errors import (
     InvalidRequest,
@@ -32,9 +32,16 @@ from robotchat.errors import (
     UpstreamUnavailable,
 )
 from robotchat.hosts.catalog import Catalog
-from robotchat.hosts.options import TenantOptions
+from robotchat.hosts.options import TenantOptions, same, what_differs
 from robotchat.hosts.pool import HostPool
-from robotchat.images import Images, decode_base64, encode_base64, inspect, png_text
+from robotchat.images import (
+    Images,
+    decode_base64,
+    encode_base64,
+    inspect,
+    looks_like_url,
+    png_text,
+)
 from robotchat.jobs.job import Job, JobKind, JobStatus
 from robotchat.jobs.states import stop_early, watched
 from robotchat.jobs.store import Jobs
@@ -58,17 +65,21 @@ class OwnProgress(Progress):
     )
 
 
-class _Extras(BaseModel):
-    model_config = ConfigDict(extra="allow", coerce_numbers_to_str=True, allow_inf_nan=False)
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
 
-    resize_mode: int = Field(default=0, ge=0, le=1, description="0 by a factor, 1 to a size.")
+
+class _Extras(BaseModel):
+    model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True, allow_inf_nan=False)
+
+    resize_mode: Int = Field(default=0, ge=0, le=1, description="0 by a factor, 1 to a size.")
     show_extras_results: bool = True
     gfpgan_visibility: float = Field(default=0, ge=0, le=1)
     codeformer_visibility: float = Field(default=0, ge=0, le=1)
     codeformer_weight: float = Field(default=0, ge=0, le=1)
     upscaling_resize: float = Field(default=2, gt=0, le=8, description="The factor.")
-    upscaling_resize_w: int = Field(default=512, ge=1, le=8192, description="Pixels.")
-    upscaling_resize_h: int = Field(default=512, ge=1, le=8192, description="Pixels.")
+    upscaling_resize_w: Int = Field(default=512, ge=1, le=8192, description="Pixels.")
+    upscaling_resize_h: Int = Field(default=512, ge=1, le=8192, description="Pixels.")
     upscaling_crop: bool = Field(default=True, description="Cut what does not fit the size.")
     upscaler_1: str = Field(default="None", description="An upscaler of the hosts, by name.")
     upscaler_2: str = Field(default="None", description="A second one, mixed in.")
@@ -79,13 +90,13 @@ class _Extras(BaseModel):
 class UpscaleRequest(_Extras):
     """A picture to enlarge or to repair."""
 
-    image: str = Field(description="The picture as base64.")
+    image: str = Field(description="The picture as base64, data URI or https URL.")
 
 
 class NamedImage(BaseModel):
     """A picture among others."""
 
-    data: str = Field(description="The picture as base64.")
+    data: str = Field(description="The picture as base64, data URI or https URL.")
     name: str = ""
 
 
@@ -98,14 +109,14 @@ class UpscaleBatchRequest(_Extras):
 class InterrogateRequest(BaseModel):
     """A picture to find words for."""
 
-    image: str = Field(description="The picture as base64.")
-    model: Literal["clip", "deepdanbooru"] = "clip"
+    image: str = Field(description="The picture as base64, data URI or https URL.")
+    model: Annotated[Literal["clip", "deepdanbooru"], BeforeValidator(_lower)] = "clip"
 
 
 class PngInfoRequest(BaseModel):
     """A picture to read the text from that the web UI wrote into it."""
 
-    image: str = Field(description="The picture as base64.")
+    image: str = Field(description="The picture as base64, data URI or https URL.")
 
 
 class WebuiApi:
@@ -139,50 +150,56 @@ class WebuiApi:
         Those of the first host that answers, without what concerns its machine, under those that
         the tenant has set. Raises UpstreamUnavailable when no host answers.
         """
-        shown = self._hosts_options()
-        own = self._options.get(tenant)
-        checkpoint = own.get(CHECKPOINT) or self._config.checkpoint or self._home()
-        if checkpoint:
-            model = self._model(checkpoint)
-            own[CHECKPOINT] = model.title if model else checkpoint
-            if "sd_checkpoint_hash" in shown:
-                shown["sd_checkpoint_hash"] = model.sha256 if model else None
-        return {**shown, **own}
+        return self._shown(self._hosts_options(), self._options.get(tenant))
 
     def set_options(self, options: Mapping[str, Any], tenant: str) -> None:
         """Set the tenant's defaults for its further requests; null takes one back.
 
-        No host's own options change. An option that may not be set is passed over when its value
-        is the present one, since clients send back what they read. The format of pictures is such
-        an option: hosts do not heed it in a request. Raises ForbiddenOption,
-        UnknownCheckpoint and InvalidRequest; nothing is set then.
+        No host's own options change. Only what differs from what ``get_options`` shows is set,
+        since clients post back what they read; what is the hosts' own value everywhere is taken
+        back instead. The format of pictures may not be set: hosts do not heed it in a request.
+        Raises ForbiddenOption, UnknownCheckpoint and InvalidRequest; nothing is set then.
         """
+        hosts = self._hosts_options()
+        own = self._options.get(tenant)
+        changes = what_differs(options, self._shown(hosts, own), own)
+        there = {name: value for one in reversed(hosts) for name, value in one.items()}
         allowed = self._config.allowed_options - FORMAT_OPTIONS
-        present: dict[str, Any] | None = None
-        changes: dict[str, Any] = {}
-        for name, value in options.items():
-            if name not in allowed:
-                present = self.get_options(tenant) if present is None else present
-                if name in present and present[name] == value:
-                    continue
-            changes[name] = value
-        check_options(changes, allowed=allowed, where="")
+        changes |= check_options(changes, allowed=allowed, where="", shown=there)
         if changes.get(CHECKPOINT):
             wanted = str(changes[CHECKPOINT])
             found = find_checkpoint(self._catalog.get_models(), wanted, param=CHECKPOINT)
             changes[CHECKPOINT] = found.alias
         if changes.get("sd_vae"):
-            changes["sd_vae"] = self._vae(str(changes["sd_vae"]))
-        _check_kinds(changes, present if present is not None else self._hosts_options())
+            vaes = [vae.model_name for vae in self._catalog.get_vaes()]
+            changes["sd_vae"] = find_vae(vaes, str(changes["sd_vae"]), param="sd_vae")
+        for name, value in changes.items():
+            present = [one[name] for one in hosts if name in one]
+            if name != CHECKPOINT and all(same(one, value) for one in present):
+                changes[name] = None
         if changes:
             self._options.change(tenant, changes)
 
-    def _hosts_options(self) -> dict[str, Any]:
+    def _shown(self, hosts: Sequence[dict[str, Any]], own: dict[str, Any]) -> dict[str, Any]:
+        shown = dict(next(iter(hosts), {}))
+        checkpoint = own.get(CHECKPOINT) or self._config.checkpoint or self._home()
+        model = self._model(checkpoint) if checkpoint else None
+        if checkpoint:
+            own = {**own, CHECKPOINT: model.title if model else checkpoint}
+        if "sd_checkpoint_hash" in shown and checkpoint:
+            shown["sd_checkpoint_hash"] = model.sha256 if model else None
+        return {**shown, **own}
+
+    def _hosts_options(self) -> list[dict[str, Any]]:
+        """The options of each host that tells them, without what concerns its machine."""
         answers = self._pool.ask(lambda bot: bot.get_options())
-        for answer in answers.values():
-            if not isinstance(answer, RobotchatError):
-                return {n: value for n, value in answer.items() if not _private(n, value)}
-        raise _unavailable(list(answers.values()))
+        told = [answer for answer in answers.values() if not isinstance(answer, RobotchatError)]
+        if not told and not all(isinstance(one, NotSupported) for one in answers.values()):
+            raise _unavailable(list(answers.values()))
+        return [
+            {name: value for name, value in options.items() if not _private(name, value)}
+            for options in told
+        ]
 
     def _home(self) -> str | None:
         """What is drawn with by default: the first host's own, if they differ."""
@@ -195,37 +212,34 @@ class WebuiApi:
         except UnknownCheckpoint:
             return None
 
-    def _vae(self, wanted: str) -> str:
-        names = ["Automatic", "None", *(vae.model_name for vae in self._catalog.get_vaes())]
-        return find_listed(wanted, names, "sd_vae", "VAE")
-
     # --- progress and stopping --------------------------------------------------------------------
 
-    def progress(
-        self, tenant: str, *, job_id: str | None = None, preview: bool = True
-    ) -> OwnProgress:
+    def progress(self, tenant: str, *, job_id: str | None = None, preview: bool = True) -> Progress:
         """How far the tenant's job has got: the one named, or the one drawing the longest.
 
-        Without any, the answer is that of an idle host. A preview is there from the second look
-        on: it is made only while somebody looks. Raises NotFound for a job that is not the
-        tenant's.
+        Of a job that is named, an OwnProgress; else nothing but the web UI's fields, since some
+        of its clients refuse others. Without any job, the answer is that of an idle host. A
+        preview is there from the second look on: it is made only while somebody looks. Raises
+        NotFound for a job that is not the tenant's.
         """
         job = self._current(tenant, job_id)
         if job is None:
-            return OwnProgress()
+            return Progress()
         picture = None
         if preview and job.status is JobStatus.RUNNING:
             job = self._jobs.change(job.id, watched)
             picture = self._preview(job)
+        seen = {
+            "progress": _shown_progress(job),
+            "eta_relative": job.eta or 0.0,
+            "state": _state(job, self._clock.now()),
+            "current_image": picture,
+            "textinfo": _textinfo(job),
+        }
+        if job_id is None:
+            return Progress(**seen)
         return OwnProgress(
-            progress=_shown_progress(job),
-            eta_relative=job.eta or 0.0,
-            state=_state(job, self._clock.now()),
-            current_image=picture,
-            textinfo=_textinfo(job),
-            job_id=job.id,
-            status=job.status,
-            eta_estimated=job.eta_estimated,
+            **seen, job_id=job.id, status=job.status, eta_estimated=job.eta_estimated
         )
 
     def interrupt(self, tenant: str, *, job_id: str | None = None) -> None:
@@ -279,14 +293,13 @@ class WebuiApi:
 
     def upscale(self, request: UpscaleRequest, *, time_left: TimeLeft) -> dict[str, Any]:
         """Enlarge a picture on a host of its own: the answer of ``extra-single-image``."""
-        body = self._extras(request)
+        body, among = self._extras(request)
         body["image"] = encode_base64(self._decoded(request.image, "image"))
-        among = self._with_upscalers(request)
         return self._on_a_host(lambda bot, t: bot.upscale(body, timeout=t), among, time_left)
 
     def upscale_batch(self, request: UpscaleBatchRequest, *, time_left: TimeLeft) -> dict[str, Any]:
         """Enlarge several pictures: the answer of ``extra-batch-images``."""
-        body = self._extras(request)
+        body, among = self._extras(request)
         body["imageList"] = [
             {
                 "data": encode_base64(self._decoded(image.data, f"imageList.{index}.data")),
@@ -294,7 +307,6 @@ class WebuiApi:
             }
             for index, image in enumerate(request.imageList)
         ]
-        among = self._with_upscalers(request)
         return self._on_a_host(lambda bot, t: bot.upscale_batch(body, timeout=t), among, time_left)
 
     def interrogate(self, request: InterrogateRequest, *, time_left: TimeLeft) -> str:
@@ -321,62 +333,67 @@ class WebuiApi:
                 if name in request.model_fields_set
             }
         )
-        among = self._with_module(request.controlnet_module)
+        module = request.controlnet_module
+        names, among = self._having(
+            _modules, {} if module.lower() == "none" else {"controlnet_module": module}, _MODULE
+        )
+        prepared = prepared.model_copy(update=names)
         return self._on_a_host(
             lambda bot, timeout: bot.detect_controlnet(prepared, timeout=timeout), among, time_left
         )
 
     def _decoded(self, text: str, param: str) -> bytes:
+        """The picture that a caller has sent, or has named by its URL."""
         limit = self._settings.max_image_bytes
-        data = decode_base64(text, max_bytes=limit, param=param)
+        if looks_like_url(text):
+            from robotchat.net.fetch import fetch_image
+
+            data = fetch_image(
+                text.strip(),
+                max_bytes=limit,
+                timeout=30.0,
+                allow_http_loopback=self._settings.local,
+                param=param,
+            )
+        else:
+            data = decode_base64(text, max_bytes=limit, param=param)
         inspect(data, max_bytes=limit, max_pixels=self._settings.max_image_pixels, param=param)
         return data
 
-    @staticmethod
-    def _extras(request: _Extras) -> dict[str, Any]:
-        body = request.model_dump(exclude_unset=True)
-        return {name: value for name, value in body.items() if value is not None}
-
-    def _with_upscalers(self, request: _Extras) -> dict[str, None]:
-        """The hosts that have the upscalers of a request."""
-        wanted = {"upscaler_1": request.upscaler_1, "upscaler_2": request.upscaler_2}
-        wanted = {param: name for param, name in wanted.items() if name.lower() != "none"}
-        return self._having(
-            lambda bot: [upscaler.name for upscaler in bot.get_upscalers()],
-            {param: [name] for param, name in wanted.items()},
-            "upscaler",
+    def _extras(self, request: _Extras) -> tuple[dict[str, Any], dict[str, None]]:
+        """The body to send, with the hosts' own names in it, and the hosts that have them."""
+        body = {
+            name: v for name, v in request.model_dump(exclude_unset=True).items() if v is not None
+        }
+        wanted: dict[str, str] = {
+            name: body[name]
+            for name in ("upscaler_1", "upscaler_2")
+            if body.get(name, "None").lower() != "none"
+        }
+        names, among = self._having(
+            lambda bot: [upscaler.name for upscaler in bot.get_upscalers()], wanted, "upscaler"
         )
-
-    def _with_module(self, module: str) -> dict[str, None]:
-        def listed(bot: ArtBot) -> list[str]:
-            names = bot.get_controlnet_modules().module_list
-            return [*names, *bot.get_controlnet_modules(alias_names=True).module_list]
-
-        wanted = {"controlnet_module": [module]} if module.lower() != "none" else {}
-        return self._having(listed, wanted, "ControlNet module")
+        return body | names, among
 
     def _having(
-        self, names: Callable[[ArtBot], list[str]], wanted: Mapping[str, list[str]], what: str
-    ) -> dict[str, None]:
-        """The hosts whose list has every wanted name, given by the field that it stands in.
+        self, question: Callable[[ArtBot], list[str]], wanted: Mapping[str, str], what: str
+    ) -> tuple[dict[str, str], dict[str, None]]:
+        """The hosts' names of what is wanted, by field, and the hosts whose list has them all.
 
         Raises InvalidRequest, with near matches, when none of those that answer has.
         """
-        answers = self._pool.ask(names)
+        answers = self._pool.ask(question)
         lists = {n: a for n, a in answers.items() if not isinstance(a, RobotchatError)}
         if not lists:
             raise _unavailable(list(answers.values()))
-        able = {
-            host: None
-            for host, has in lists.items()
-            if all(name in has for listed in wanted.values() for name in listed)
+        everything = [name for has in lists.values() for name in has]
+        names = {
+            param: find_listed(name, everything, param, what) for param, name in wanted.items()
         }
+        able = {host: None for host, has in lists.items() if set(names.values()) <= set(has)}
         if not able:
-            everything = [name for has in lists.values() for name in has]
-            for param, (name,) in wanted.items():
-                find_listed(name, everything, param, what)
             raise InvalidRequest(f"No single SD host has every {what} that is named.")
-        return able
+        return names, able
 
     def _on_a_host(
         self, work: Callable[[ArtBot, float], T], among: Mapping[str, None], time_left: TimeLeft
@@ -402,6 +419,14 @@ class WebuiApi:
                 raise
 
 
+_MODULE = "ControlNet module"
+
+
+def _modules(bot: ArtBot) -> list[str]:
+    names = bot.get_controlnet_modules().module_list
+    return [*names, *bot.get_controlnet_modules(alias_names=True).module_list]
+
+
 def _private(name: str, value: object) -> bool:
     """Whether an option is none of a tenant's business."""
     if _PRIVATE_NAME.search(name):
@@ -416,23 +441,6 @@ def _unavailable(answers: list[Any]) -> RobotchatError:
         return NotFound("No SD host has this function.")
     others = [error for error in errors if not isinstance(error, NotSupported | UpstreamBusy)]
     return next(iter(others), UpstreamUnavailable("No SD host answers."))
-
-
-def _check_kinds(changes: Mapping[str, Any], present: Mapping[str, Any]) -> None:
-    """Refuse a text where a host has a number, and the like: it would fail in every request."""
-    for name, value in changes.items():
-        now = present.get(name)
-        if value is None or now is None or name == CHECKPOINT:
-            continue
-        if isinstance(now, bool):
-            fits, kind = isinstance(value, bool), "true or false"
-        elif isinstance(now, int | float):
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            fits, kind = number, "a number"
-        else:
-            fits, kind = isinstance(value, str), "a text"
-        if not fits:
-            raise InvalidRequest(f"The option {name!r} takes {kind}.", param=name)
 
 
 # --- a job as the web UI would tell of it ---------------------------------------------------------

@@ -19,7 +19,14 @@ from robotchat.art.requests import (
     Text2ImageRequest,
 )
 from robotchat.errors import ForbiddenUrl, InvalidImage, InvalidRequest, JobExpired, NotFound
-from robotchat.images import Images, decode_base64, encode_base64, inspect, upright_size
+from robotchat.images import (
+    Images,
+    decode_base64,
+    encode_base64,
+    inspect,
+    looks_like_url,
+    upright_size,
+)
 from robotchat.jobs.job import Job
 from robotchat.prompt.shapes import budget, fit, shaped
 from robotchat.settings import Settings
@@ -89,7 +96,7 @@ def store_images(
             raise InvalidImage(
                 "An image must be base64, a data URI, an https URL or an upload id.", param=field
             )
-        if _is_url(text):
+        if looks_like_url(text):
             if field not in _PICTURE_FIELDS:
                 raise ForbiddenUrl("Only fields for pictures may hold URLs.", param=field)
             from robotchat.net.addresses import check_url
@@ -132,7 +139,7 @@ def load_images(
                 data = images.get(upload_key(tenant, text))
             except NotFound as error:
                 raise InvalidImage("There is no such upload.", param=field) from error
-        elif field in _PICTURE_FIELDS and _is_url(text):
+        elif field in _PICTURE_FIELDS and looks_like_url(text):
             from robotchat.net.fetch import fetch_image
 
             data = fetch_image(
@@ -183,10 +190,6 @@ def with_references(body: Mapping[str, Any], recorded: Mapping[str, Any]) -> dic
         else value
         for name, value in body.items()
     }
-
-
-def _is_url(text: str) -> bool:
-    return text.lstrip()[:8].lower().startswith(("http://", "https://"))
 
 
 def _is_picture(text: str, field: str) -> bool:
