@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from robotchat.errors import ForbiddenUrl
-from robotchat.events.event import MAX_METADATA, Event, accept_target
+from robotchat.events.event import Event, accept_target
 from robotchat.jobs.job import Job, JobImage, JobKind, JobStatus, WebhookTarget
 from tests.cases.clock import FakeClock
 
@@ -80,10 +80,6 @@ def test_an_event_says_what_happened_but_no_words_and_no_links_to_pictures() -> 
     assert event.data.metadata == {"order": 7}
     assert event.data.links.self == "/v1/jobs/job_1"
     assert event.data.links.conversation == "/v1/conversations/conv_1"
-
-
-def test_metadata_that_is_too_large_to_travel_is_left_out() -> None:
-    assert Event.of(ended(metadata={"text": "x" * MAX_METADATA})).data.metadata is None
 
 
 def test_a_url_alone_is_a_target_for_all_events() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from robotchat.clock import Clock, rfc3339
 from robotchat.errors import NotFound
@@ -19,6 +19,7 @@ from robotchat.ids import new_id
 from robotchat.jobs.job import Job, WebhookTarget
 from robotchat.jobs.store import Jobs
 from robotchat.records import Put, Record, Records, Remove, Retries, Stale, every
+from robotchat.text import check_json
 
 ExpiresIn = Annotated[
     int | None,
@@ -56,7 +57,8 @@ class ChatImageRequest(BaseModel):
         examples=[{"steps": 20, "width": 768, "height": 512}],
     )
     metadata: dict[str, Any] = Field(
-        default_factory=dict, description="The caller's own data; comes back with the job."
+        default_factory=dict,
+        description="The caller's own data, up to 16 KB as JSON; comes back with the job.",
     )
     webhook: WebhookTarget | str | None = Field(
         default=None,
@@ -65,6 +67,12 @@ class ChatImageRequest(BaseModel):
         examples=["https://example.com/hooks/robotchat"],
     )
     expires_in: ExpiresIn = None
+
+    @field_validator("settings", "metadata")
+    @classmethod
+    def _is_json(cls, value: dict[str, Any]) -> dict[str, Any]:
+        check_json(value)
+        return value
 
 
 class ChatEditRequest(ChatImageRequest):

@@ -49,7 +49,7 @@ def is_tenant(name: object) -> bool:
 def fingerprint(request: Mapping[str, Any]) -> str:
     """A hash of a JSON request that does not depend on the order of its fields."""
     text = json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _base32(data: bytes) -> str:

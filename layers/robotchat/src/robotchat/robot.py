@@ -77,7 +77,7 @@ class Robot:
         self.writer = writer or PromptWriter(None, model="")
         self.queue = queue or _RunAtOnce(self)
         self.ledger = Ledger(self.records, self.clock, lambda: self.settings.limits)
-        self.jobs = Jobs(self.records, self.clock, self.ledger)
+        self.jobs = Jobs(self.records, self.clock, self.ledger, self.images)
         self.conversations = Conversations(self.records, self.jobs, self.clock)
         self.options = TenantOptions(self.records)
         art_config = art_config or ArtConfig(

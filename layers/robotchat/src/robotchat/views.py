@@ -110,7 +110,7 @@ class JobView(_View):
     )
     request: dict[str, Any] = Field(
         description="The A1111 fields that were drawn, seed included: send them again for the "
-        "same picture."
+        "same picture. In lists, those of a large job (64 KB) are left out: read the job itself."
     )
     unverified: list[str] = Field(
         default=[], description="What the host does not tell, so that it could not be checked."

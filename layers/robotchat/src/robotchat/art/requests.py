@@ -30,6 +30,7 @@ from robotchat.art.infotext import fields_in
 from robotchat.errors import InvalidRequest
 from robotchat.images import encode_base64
 from robotchat.pixels import FileFormat
+from robotchat.text import check_json
 
 MAX_SIDE = 4096
 MAX_PICTURES = 32
@@ -284,6 +285,7 @@ class DrawRequest(BaseModel):
 
     @model_validator(mode="after")
     def _within_limits(self) -> Self:
+        check_json([self.alwayson_scripts, self.script_args, self.override_settings, self.comments])
         if self.count > MAX_PICTURES:
             raise _refused(f"batch_size times n_iter must be at most {MAX_PICTURES}")
         for title, script in self.alwayson_scripts.items():

@@ -19,9 +19,12 @@ from robotchat.art.matching import same_checkpoint, split_sampler, squash
 from robotchat.art.requests import DrawRequest, Image2ImageRequest, Text2ImageRequest
 from robotchat.errors import RobotchatError, UpstreamGarbage, WrongResult
 from robotchat.images import decode_base64, encode_base64, inspect, measure, png_text
+from robotchat.text import read_json
 
 _MAX_ANSWER_BYTES = 128 * 1024 * 1024
 _MAX_ANSWER_PIXELS = 16384 * 16384
+_MOST_PICTURES = 300
+"""Of one answer, grids and maps among them: a job's record holds a line about each."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ def read_drawing(
     images = answer.get("images")
     if not isinstance(images, list):
         raise UpstreamGarbage("The SD host's answer holds no list of images.")
+    if len(images) > _MOST_PICTURES:
+        raise UpstreamGarbage(f"The SD host sent more than {_MOST_PICTURES} pictures.")
     info = _info(answer.get("info"))
     if request.scripted:
         return _read_scripted(images, info, answer.get("parameters"))
@@ -153,9 +158,11 @@ def _info(value: object) -> dict[str, Any]:
         return {}
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = read_json(value)
         except ValueError as error:
-            raise UpstreamGarbage("The SD host's info text is not JSON.") from error
+            raise UpstreamGarbage(
+                "The SD host's info text is not JSON that can be kept."
+            ) from error
     if not isinstance(value, dict):
         raise UpstreamGarbage("The SD host's info text is not an object.")
     return value

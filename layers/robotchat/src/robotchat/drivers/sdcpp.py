@@ -16,6 +16,7 @@ from typing import Any
 from robotchat.art.answers import Lora, read
 from robotchat.art.requests import Text2ImageRequest
 from robotchat.errors import NotSupported, UpstreamGarbage, UpstreamRejected, UpstreamTimeout
+from robotchat.text import read_json
 
 _LARGEST_BATCH = 8
 _LORA_TAG = re.compile(r"<lora:([^:>]+)(?::([-+0-9.]+))?[^>]*>", re.IGNORECASE)
@@ -123,7 +124,7 @@ def _joined(info: dict[str, Any], text: object) -> dict[str, Any]:
     if not isinstance(text, str) or not text:
         return info
     try:
-        more = json.loads(text)
+        more = read_json(text)
     except ValueError as error:
         raise UpstreamGarbage("The SD host's info text is not JSON.") from error
     if not isinstance(more, dict):

@@ -7,7 +7,6 @@ its paths or its raw text.
 
 from __future__ import annotations
 
-import json
 import re
 import ssl
 import threading
@@ -30,6 +29,7 @@ from robotchat.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from robotchat.text import read_json
 
 if TYPE_CHECKING:
     import httpx
@@ -236,9 +236,9 @@ class WebUI:
 
 def _json(data: bytes) -> Any:
     try:
-        return json.loads(data)
+        return read_json(data)
     except ValueError as error:
-        raise UpstreamGarbage("The SD host's answer is not JSON.") from error
+        raise UpstreamGarbage("The SD host's answer is not JSON that can be kept.") from error
 
 
 # --- errors ---------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ def _error(response: httpx.Response, data: bytes) -> UpstreamError:
     """What an answer other than 200 means. Hosts have four shapes for it, or send no JSON."""
     status = response.status_code
     try:
-        body = json.loads(data)
+        body = read_json(data)
     except ValueError:
         body = None
     if not isinstance(body, dict):

@@ -24,9 +24,6 @@ from robotchat.jobs.job import EventType, Job, JobError, JobKind, JobStatus, Tim
 from robotchat.net.addresses import check_url
 from robotchat.views import JobLinks
 
-MAX_METADATA = 16 * 1024
-"""Bytes of JSON up to which the caller's metadata travels with an event."""
-
 _TYPES: dict[JobStatus, EventType] = {
     JobStatus.SUCCEEDED: "job.succeeded",
     JobStatus.FAILED: "job.failed",
@@ -70,9 +67,7 @@ class EventJob(_Told):
     request_id: str | None = Field(
         default=None, description="`x-request-id` of the request that asked for it."
     )
-    metadata: dict[str, Any] | None = Field(
-        description="The caller's own data; null when it is larger than 16 KB."
-    )
+    metadata: dict[str, Any] = Field(description="The caller's own data.")
     links: JobLinks
 
 
@@ -93,9 +88,6 @@ class Event(_Told):
         if not job.status.final or job.finished_at is None:
             raise ValueError(f"{job.id} is {job.status}: there is nothing to tell")
         ended = f"{job.id} {job.status} {rfc3339(job.finished_at)}"
-        metadata: dict[str, Any] | None = job.metadata
-        if len(json.dumps(metadata).encode()) > MAX_METADATA:
-            metadata = None
         conversation = f"/v1/conversations/{job.conversation_id}" if job.conversation_id else None
         return cls(
             id=id_for_key("evt", job.tenant, ended),
@@ -119,7 +111,7 @@ class Event(_Told):
                 finished_at=job.finished_at,
                 expires_at=job.expires_at,
                 request_id=job.request_id,
-                metadata=metadata,
+                metadata=job.metadata,
                 links=JobLinks(self=f"/v1/jobs/{job.id}", conversation=conversation),
             ),
         )

@@ -21,6 +21,7 @@ MOST_SECRETS = 30
 """Secrets of a tenant that sign at the same time."""
 
 DISABLED_KEPT = 50
+_DISABLED_BYTES = 100_000
 
 
 class _Model(BaseModel):
@@ -179,5 +180,7 @@ def enabled(settled: TenantWebhook, url: str) -> TenantWebhook:
 
 
 def disabled(settled: TenantWebhook, url: str, now: datetime) -> TenantWebhook:
-    kept = [*enabled(settled, url).disabled, Disabled(url=url, at=now)]
-    return settled.model_copy(update={"disabled": kept[-DISABLED_KEPT:]})
+    kept = [*enabled(settled, url).disabled, Disabled(url=url, at=now)][-DISABLED_KEPT:]
+    while sum(len(gone.url.encode()) for gone in kept) > _DISABLED_BYTES:
+        del kept[0]
+    return settled.model_copy(update={"disabled": kept})

@@ -11,7 +11,12 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from robotchat.art.requests import DrawRequest
+from robotchat.errors import PayloadTooLarge
 from robotchat.records import Put, Record, Records, Retries, Stale
+from robotchat.text import json_size
+
+MAX_BYTES = 16 * 1024
+"""Bytes of a tenant's options as JSON."""
 
 R = TypeVar("R", bound=DrawRequest)
 
@@ -28,12 +33,18 @@ class TenantOptions:
         return dict(record.data) if record else {}
 
     def change(self, tenant: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Set options; None takes one back. Gives all that is set then."""
+        """Set options; None takes one back. Gives all that is set then. Raises PayloadTooLarge for
+        more than goes along with every request."""
         retries = Retries()
         while True:
             record = self._records.get(f"tenant#{tenant}", "options")
             options = {**(record.data if record else {}), **changes}
             options = {name: value for name, value in options.items() if value is not None}
+            if json_size(options) > MAX_BYTES:
+                raise PayloadTooLarge(
+                    f"The options that are set may have at most {MAX_BYTES} bytes as JSON.",
+                    details={"max_bytes": MAX_BYTES},
+                )
             version = record.version if record else 0
             try:
                 self._records.commit(Put(Record(f"tenant#{tenant}", "options", options, version)))

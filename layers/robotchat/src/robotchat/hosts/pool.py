@@ -30,6 +30,7 @@ from robotchat.errors import (
     InvalidRequest,
     Misconfigured,
     NotSupported,
+    RecordTooLarge,
     RobotchatError,
     UnknownCheckpoint,
     UpstreamBusy,
@@ -280,7 +281,11 @@ class HostPool:
             if listed is not None and listed is not self._noted.get(host.name):
                 models[host.name] = self._noted[host.name] = listed
         if homes or models:
-            self._known.note(homes, models)
+            try:
+                self._known.note(homes, models)
+            except (RecordTooLarge, InvalidRequest) as error:
+                # Each process then asks the hosts itself; nobody's picture waits for that.
+                logger.warning("what the hosts list cannot be noted: %s", error.message)
         for name, home in homes.items():
             if self._known.home(name) != home.checkpoint:
                 self._by_name[name].bot.home = None  # another process was first: its word counts
@@ -455,6 +460,8 @@ class HostPool:
             except Stale:
                 retries.spend()
                 continue
+            except (RecordTooLarge, InvalidRequest) as error:
+                logger.warning("the options of %s cannot be noted: %s", name, error.message)
             return
 
     def cool_down(self, failures: int) -> timedelta:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from robotchat.errors import RobotchatError
 from robotchat.jobs.charge import Charge
+from robotchat.text import readable
 
 ALIVE = timedelta(seconds=60)
 """A running job that shows no sign of life for this long has lost its worker."""
@@ -54,6 +55,9 @@ Reason = Literal["waiting_for_turn", "waiting_for_host", "backing_off", "no_host
 """Why a job is not being drawn at the moment."""
 
 
+_LONGEST_MESSAGE = 2000
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True)
 
@@ -67,7 +71,8 @@ class JobError(_Model):
 
     @classmethod
     def of(cls, error: RobotchatError) -> JobError:
-        return cls(code=error.code, message=error.message, retryable=error.retryable)
+        message = readable(error.message[:_LONGEST_MESSAGE])
+        return cls(code=error.code, message=message, retryable=error.retryable)
 
 
 class Timings(_Model):
@@ -208,6 +213,10 @@ class Job(_Model):
     """The request that asked for it, as its caller and our logs know it."""
     webhook: WebhookTarget | None = None
     """Whom to tell when the job has ended; the tenant's own webhook when there is none."""
+    file: str | None = None
+    """Where its large parts are in the image store, if they are not in the record."""
+    partial: bool = False
+    """Its large parts were not read with it, or are not stored any more."""
     version: int = 0
 
     @property

@@ -6,15 +6,20 @@ final state is never overwritten and no attempt is counted twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from robotchat.clock import Clock, rfc3339
 from robotchat.errors import (
     IdempotencyKeyReused,
+    InvalidRequest,
     LimitExceeded,
     NotFound,
 )
+from robotchat.images import Images
 from robotchat.jobs.job import (
     Job,
     JobKind,
@@ -27,14 +32,33 @@ from robotchat.jobs.states import (
 )
 from robotchat.records import LimitReached, Operation, Put, Record, Records, Retries, Stale
 
+INLINE_BYTES = 64_000
+"""Large parts of a job up to this size together, as JSON, are in its record."""
+
+_LARGE = ("request", "effective", "foreseen", "info")
+_PICTURES = ("images", "extra_images")
+"""Lists of pictures, whose infotexts are large parts."""
+
 
 class Jobs:
-    """Jobs in a document store. ``ledger`` counts them, within their tenants' limits."""
+    """Jobs in a document store. ``ledger`` counts them, within their tenants' limits.
 
-    def __init__(self, records: Records, clock: Clock, ledger: Ledger | None = None) -> None:
+    What grows by drawing (the request, what was sent to the host, the host's own account) is kept
+    as a file in ``images`` where it is large, so that a record always fits. A reader without
+    ``images`` gets such jobs as ``partial``.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        clock: Clock,
+        ledger: Ledger | None = None,
+        images: Images | None = None,
+    ) -> None:
         self._records = records
         self._clock = clock
         self._ledger = ledger or Ledger(records, clock)
+        self._images = images
 
     def now(self) -> datetime:
         """The time by which jobs are judged."""
@@ -43,7 +67,7 @@ class Jobs:
     def find(self, job_id: str) -> Job | None:
         """The job as it is now, whoever it belongs to."""
         record = self._records.get(f"job#{job_id}", "job")
-        return _job(record) if record else None
+        return self._whole(_job(record)) if record else None
 
     def get(self, job_id: str, tenant: str) -> Job:
         """The tenant's job. Raises NotFound, also for another tenant's id."""
@@ -63,7 +87,7 @@ class Jobs:
         retries = Retries()
         while True:
             try:
-                self._commit(None, job, also)
+                file = self._commit(None, job, also)
             except (Stale, LimitExceeded) as error:
                 earlier = self.find(job.id)
                 if earlier is not None:
@@ -72,15 +96,18 @@ class Jobs:
                     raise
                 retries.spend()  # it was the tenant's counters, which many write at once
                 continue
-            return job.model_copy(update={"version": 1}), True
+            return job.model_copy(update={"file": file, "version": 1}), True
 
-    def _commit(self, before: Job | None, after: Job, also: Sequence[Operation]) -> None:
-        """Write a job and what this does to its tenant's counters. Raises LimitExceeded, Stale."""
+    def _commit(self, before: Job | None, after: Job, also: Sequence[Operation]) -> str | None:
+        """Write a job and what this does to its tenant's counters. Gives the file of its large
+        parts, if there is one. Raises LimitExceeded, Stale."""
         entries = self._ledger.entries(before, after)
+        put = self.put(after)
         try:
-            self._records.commit(self.put(after), *also, *entries)
+            self._records.commit(put, *also, *entries)
         except LimitReached as reached:
             raise self._ledger.refusal(reached) from None
+        return put.record.data.get("file")
 
     @staticmethod
     def same(earlier: Job, job: Job) -> Job:
@@ -93,12 +120,58 @@ class Jobs:
 
     @staticmethod
     def read(record: Record) -> Job:
-        """The job in a record."""
+        """The job in a record; ``partial``, if large parts of it are in a file."""
         return _job(record)
 
     def put(self, job: Job) -> Put:
-        """The operation that writes a job, for a commit with other records."""
-        return Put(_record(job))
+        """The operation that writes a job, for a commit with other records. Raises RecordTooLarge,
+        and InvalidRequest for what is no text or number."""
+        return Put(_record(job, self._written(job)))
+
+    def _written(self, job: Job) -> dict[str, Any]:
+        """A job's document, its large parts put into a file if they are large together.
+
+        The file is named after what is in it, so that no write that loses a race can change what
+        another one has stored, and a write that leaves them as they were writes no file.
+        """
+        try:
+            data = job.model_dump(
+                mode="json", exclude={"version", "partial"}, exclude_defaults=True
+            )
+        except ValueError as error:  # nested too deep
+            raise InvalidRequest("There is something in it that cannot be stored.") from error
+        if job.partial:
+            return data
+        data.pop("file", None)
+        parts, rest = _apart(data)
+        text = _json(parts)
+        if self._images is None or len(text) <= INLINE_BYTES:
+            return data
+        key = f"{job.images_prefix}record-{hashlib.sha256(text).hexdigest()[:32]}.json"
+        if key != job.file:
+            self._images.put(key, text, "application/json")
+        return {**rest, "file": key}
+
+    def _whole(self, job: Job) -> Job:
+        """A job with its large parts, as far as they are still stored."""
+        if not job.partial or self._images is None or job.file is None:
+            return job
+        try:
+            parts = json.loads(self._images.get(job.file))
+        except NotFound:
+            return job
+        changes: dict[str, Any] = {name: parts[name] for name in _LARGE if name in parts}
+        for name in _PICTURES:
+            texts = parts.get(name, [])
+            changes[name] = (
+                [
+                    image.model_copy(update={"infotext": text})
+                    for image, text in zip(getattr(job, name), texts, strict=True)
+                ]
+                if texts
+                else getattr(job, name)
+            )
+        return job.model_copy(update={**changes, "partial": False})
 
     def change(
         self,
@@ -124,11 +197,11 @@ class Jobs:
             if changed == job:
                 return job
             try:
-                self._commit(job, changed, also(changed))
+                file = self._commit(job, changed, also(changed))
             except Stale:
                 retries.spend()
                 continue
-            return changed.model_copy(update={"version": job.version + 1})
+            return changed.model_copy(update={"file": file, "version": job.version + 1})
 
     def running(self, tenant: str) -> list[Job]:
         """A tenant's jobs that are being worked on, those first that have been drawing longest.
@@ -152,7 +225,8 @@ class Jobs:
         limit: int = 20,
         cursor: str | None = None,
     ) -> tuple[list[Job], str | None]:
-        """A tenant's jobs, newest first, and the cursor of the next page."""
+        """A tenant's jobs, newest first, and the cursor of the next page. Large ones are
+        ``partial``: a list must not become too large to be answered."""
         labels = {
             name: str(value)
             for name, value in (
@@ -168,7 +242,29 @@ class Jobs:
         return [_job(record) for record in page.records], page.cursor
 
 
-def _record(job: Job) -> Record:
+def _json(value: object) -> bytes:
+    """JSON as it is stored. Raises InvalidRequest for what is no text or number."""
+    try:
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return text.encode()
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest("There is text or a number in it that cannot be stored.") from error
+
+
+def _apart(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A job's document in two: what may be large, and the rest."""
+    parts = {name: data[name] for name in _LARGE if name in data}
+    rest = {name: value for name, value in data.items() if name not in _LARGE}
+    for name in _PICTURES:
+        if name in data:
+            parts[name] = [image.get("infotext") for image in data[name]]
+            rest[name] = [
+                {n: v for n, v in image.items() if n != "infotext"} for image in data[name]
+            ]
+    return parts, rest
+
+
+def _record(job: Job, data: dict[str, Any]) -> Record:
     labels = {"status": str(job.status), "kind": str(job.kind)}
     group = None
     if job.conversation_id is not None:
@@ -177,7 +273,7 @@ def _record(job: Job) -> Record:
     return Record(
         pk=f"job#{job.id}",
         sk="job",
-        data=job.model_dump(mode="json", exclude={"version"}, exclude_defaults=True),
+        data=data,
         version=job.version,
         owner=(f"{job.tenant}#jobs", f"{rfc3339(job.created_at)}#{job.id}"),
         group=group,
@@ -203,4 +299,5 @@ def due(job: Job) -> datetime:
 
 
 def _job(record: Record) -> Job:
-    return Job.model_validate({**record.data, "version": record.version})
+    partial = "file" in record.data
+    return Job.model_validate({**record.data, "partial": partial, "version": record.version})

@@ -167,7 +167,7 @@ class Intake:
     def _turn(self, conversation: Conversation, number: int) -> Job:
         for job in self._conversations.turns(conversation.id):
             if job.turn == number:
-                return job
+                return self._jobs.get(job.id, job.tenant)
         raise InvalidRequest("The conversation has no such turn.", param="after_turn")
 
     def submit_image(
@@ -274,6 +274,7 @@ class Intake:
                 if idempotency_key is not None
                 else None
             )
+        inputs.check_metadata(fields.get("metadata") or {})
         now = self._clock.now()
         usual = self.settings.retention.total_seconds()
         retention = usual if expires_in is None else min(expires_in, usual)

@@ -10,6 +10,7 @@ names.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,7 +19,14 @@ from robotchat.art.requests import (
     Image2ImageRequest,
     Text2ImageRequest,
 )
-from robotchat.errors import ForbiddenUrl, InvalidImage, InvalidRequest, JobExpired, NotFound
+from robotchat.errors import (
+    ForbiddenUrl,
+    InvalidImage,
+    InvalidRequest,
+    JobExpired,
+    NotFound,
+    PayloadTooLarge,
+)
 from robotchat.images import (
     Images,
     decode_base64,
@@ -30,6 +38,13 @@ from robotchat.images import (
 from robotchat.jobs.job import Job
 from robotchat.prompt.shapes import budget, fit, shaped
 from robotchat.settings import Settings
+from robotchat.text import check_json, json_size
+
+MAX_METADATA_BYTES = 16 * 1024
+"""Bytes of the caller's metadata as JSON: they travel with every event."""
+
+MAX_FIELDS_BYTES = 128 * 1024
+"""Bytes of a request's A1111 fields as JSON, its pictures not counted."""
 
 _REFERENCE = "robotchat-image:"
 _LARGE = 1024
@@ -70,6 +85,26 @@ def check_settings(settings: Mapping[str, Any], *, editing: bool) -> dict[str, A
     return {n: v for n, v in request.body().items() if n not in _SET_BY_THE_CONVERSATION}
 
 
+def check_metadata(metadata: Mapping[str, Any]) -> None:
+    """Raises PayloadTooLarge for metadata that are larger than is stored and told, and
+    InvalidRequest for what is no JSON."""
+    _check("The metadata", metadata, MAX_METADATA_BYTES, "metadata")
+
+
+def _check(what: str, value: Mapping[str, Any], most: int, param: str | None) -> None:
+    try:
+        check_json(value)
+    except ValueError as error:
+        raise InvalidRequest(f"{what} cannot be kept: {error}.", param=param) from None
+    size = json_size(value)
+    if size > most:
+        raise PayloadTooLarge(
+            f"{what} has {size} bytes as JSON; at most {most} are accepted.",
+            param=param,
+            details={"max_bytes": most, "bytes": size},
+        )
+
+
 def inherited(effective: Mapping[str, Any] | None) -> dict[str, Any]:
     """What a turn takes over from the turn before: size, steps, sampler, checkpoint, seed ..."""
     return {k: v for k, v in (effective or {}).items() if k not in _NOT_INHERITED}
@@ -86,9 +121,10 @@ def store_images(
     """The body with every picture in it checked, stored and replaced by a reference.
 
     Gives also how many bytes were stored. URLs and ids of uploads stay as they are; they are
-    resolved when the job runs. Raises InvalidImage, ImageTooLarge and ForbiddenUrl.
+    resolved when the job runs. Raises InvalidImage, ImageTooLarge and ForbiddenUrl, and
+    PayloadTooLarge for a body that is too large even so; then nothing was stored.
     """
-    sizes: dict[str, int] = {}
+    found: dict[str, tuple[bytes, str]] = {}
 
     def store(text: str, field: str) -> str:
         if text.startswith(_REFERENCE):
@@ -109,11 +145,14 @@ def store_images(
             data, max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels
         )
         key = f"{job.images_prefix}input-{hashlib.sha256(data).hexdigest()[:32]}"
-        images.put(key, data, info.content_type)
-        sizes[key] = len(data)
+        found[key] = (data, info.content_type)
         return reference(key)
 
-    return _map_pictures(body, store), sum(sizes.values())
+    result = _map_pictures(body, store)
+    _check("The request, without its pictures,", result, MAX_FIELDS_BYTES, None)
+    for key, (data, content_type) in found.items():
+        images.put(key, data, content_type)
+    return result, sum(len(data) for data, _ in found.values())
 
 
 def load_images(
@@ -177,7 +216,7 @@ def size_like_picture(body: Mapping[str, Any]) -> dict[str, int]:
 
 def upload_key(tenant: str, upload_id: str) -> str:
     """Where an upload is in the image store. Raises InvalidRequest for a made-up id."""
-    if not upload_id.removeprefix("upload_").isalnum():
+    if not re.fullmatch(r"upload_[a-z0-9]{1,64}", upload_id):
         raise InvalidRequest("There is no such upload.", param="image")
     return f"tenants/{tenant}/uploads/{upload_id}"
 

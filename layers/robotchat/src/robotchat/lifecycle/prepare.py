@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest, effective
-from robotchat.errors import InvalidRequest
+from robotchat.errors import InvalidRequest, JobExpired
 from robotchat.hosts.options import TenantOptions
 from robotchat.images import Images
 from robotchat.jobs.job import Job, JobKind, JobStatus
@@ -23,6 +23,10 @@ from robotchat.lifecycle import inputs
 from robotchat.prompt.models import Fold, PromptState
 from robotchat.prompt.writer import PromptWriter
 from robotchat.settings import Settings
+from robotchat.text import readable
+
+_LONGEST_REPLY = 10_000
+"""Characters; a language model may say anything."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class Preparation:
 
     def prepare(self, job: Job) -> Plan:
         """All that can be done before a host is held: the prompt, the input pictures, the seed."""
+        if job.partial:
+            raise JobExpired("What was asked for is no longer stored: send it again as new.")
         if job.effective is not None:
             # Tried before: the same picture again, not another prompt or seed.
             return self._plan(job, job.effective, {"picture": job.picture})
@@ -91,7 +97,7 @@ class Preparation:
             "prompt": fold.prompt,
             "negative_prompt": fold.negative_prompt,
             "prompt_source": source,
-            "reply": fold.reply,
+            "reply": fold.reply and readable(fold.reply[:_LONGEST_REPLY]),
             "picture": base.picture if base else None,
         }
         inherited = inputs.inherited(base.effective if base else None)

@@ -59,7 +59,8 @@ class _ImageMessage(_Message):
     model_config = ConfigDict(extra="forbid")
 
     metadata: dict[str, Any] = Field(
-        default_factory=dict, description="The producer's own data; comes back with the job."
+        default_factory=dict,
+        description="The producer's own data, up to 16 KB as JSON; comes back with the job.",
     )
     webhook: WebhookTarget | str | None = Field(
         default=None,

@@ -20,8 +20,10 @@ from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest
 from robotchat.art.results import Drawing, Picture
 from robotchat.clock import Clock
 from robotchat.errors import (
+    InvalidRequest,
     JobCanceled,
     JobIsFinal,
+    RecordTooLarge,
     RobotchatError,
     UnknownCheckpoint,
     UpstreamBusy,
@@ -162,7 +164,7 @@ class Runner:
             internal = RobotchatError("An internal error occurred.")
             end = self._failure(job, internal, heart.facts, again=not job.inline)
         try:
-            job = self._jobs.change(job.id, end, known=heart.job)
+            job = self._end(job, end, known=heart.job)
         except Superseded:
             return self._superseded(job)
         self._settlement.settle(job)
@@ -170,6 +172,15 @@ class Runner:
         if bug is not None:
             raise bug
         return job
+
+    def _end(self, job: Job, end: Transition, *, known: Job) -> Job:
+        """Write how the attempt ended. What cannot be stored of it makes the job fail, without
+        any of that: a job must end where its caller can read it. Raises Superseded."""
+        try:
+            return self._jobs.change(job.id, end, known=known)
+        except (RecordTooLarge, InvalidRequest) as error:
+            logger.warning("the end cannot be stored", extra={"job_id": job.id, "code": error.code})
+            return self._jobs.change(job.id, self._failure(job, error, {}, again=False))
 
     def _superseded(self, job: Job) -> Job:
         """This attempt is over, by somebody else's hand, and nothing of it counts."""

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from robotchat.errors import RobotchatError
 from robotchat.prompt.models import MAX_PROMPT, Fold, PromptState
+from robotchat.text import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -261,8 +262,8 @@ def _content(completion: Mapping[str, Any]) -> str:
 def _folded(content: str, state: PromptState, *, editing: bool) -> Fold:
     fenced = _FENCE.search(content)
     try:
-        data = json.loads(fenced[1] if fenced else content)
-    except (ValueError, RecursionError) as error:
+        data = read_json(fenced[1] if fenced else content)
+    except ValueError as error:
         raise _Unusable("the language model's answer is not JSON") from error
     if not isinstance(data, dict):
         raise _Unusable("the language model's answer is not an object")
