@@ -13,8 +13,11 @@ job=$(curl -sS --fail-with-body "$API_URL/v1/chat/text2image" -H "$auth" \
   -d "{\"message\": \"at sunset\", \"conversation_id\": \"$conversation\"}")
 id=$(echo "$job" | field "['id']")
 
-# Follow the job to its end, event by event; then read it.
-curl -sSN "$API_URL/v1/jobs/$id/events" -H "$auth" | grep --line-buffered '^event:'
+# Follow the job to its end, event by event; then read it. A connection ends after a while by itself.
+for _ in $(seq 100); do
+  curl -sSN --fail "$API_URL/v1/jobs/$id/events" -H "$auth" |
+    awk '/^event:/ {print; fflush()} /^event: done/ {done = 1} END {exit !done}' && break
+done
 job=$(curl -sS --fail-with-body "$API_URL/v1/jobs/$id" -H "$auth")
 echo "$job" | field "['prompt']"
 curl -sS -o "${OUT:-beach.png}" "$(echo "$job" | field "['images'][0]['url']")"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any
+from types import SimpleNamespace
+from typing import Annotated, Any, cast
 
 import pytest
 from pydantic import BaseModel, Field
@@ -657,3 +659,105 @@ def test_an_allowed_origin_can_be_named() -> None:
         answer = taking_orders()(request("POST", "/v1/jobs", {"prompt": "a"}), None)
     assert header(answer, "access-control-allow-origin") == "https://app.example"
     assert header(answer, "vary") == "Origin"
+
+
+# --- What takes longer than API Gateway bears silence --------------------------------------------
+
+
+class Slow:
+    """An endpoint whose route goes on only when it is told to."""
+
+    def __init__(self, path: str, result: Callable[[], Any]) -> None:
+        self.go_on = threading.Event()
+        self.ended = threading.Event()
+        self.handler = Endpoint()
+        self.path = path
+
+        @self.handler.get(path)
+        def route() -> dict[str, Any]:
+            assert self.go_on.wait(30)
+            self.ended.set()
+            return cast(dict[str, Any], result())
+
+    def stream(self) -> Iterator[bytes]:
+        return self.handler.stream(request("GET", self.path), None)
+
+
+@pytest.fixture
+def hasty() -> Iterator[None]:
+    """A gateway that bears no silence."""
+    with serving(Deployment(Settings(longest_silence=0.01, sign_of_life=0.01))):
+        yield
+
+
+@pytest.mark.usefixtures("hasty")
+def test_who_waits_for_long_hears_white_space_and_then_the_answer() -> None:
+    slow = Slow("/sdapi/v1/txt2img", lambda: {"images": ["iVBOR"]})
+    chunks = slow.stream()
+    metadata = json.loads(next(chunks)[:-8])
+    assert metadata["statusCode"] == 200
+    assert metadata["headers"]["Content-Type"] == "application/json"
+    assert metadata["headers"]["x-request-id"] == "gateway-1"
+    assert [next(chunks), next(chunks)] == [b" ", b" "]
+    slow.go_on.set()
+    body = b"".join(chunks)
+    assert json.loads(body) == {"images": ["iVBOR"]}
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize(
+    ("path", "code_of"),
+    [
+        ("/sdapi/v1/txt2img", lambda body: (body["error"], bool(body["detail"]), body["errors"])),
+        ("/v1/chat/completions", lambda body: (body["error"]["code"], True, "All are busy.")),
+    ],
+)
+def test_a_late_failure_is_told_by_the_body(path: str, code_of: Callable[[Any], Any]) -> None:
+    def fail() -> None:
+        raise errors.UpstreamBusy("All are busy.")
+
+    slow = Slow(path, fail)
+    chunks = slow.stream()
+    assert json.loads(next(chunks)[:-8])["statusCode"] == 200
+    assert next(chunks) == b" "
+    slow.go_on.set()
+    assert code_of(json.loads(b"".join(chunks))) == ("upstream_busy", True, "All are busy.")
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_client_that_goes_while_it_waits_does_not_cut_the_next_request_short() -> None:
+    slow = Slow("/sdapi/v1/txt2img", dict)
+    chunks = slow.stream()
+    next(chunks)
+    assert next(chunks) == b" "
+    closing = threading.Thread(target=chunks.close)  # type: ignore[attr-defined]
+    closing.start()
+    slow.go_on.set()
+    closing.join(30)
+    assert slow.ended.is_set(), "the process is free only when the route has ended"
+
+
+def test_what_is_answered_in_time_has_no_white_space_and_its_own_status() -> None:
+    slow = Slow("/sdapi/v1/txt2img", lambda: {"images": []})
+    slow.go_on.set()
+    assert unstream(slow.stream())[1] == b'{"images":[]}'
+
+
+def test_a_stream_that_nobody_reads_ends_before_its_function_does() -> None:
+    closed = []
+
+    def events() -> Iterator[Any]:
+        try:
+            while True:
+                yield "n", 1
+        finally:
+            closed.append(True)
+
+    left = iter([100.0, 20.0, 14.0])
+    context = SimpleNamespace(get_remaining_time_in_millis=lambda: next(left) * 1000)
+    handler = streaming(events, "/v1/chat/completions")
+    _, body = unstream(handler.stream(request("GET", "/v1/chat/completions"), context))
+    *numbers, last = body.decode().strip().split("\n\n")
+    assert len(numbers) == 4
+    assert json.loads(last.partition("data: ")[2])["error"]["code"] == "upstream_timeout"
+    assert closed == [True]

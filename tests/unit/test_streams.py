@@ -19,7 +19,7 @@ def test_an_event_without_a_name_and_with_text_is_sent_as_it_is() -> None:
 
 
 def test_an_event_can_carry_an_id() -> None:
-    assert event("x", "", id=7) == b"event: x\nid: 7\ndata: \n\n"
+    assert event("x", "", id=7) == b"event: x\ndata: \nid: 7\n\n"
 
 
 def test_each_line_of_text_gets_its_own_field_and_other_separators_do_not_split() -> None:
@@ -119,6 +119,27 @@ def test_a_stream_that_ends_by_itself_is_not_cancelled() -> None:
     chunks = with_heartbeat(iter([b"a"]), 10, cancel=lambda: canceled.append(True))
     assert list(chunks) == [b"a"]
     assert canceled == []
+
+
+def test_a_stream_ends_by_itself_when_its_time_is_over_and_says_when_to_come_back() -> None:
+    upstream, closed, now = threading.Event(), threading.Event(), [0.0]
+
+    def followed() -> Iterator[bytes]:
+        try:
+            yield b"first"
+            upstream.wait(30)
+        finally:
+            closed.set()
+
+    chunks = with_heartbeat(
+        followed(), 0.01, cancel=upstream.set, bound=150, monotonic=lambda: now[0]
+    )
+    assert next(chunks) == b"first"
+    now[0] = 149.995
+    assert next(chunks) == HEARTBEAT
+    now[0] = 150
+    assert list(chunks) == [b"retry: 1000\n\n"]
+    assert closed.is_set()
 
 
 def test_a_body_is_cut_into_pieces_that_make_it_up_again() -> None:

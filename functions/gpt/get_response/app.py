@@ -1,9 +1,13 @@
-"""GET /v1/responses/{response_id}: a stored response, or its events from a given one on."""
+"""GET /v1/responses/{response_id}: a stored response, or its events from a given one on.
 
-from typing import Any
+A connection to the events ends after two and a half minutes; who comes back asks for those after
+the last `sequence_number` that it has seen, by `starting_after` or the header `Last-Event-ID`.
+"""
 
-from robotchat.aws.api import Endpoint, EventStream
-from robotchat.aws.gpt import responded
+from typing import Annotated, Any
+
+from robotchat.aws.api import Endpoint, EventStream, Header
+from robotchat.aws.gpt import responded, sequence_number
 from robotchat.aws.wiring import responses
 
 handler = Endpoint(scope="chat")
@@ -11,11 +15,16 @@ handler = Endpoint(scope="chat")
 
 @handler.get("/v1/responses/<response_id>")
 def get_response(
-    response_id: str, stream: bool = False, starting_after: int = -1
+    response_id: str,
+    stream: bool = False,
+    starting_after: int = -1,
+    last_event_id: Annotated[str | None, Header()] = None,
 ) -> dict[str, Any] | EventStream:
     engine, tenant = responses(), handler.tenant
     if stream:
+        after = max(starting_after, sequence_number(last_event_id))
         return responded(
-            lambda: engine.background.events(response_id, tenant, starting_after=starting_after)
+            lambda: engine.background.events(response_id, tenant, starting_after=after),
+            follows=True,
         )
     return engine.get(response_id, tenant)

@@ -16,5 +16,8 @@ def responses(
 ) -> dict[str, Any] | EventStream:
     engine, body, tenant = all_responses(new=True), request.body(), handler.tenant
     if request.stream:
-        return responded(lambda: engine.stream(body, tenant, idempotency_key=idempotency_key))
+        return responded(
+            lambda: engine.stream(body, tenant, idempotency_key=idempotency_key),
+            follows=bool(body.get("background")),
+        )
     return engine.create(body, tenant, idempotency_key=idempotency_key)

@@ -84,6 +84,12 @@ class Settings:
     """How long a link to a picture works; links are made anew at each read."""
     limits: Limits = field(default_factory=Limits)
     """What tenants may use that have no limits of their own."""
+    longest_silence: float = 240.0
+    """How long an answer may be waited for without a byte of it; API Gateway cuts after 300."""
+    sign_of_life: float = 60.0
+    """Time between the signs of life that are sent after that."""
+    follow_time: float = 150.0
+    """How long a job or a response is followed before its follower must connect again."""
     allow_origin: str = "*"
     """The origin whose pages may call the API from a browser."""
     local: bool = False
@@ -167,6 +173,9 @@ class Settings:
                 work_per_request=limit("LIMIT_WORK_PER_REQUEST"),
                 stored_bytes=limit("LIMIT_STORED_BYTES"),
             ),
+            longest_silence=number("LONGEST_SILENCE_SECONDS", cls.longest_silence),
+            sign_of_life=number("SIGN_OF_LIFE_SECONDS", cls.sign_of_life),
+            follow_time=number("FOLLOW_SECONDS", cls.follow_time),
             allow_origin=text("ALLOW_ORIGIN") or cls.allow_origin,
             local=text("ROBOTCHAT_LOCAL") == "1",
         )

@@ -77,7 +77,9 @@ def draw(
             request, tenant=endpoint.tenant, idempotency_key=idempotency_key, context=context
         )
     else:
-        seconds = max(min(wait, context.time_left() - STOPPED_BEFORE), 0.0)
+        # Until it answers it is silent; who is silent for too long can no longer say 202.
+        limit = min(context.time_left(), settings().longest_silence) - STOPPED_BEFORE
+        seconds = max(min(wait, limit), 0.0)
         applied = f"wait={seconds:.0f}" if wait else "respond-async"
         headers = {"Preference-Applied": applied, "Vary": "Prefer"}
         job = robot().submit_image(request, tenant=endpoint.tenant, idempotency_key=idempotency_key)

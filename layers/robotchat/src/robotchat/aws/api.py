@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,7 +65,9 @@ from robotchat.errors import (
     RobotchatError,
     Unauthenticated,
     UnsupportedMediaType,
+    UpstreamTimeout,
 )
+from robotchat.settings import Settings
 from robotchat.text import Unfit, read_json
 
 #: Everything that a handler needs; Powertools' own names included, so that it needs no other.
@@ -90,6 +93,10 @@ IdempotencyKey = Annotated[
     ),
 ]
 """The header ``Idempotency-Key``; the parameter must be called ``idempotency_key``."""
+
+_LEAVE_BEFORE = 15.0
+"""Seconds before the end of the function's time at which a stream ends by itself; longer than the
+time between two heartbeats."""
 
 _EXPOSED = (
     "etag, location, preference-applied, retry-after, x-ratelimit-limit, x-ratelimit-remaining, "
@@ -198,18 +205,31 @@ class Endpoint(APIGatewayRestResolver):
         """Yield the answer as a streamed integration wants it: metadata, 8 NUL bytes, the body.
 
         Nothing is yielded before the status is certain, so a request that fails before its first
-        byte of body gets its proper status. Closing the iterator closes the route's stream.
+        byte of body gets its proper status. Only what takes longer than API Gateway bears silence
+        is promised to be 200, and filled up with white space, which may stand before any JSON,
+        until there is an answer; if that is an error, it is one of the body alone. Closing the
+        iterator closes the route's stream.
         """
-        answer = self.resolve(event, context)
-        body = answer.pop("body")
-        if body is None or isinstance(body, str):
-            data = (body or "").encode()
-            body = streams.cut(base64.b64decode(data) if answer["isBase64Encoded"] else data)
+        settings = _environment()
+        answering = streams.InThread(lambda: self.resolve(event, context))
         try:
-            yield _metadata(answer)
+            late = not answering.done_within(settings.longest_silence)
+            if late:
+                yield _metadata(self._promise(event))
+                yield b" "
+                while not answering.done_within(settings.sign_of_life):
+                    yield b" "
+            answer = answering.result()
+            if not late:
+                yield _metadata(answer)
+            body = answer["body"]
+            if body is None or isinstance(body, str):
+                data = (body or "").encode()
+                body = streams.cut(base64.b64decode(data) if answer["isBase64Encoded"] else data)
             yield from body
         finally:
-            streams.close(body)
+            # Also when the client has gone: one request at a time, and so not before this one ends.
+            streams.close(answering.result()["body"])
 
     def resolve(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         """The proxy response; its ``body`` may be an iterator of bytes, started already."""
@@ -248,7 +268,7 @@ class Endpoint(APIGatewayRestResolver):
     # How they work.
 
     def _common_headers(self, event: Mapping[str, Any]) -> dict[str, str]:
-        origin = _allowed_origin()
+        origin = _environment().allow_origin
         headers = {
             "x-request-id": _request_id(event),
             "X-Content-Type-Options": "nosniff",
@@ -258,6 +278,14 @@ class Endpoint(APIGatewayRestResolver):
             "Access-Control-Expose-Headers": _EXPOSED,
         }
         return headers if origin == "*" else headers | {"Vary": "Origin"}
+
+    def _promise(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer of which nothing is known yet but that it will be JSON."""
+        headers = {**self._common_headers(event), "Content-Type": "application/json"}
+        return {
+            "statusCode": 200,
+            "multiValueHeaders": {name: [value] for name, value in headers.items()},
+        }
 
     def _family(self) -> Family:
         return self.family or family_of(BaseRouter.current_event.path)
@@ -303,6 +331,11 @@ class Endpoint(APIGatewayRestResolver):
             logger().warning("failed", code=error.code, reason=error.message)
         return problem(error, self._family(), self.request_id)
 
+    def _time_left(self) -> float:
+        """Seconds until this function is stopped by force."""
+        remaining = getattr(self.lambda_context, "get_remaining_time_in_millis", None)
+        return math.inf if remaining is None else float(remaining()) / 1000
+
     def _build_response(self, response_builder: ResponseBuilder[Any]) -> dict[str, Any]:
         response = response_builder.response
         if not isinstance(response, Streamed):
@@ -315,7 +348,7 @@ class Endpoint(APIGatewayRestResolver):
             streams.close(response.chunks)
             response_builder.response = self._error_response(error)
         else:
-            response.body = _Begun(response, first, chunks, self._say)
+            response.body = _Begun(response, first, chunks, self._say, self._time_left)
         return super()._build_response(response_builder)
 
     def _form(self, raw: str, event: Any) -> Any:
@@ -418,14 +451,19 @@ def _request_id(event: Mapping[str, Any]) -> str:
     return str((event.get("requestContext") or {}).get("requestId") or "unknown")
 
 
-def _allowed_origin() -> str:
-    from robotchat.aws.wiring import deployment  # not before it is needed: it takes its time
+def _environment() -> Settings:
+    # Imported when it is needed: the wiring takes its time, and some endpoints never use it.
+    from robotchat.aws.wiring import deployment
 
-    return deployment().environment.allow_origin
+    return deployment().environment
 
 
 class _Begun:
-    """A streamed body whose first chunk has come. ``say`` words an error in mid-stream."""
+    """A streamed body whose first chunk has come. ``say`` words an error in mid-stream.
+
+    It ends in time, so that whatever made it is released even if nobody reads it any more: nobody
+    tells when a client has left.
+    """
 
     def __init__(
         self,
@@ -433,18 +471,23 @@ class _Begun:
         first: bytes | None,
         rest: Iterator[bytes],
         say: Callable[[Exception], Problem],
+        time_left: Callable[[], float],
     ) -> None:
         self._source = response.chunks
         self._in_band = isinstance(response, EventStream)
         self._first = first
         self._rest = rest
         self._say = say
+        self._time_left = time_left
 
     def __iter__(self) -> Iterator[bytes]:
         if self._first is not None:
             yield self._first
         try:
-            yield from self._rest
+            for chunk in self._rest:
+                yield chunk
+                if self._time_left() < _LEAVE_BEFORE:
+                    raise UpstreamTimeout("The stream has reached its longest time.")
         except Exception as error:
             if not self._in_band:
                 raise

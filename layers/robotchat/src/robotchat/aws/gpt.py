@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextvars
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from robotchat.aws import streams
 from robotchat.aws.api import EventStream
 from robotchat.aws.metrics import record_first_token
+from robotchat.aws.wiring import settings
 from robotchat.gpt.driver import AnswerStream, Body, Interrupt
 
 HEARTBEAT = 5.0
@@ -30,18 +33,36 @@ def completed(
     return _streamed(lambda: stream(body), lambda event: (None, event), end=DONE)
 
 
-def responded(open_stream: Callable[[], AnswerStream]) -> EventStream:
-    """The events of a response, each under the name of its type."""
-    return _streamed(open_stream, lambda event: (event["type"], event))
+def responded(open_stream: Callable[[], AnswerStream], *, follows: bool = False) -> EventStream:
+    """The events of a response, each under the name of its type.
+
+    With ``follows`` they are of one that is made elsewhere: who reads them connects again after a
+    while, and goes on behind the last `sequence_number`, which is also the event's id.
+    """
+    if not follows:
+        return _streamed(open_stream, lambda event: (event["type"], event))
+    return _streamed(open_stream, _numbered, bound=settings().follow_time)
+
+
+def sequence_number(last_event_id: str | None) -> int:
+    """The `sequence_number` that an event's id names; -1 for none."""
+    text = last_event_id or ""
+    return int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else -1
+
+
+def _numbered(event: Body) -> bytes:
+    return streams.event(event["type"], event, id=event.get("sequence_number"))
 
 
 def _streamed(
     open_stream: Callable[[], AnswerStream],
-    encode: Callable[[Body], tuple[str | None, Body]],
+    encode: Callable[[Body], tuple[str | None, Body] | bytes],
     end: bytes = b"",
+    *,
+    bound: float | None = None,
 ) -> EventStream:
     opened = _Opened(open_stream, encode, end)
-    return EventStream(opened.events(), heartbeat=HEARTBEAT, cancel=opened.cancel)
+    return EventStream(opened.events(), heartbeat=HEARTBEAT, cancel=opened.cancel, bound=bound)
 
 
 class _Opened:
@@ -50,7 +71,7 @@ class _Opened:
     def __init__(
         self,
         open_stream: Callable[[], AnswerStream],
-        encode: Callable[[Body], tuple[str | None, Body]],
+        encode: Callable[[Body], tuple[str | None, Body] | bytes],
         end: bytes,
     ) -> None:
         self._open = open_stream

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
 import queue
 import re
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from typing import Any, ClassVar
+from concurrent.futures import Future
+from typing import Any, ClassVar, Generic, TypeVar
 
 from aws_lambda_powertools.event_handler.api_gateway import Response
 from pydantic_core import core_schema
 
 HEARTBEAT = b": heartbeat\n\n"
+RECONNECT_AFTER = 1000
+"""Milliseconds after which whoever follows something connects again."""
+
+T = TypeVar("T")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -59,7 +66,7 @@ class EventStream(Streamed):
     sent as JSON unless it is a string already) or ready-made bytes, for instance from `event`.
     With ``heartbeat``, a comment is sent whenever nothing came for so many seconds, so that no
     proxy takes the silence for death; ``cancel`` is then called to unblock ``events`` when the
-    client has gone (see `with_heartbeat`).
+    client has gone, or when the ``bound`` is reached (see `with_heartbeat`).
 
     An error after the first event reaches the client as an ``error`` event in the shape of the
     endpoint's family.
@@ -73,26 +80,37 @@ class EventStream(Streamed):
         *,
         heartbeat: float | None = None,
         cancel: Callable[[], None] | None = None,
+        bound: float | None = None,
+        status_code: int = 200,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         chunks: Iterable[bytes] = _encoded(events)
         if heartbeat is not None:
-            chunks = with_heartbeat(chunks, heartbeat, cancel=cancel)
+            chunks = with_heartbeat(chunks, heartbeat, cancel=cancel, bound=bound)
         super().__init__(
             f"{self.media_type}; charset=utf-8",
             chunks,
+            status_code=status_code,
             headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **(headers or {})},
         )
 
 
-def event(name: str | None, data: Any, *, id: str | int | None = None) -> bytes:
-    """One server-sent event; ``data`` is sent as JSON unless it is a string already."""
+def event(
+    name: str | None, data: Any, *, id: str | int | None = None, retry: int | None = None
+) -> bytes:
+    """One server-sent event; ``data`` is sent as JSON unless it is a string already.
+
+    ``id`` is what a client sends as ``Last-Event-ID`` when it connects again, after ``retry``
+    milliseconds.
+    """
     text = data if isinstance(data, str) else _json(data)
     lines = [] if name is None else [f"event: {name}"]
-    if id is not None:
-        lines.append(f"id: {id}")
     # Every line of the data needs its own field, or the rest would be lost to the client.
     lines += [f"data: {line}" for line in _LINE_END.split(text)]
+    if id is not None:
+        lines.append(f"id: {id}")
+    if retry is not None:
+        lines.append(f"retry: {retry}")
     return ("\n".join(lines) + "\n\n").encode()
 
 
@@ -121,13 +139,17 @@ def with_heartbeat(
     *,
     beat: bytes = HEARTBEAT,
     cancel: Callable[[], None] | None = None,
+    bound: float | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> Generator[bytes, None, None]:
     """Yield from ``chunks``, and ``beat`` whenever they were silent for so many seconds.
 
     ``chunks`` is iterated in a thread of its own, and closed there. When this generator is closed
     early, ``cancel`` (if given) is called from the outside to end a read that the thread is
-    blocked in, for instance by closing the upstream's connection.
+    blocked in, for instance by closing the upstream's connection. After ``bound`` seconds it ends
+    in the same way by itself, with the time after which the client is to connect again.
     """
+    end = None if bound is None else monotonic() + bound
     # One slot: a slow client slows the upstream down instead of filling the memory.
     slot: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=1)
     stop = threading.Event()
@@ -156,8 +178,12 @@ def with_heartbeat(
     ended = False
     try:
         while not ended:
+            left = seconds if end is None else end - monotonic()
+            if left <= 0:
+                yield f"retry: {RECONNECT_AFTER}\n\n".encode()
+                return
             try:
-                kind, value = slot.get(timeout=seconds)
+                kind, value = slot.get(timeout=min(seconds, left))
             except queue.Empty:
                 yield beat
                 continue
@@ -174,6 +200,34 @@ def with_heartbeat(
             if cancel is not None:
                 cancel()
                 reader.join(timeout=5)
+
+
+class InThread(Generic[T]):
+    """A call in a thread of its own, so that its caller can show that it is still there."""
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self._made: Future[T] = Future()
+        self._call = call
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(
+            target=context.run, args=(self._run,), name="answer", daemon=True
+        )
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._made.set_result(self._call())
+        except BaseException as error:  # noqa: BLE001 - whoever waits raises it
+            self._made.set_exception(error)
+
+    def done_within(self, seconds: float) -> bool:
+        """Whether it has ended; waits for so long."""
+        self._thread.join(seconds)
+        return self._made.done()
+
+    def result(self) -> T:
+        """What it has come to. Waits; raises what it raised."""
+        return self._made.result()
 
 
 def cut(body: bytes, size: int = 256 * 1024) -> Iterator[bytes]:
