@@ -63,9 +63,11 @@ class CountedRecords(MemoryRecords):
         self.requests["get_all"] += math.ceil(len(page.records) / KEYS_PER_BATCH)
         return page
 
-    def count(self, index: Index, partition: str, *, up_to: str, limit: int) -> int:
+    def count(
+        self, index: Index, partition: str, *, up_to: str, labels: Mapping[str, str], limit: int
+    ) -> int:
         self.requests["count"] += 1
-        return super().count(index, partition, up_to=up_to, limit=limit)
+        return super().count(index, partition, up_to=up_to, labels=labels, limit=limit)
 
     def entries(
         self, index: Index, partition: str, *, after: str | None = None, limit: int

@@ -14,7 +14,7 @@ from robotchat.drivers.fake import FakeArt
 from robotchat.errors import LimitExceeded, RobotchatError, UpstreamRejected
 from robotchat.jobs.job import Job, JobStatus
 from robotchat.jobs.limits import Limits, Usage
-from robotchat.records import Records
+from robotchat.records import Add, Records
 from robotchat.robot import Robot
 from robotchat.settings import Settings
 from tests.cases.clock import FakeClock
@@ -180,3 +180,51 @@ class LimitsCases:
         assert office.usage().now.stored_bytes == 99_999 - size
         office.clock.advance(8 * 24 * 3600)
         assert office.usage().now.stored_bytes == 0
+
+    def test_of_a_large_limit_every_account_gives_its_share_and_no_more(
+        self, records: Records
+    ) -> None:
+        office = Office(records, active_jobs=3000, images_per_day=3_000_000)
+        for account in range(6):  # as if that many had been begun in each of the six
+            key = "tenant#acme" if account == 0 else f"tenant#acme#{account}"
+            records.commit(Add(key, "usage", {"active": 498}))
+        results = together(20, lambda number: office.submit())
+        accepted = [result for result in results if isinstance(result, Job)]
+        refused = [result for result in results if isinstance(result, LimitExceeded)]
+        assert (len(accepted), len(refused)) == (12, 8)
+        details = refused[0].details
+        assert (details["limit"], details["maximum"]) == ("active_jobs", 3000)
+        assert office.usage().now.active_jobs == 3000
+        for job in accepted:
+            office.robot.run(job.id)
+        assert office.usage().now.active_jobs == 2988
+
+    def test_a_tenants_counters_are_not_all_in_one_record(self, records: Records) -> None:
+        office = Office(records)
+        jobs = [office.submit() for _ in range(40)]
+        used = {job.account for job in jobs}
+        assert len(used) > 10
+        assert office.usage().now.active_jobs == 40
+        for job in jobs:
+            office.robot.run(job.id)
+        assert office.counted() == (0, 40, 100.0)
+        for account in used:
+            key = "tenant#acme" if account == 0 else f"tenant#acme#{account}"
+            record = records.get(key, "usage")
+            assert record
+            assert record.data["active"] == 0
+
+    def test_a_limit_that_is_set_later_counts_what_was_begun_before(self, records: Records) -> None:
+        office = Office(records)
+        jobs = [office.submit() for _ in range(10)]
+        office.robot.ledger.set_limits("acme", Limits(active_jobs=11))
+        office.submit()
+        with pytest.raises(LimitExceeded) as refused:
+            office.submit()
+        assert refused.value.details == {"limit": "active_jobs", "maximum": 11, "used": 11}
+        for job in jobs[:3]:
+            office.robot.run(job.id)
+        office.clock.advance(11)
+        assert [type(office.submit()) for _ in range(3)] == [Job] * 3
+        with pytest.raises(LimitExceeded):
+            office.submit()

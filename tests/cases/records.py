@@ -175,12 +175,16 @@ class RecordsCases:
         page = records.query("due", "d", up_to="4")
         assert [r.data["n"] for r in page.records] == [0, 1, 2, 3, 4]
 
-    def test_records_are_counted_up_to_a_bound_and_a_limit(self, records: Records) -> None:
-        for number in range(5):
-            records.commit(Put(Record(f"r{number}", "x", {}, due=("d", f"{number}"))))
-        records.commit(Put(Record("other", "x", {}, due=("e", "0"))))
-        assert records.count("due", "d", up_to="2", limit=10) == 3
-        assert records.count("due", "d", up_to="9", limit=4) == 4
+    def test_the_last_records_up_to_a_bound_are_counted_by_labels(self, records: Records) -> None:
+        for number in range(6):
+            labels = {"parity": "even" if number % 2 == 0 else "odd"}
+            record = Record(f"r{number}", "x", {}, owner=("t", f"{number}"), labels=labels)
+            records.commit(Put(record))
+        records.commit(Put(Record("other", "x", {}, owner=("u", "0"), labels={"parity": "even"})))
+        even = {"parity": "even"}
+        assert records.count("owner", "t", up_to="4", labels=even, limit=10) == 3
+        assert records.count("owner", "t", up_to="3", labels=even, limit=10) == 2
+        assert records.count("owner", "t", up_to="9", labels=even, limit=3) == 1
 
     def test_the_first_keys_of_an_index_are_read_without_the_records(
         self, records: Records

@@ -196,9 +196,11 @@ class Records(Protocol):
         """
         ...
 
-    def count(self, index: Index, partition: str, *, up_to: str, limit: int) -> int:
-        """How many records of a partition have a sort key up to a bound; ``limit`` at most, so
-        that it is cheap to ask."""
+    def count(
+        self, index: Index, partition: str, *, up_to: str, labels: Mapping[str, str], limit: int
+    ) -> int:
+        """How many of the last ``limit`` records up to a bound of the sort key (inclusive) have
+        these labels: one request, however many records there are."""
         ...
 
     def entries(
@@ -410,11 +412,18 @@ class MemoryRecords:
             else None,
         )
 
-    def count(self, index: Index, partition: str, *, up_to: str, limit: int) -> int:
+    def count(
+        self, index: Index, partition: str, *, up_to: str, labels: Mapping[str, str], limit: int
+    ) -> int:
         with self._lock:
-            every = [getattr(stored.record, index) for stored in self._stored.values()]
-        positions = [p for p in every if p is not None and p[0] == partition and p[1] <= up_to]
-        return min(len(positions), limit)
+            records = [stored.record for stored in self._stored.values()]
+        found = [(getattr(record, index), record) for record in records]
+        within = [(p[1], r) for p, r in found if p and p[0] == partition and p[1] <= up_to]
+        last = sorted(within, key=lambda item: item[0], reverse=True)[:limit]
+        return sum(
+            all(record.labels.get(name) == value for name, value in labels.items())
+            for _, record in last
+        )
 
     def entries(
         self, index: Index, partition: str, *, after: str | None = None, limit: int

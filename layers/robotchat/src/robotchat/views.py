@@ -81,8 +81,8 @@ class JobView(_View):
     )
     queue_position: int | None = Field(
         default=None,
-        description="About which place it has in the queue; 1 is next, null is more than 100. Only "
-        "when one job is read.",
+        description="About which place it has among the caller's waiting jobs; 1 is next, null is "
+        "more than 100. Only when one job is read.",
     )
     preview: str | None = Field(
         default=None,

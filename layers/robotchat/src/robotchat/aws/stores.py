@@ -215,13 +215,7 @@ class DynamoRecords:
             "ScanIndexForward": not descending,
         }
         if labels:
-            names["#labels"] = "labels"
-            filters = []
-            for number, (name, value) in enumerate(labels.items()):
-                names[f"#l{number}"] = name
-                values[f":l{number}"] = {"S": value}
-                filters.append(f"#labels.#l{number} = :l{number}")
-            parameters["FilterExpression"] = " AND ".join(filters)
+            parameters["FilterExpression"] = _with_labels(labels, names, values)
         if cursor is not None:
             parameters["ExclusiveStartKey"] = _start(index, decode_cursor(cursor, partition))
         if not can_match(partition, labels):
@@ -250,15 +244,21 @@ class DynamoRecords:
             else None,
         )
 
-    def count(self, index: Index, partition: str, *, up_to: str, limit: int) -> int:
+    def count(
+        self, index: Index, partition: str, *, up_to: str, labels: Mapping[str, str], limit: int
+    ) -> int:
+        names = {"#p": f"{index}_pk", "#s": f"{index}_sk"}
+        values: dict[str, Any] = {":p": {"S": partition}, ":s": {"S": up_to}}
         answer = self._client.query(
             TableName=self._table,
             IndexName=index,
             Select="COUNT",
             Limit=limit,
+            ScanIndexForward=False,
             KeyConditionExpression="#p = :p AND #s <= :s",
-            ExpressionAttributeNames={"#p": f"{index}_pk", "#s": f"{index}_sk"},
-            ExpressionAttributeValues={":p": {"S": partition}, ":s": {"S": up_to}},
+            FilterExpression=_with_labels(labels, names, values),
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues=values,
         )
         return answer["Count"]
 
@@ -331,6 +331,17 @@ class DynamoRecords:
                 time.sleep(random.uniform(pause / 2, pause))  # noqa: S311
                 pause = min(2 * pause, 1.0)
         raise Contended("The table has more to do than it can.", retry_after=2)
+
+
+def _with_labels(labels: Mapping[str, str], names: dict[str, str], values: dict[str, Any]) -> str:
+    """A filter by labels; what it refers to is added to the names and values of the request."""
+    names["#labels"] = "labels"
+    filters = []
+    for number, (name, value) in enumerate(labels.items()):
+        names[f"#l{number}"] = name
+        values[f":l{number}"] = {"S": value}
+        filters.append(f"#labels.#l{number} = :l{number}")
+    return " AND ".join(filters)
 
 
 def _item(record: Record) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
+from zlib import crc32
 
 from robotchat.clock import Clock, rfc3339
 from robotchat.errors import ForbiddenUrl, NotFound
@@ -70,6 +71,9 @@ LONGEST_WISH = 12 * 3600.0
 for a year must not end a delivery by that."""
 
 ATTEMPTS_KEPT = 20
+
+_DUE_SHARDS = 8
+"""Over how many partitions of the index ``due`` deliveries are spread."""
 
 
 class DeliveryQueue(Protocol):
@@ -288,7 +292,13 @@ class Webhooks:
         only late does no harm: it is for a version that is no longer the present one.
         """
         now = self._clock.now()
-        overdue = self._records.query("due", "delivery", up_to=rfc3339(now - grace)).records
+        overdue = [
+            record
+            for shard in range(_DUE_SHARDS)
+            for record in self._records.query(
+                "due", f"delivery#{shard}", up_to=rfc3339(now - grace)
+            ).records
+        ]
         queued = 0
         for delivery in map(_delivery, overdue):
             if delivery.state is not DeliveryState.PENDING:
@@ -442,10 +452,18 @@ def _record(delivery: Delivery, now: datetime) -> Record:
         data=delivery.model_dump(mode="json", exclude={"version"}),
         version=delivery.version,
         owner=(f"{delivery.tenant}#deliveries", f"{rfc3339(delivery.created_at)}#{delivery.id}"),
-        due=("delivery", rfc3339(delivery.next_attempt_at)) if delivery.next_attempt_at else None,
+        due=_in_due(delivery),
         labels={"state": str(delivery.state), "job": delivery.job_id},
         expires_at=(max(delivery.deadline, now) + LOG_RETENTION).timestamp(),
     )
+
+
+def _in_due(delivery: Delivery) -> tuple[str, str] | None:
+    """Where the sweeper looks for a delivery that is still to be made."""
+    if delivery.next_attempt_at is None:
+        return None
+    shard = crc32(delivery.id.encode()) % _DUE_SHARDS
+    return f"delivery#{shard}", rfc3339(delivery.next_attempt_at)
 
 
 def _delivery(record: Record) -> Delivery:

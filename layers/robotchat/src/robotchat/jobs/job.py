@@ -140,6 +140,8 @@ class Job(_Model):
     """It was never accepted: there is no request to run, only the reason why not."""
     charge: Charge | None = None
     """What it counts for against the tenant's limits."""
+    account: int = 0
+    """In which of the tenant's counters (see ``Ledger``)."""
     foreseen: dict[str, Any] = Field(default_factory=dict)
     """Settings that it will take over from turns that have not been drawn yet."""
     input_bytes: int = 0

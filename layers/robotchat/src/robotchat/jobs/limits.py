@@ -7,16 +7,24 @@ the same transaction (``Ledger.entries``), on the condition that no limit is pas
 neither leak a reservation nor give it back twice, and a repeated request, which writes no job,
 reserves nothing.
 
+One record takes only so many writes a second. So the counters of a tenant that may have thousands
+of jobs are divided among several accounts: each job is counted in one of them, which has its share
+of the limits; when that is full, the job is tried in the others. What is used is the sum. No limit
+is passed by this; of the pictures of a day, a request for several may be refused although they are
+left in all, but in no single account.
+
 Work and cost are measured as ``robotchat.jobs.charge`` tells.
 """
 
 from __future__ import annotations
 
 import math
+import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from zlib import crc32
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -39,6 +47,10 @@ _ACTIVE_AGAIN = 5.0
 _KEPT = timedelta(days=60)
 """How long the counters of a tenant that does nothing are kept, beyond its longest retention."""
 _DAYS_TO_FORGET = 7
+_MOST_ACCOUNTS = 32
+_ACTIVE_PER_ACCOUNT = 500
+_IMAGES_PER_ACCOUNT = 5000
+"""The least share of a limit that an account may have."""
 _NO_CHECKPOINT = ("", "none", "use same checkpoint")
 
 
@@ -126,6 +138,15 @@ def usage_of(job: Job | None) -> Counter[str]:
     return counters
 
 
+class _Terms(NamedTuple):
+    """What is remembered of a tenant for a while: its own limits, and its counters by account as
+    they were when the limits were read."""
+
+    until: datetime
+    own: Limits
+    accounts: Sequence[Mapping[str, int]]
+
+
 class Ledger:
     """The limits and counters of all tenants, over a document store.
 
@@ -139,21 +160,30 @@ class Ledger:
         self._records = records
         self._clock = clock
         self._defaults = defaults
-        self._remembered: dict[str, tuple[datetime, Limits]] = {}
+        self._remembered: dict[str, _Terms] = {}
         self._stored_lately: dict[str, tuple[datetime, int]] = {}
 
     # --- limits -----------------------------------------------------------------------------------
 
     def limits(self, tenant: str) -> Limits:
         """What the tenant may use: its own limits, and the defaults where it has none."""
+        return self._terms(tenant).own.over(self._defaults())
+
+    def _terms(self, tenant: str) -> _Terms:
         now = self._clock.now()
-        until, own = self._remembered.get(tenant, (now, Limits()))
-        if now >= until:
-            own = self.own_limits(tenant)
+        terms = self._remembered.get(tenant)
+        if terms is None or now >= terms.until:
+            keys = [(f"tenant#{tenant}", "limits"), *_account_keys(tenant)]
+            limits, *accounts = self._records.get_all(keys)
+            terms = _Terms(
+                now + _REMEMBERED,
+                Limits.model_validate(limits.data if limits else {}),
+                [account.data if account else {} for account in accounts],
+            )
             if len(self._remembered) >= _MOST_REMEMBERED:
                 self._remembered.clear()
-            self._remembered[tenant] = (now + _REMEMBERED, own)
-        return own.over(self._defaults())
+            self._remembered[tenant] = terms
+        return terms
 
     def own_limits(self, tenant: str) -> Limits:
         """The tenant's own limits; only those fields are set that it has."""
@@ -255,19 +285,13 @@ class Ledger:
         forget: tuple[str, ...] = ()
         if not after.status.final and amounts.get("active", 0) > 0:
             self.check_storage(after.tenant)
-            limits = self.limits(after.tenant)
-            for name, limit in (
-                ("active", limits.active_jobs),
-                (f"images_{day_of(today)}", limits.images_per_day),
-            ):
-                if limit is not None and amounts.get(name, 0) > 0:
-                    at_most[name] = limit
+            shares = self._shares(after.tenant, after.account)
+            at_most = {name: share for name, share in shares.items() if amounts.get(name, 0) > 0}
             forget = _forgotten(today)
         last = max(after.expires_at, today)
         return [
             Add(
-                f"tenant#{after.tenant}",
-                "usage",
+                *_account_key(after.tenant, after.account),
                 amounts,
                 at_most,
                 expires_at=(last + _KEPT).timestamp(),
@@ -275,20 +299,49 @@ class Ledger:
             )
         ]
 
+    def accounts(self, job: Job) -> Iterator[int]:
+        """In which of its tenant's accounts a job may be counted that is begun, in this order."""
+        count = _accounts(self.limits(job.tenant))
+        first = crc32(job.id.encode()) % count
+        return ((first + further) % count for further in range(count))
+
+    def _shares(self, tenant: str, account: int) -> dict[str, int]:
+        """What an account has of the limits, by the names of the counters."""
+        limits, terms = self.limits(tenant), self._terms(tenant)
+        count = _accounts(limits)
+        shares: dict[str, int] = {}
+        for name, limit in (
+            ("active", limits.active_jobs),
+            (f"images_{day_of(self._clock.now())}", limits.images_per_day),
+        ):
+            if limit is not None:
+                # More accounts were in use when the limits were higher: what is still counted
+                # there only becomes less.
+                elsewhere = sum(counters.get(name, 0) for counters in terms.accounts[count:])
+                left = max(limit - max(elsewhere, 0), 0)
+                shares[name] = left // count + (account < left % count)
+        return shares
+
     def uploading(self, tenant: str, size: int, *, until: datetime) -> None:
         """Count a file that the tenant is going to upload. Raises LimitExceeded."""
         self.check_storage(tenant, more=size)
         expires_at = (until + _KEPT).timestamp()
         amounts = {f"bytes_{day_of(until)}": size}
-        self._records.commit(Add(f"tenant#{tenant}", "usage", amounts, expires_at=expires_at))
+        account = random.randrange(_accounts(self.limits(tenant)))  # noqa: S311 - to spread them
+        key = _account_key(tenant, account)
+        self._records.commit(Add(*key, amounts, expires_at=expires_at))
 
-    def refusal(self, reached: LimitReached) -> LimitExceeded:
-        """What the caller is told when a counter is at its limit."""
+    def refusal(self, tenant: str, reached: LimitReached) -> LimitExceeded:
+        """What the caller is told when a counter is at its limit in every account."""
+        limits = self.limits(tenant)
+        used = max(self._counters(tenant).get(reached.counter, 0), 0)
         if reached.counter == "active":
-            said = f"At most {reached.limit} jobs may be queued or running at the same time."
-            return self._exceeded("active_jobs", reached.limit, reached.used, said)
-        said = f"At most {reached.limit} pictures may be asked for in one day (UTC)."
-        return self._exceeded("images_per_day", reached.limit, reached.used, said)
+            limit = limits.active_jobs or 0
+            said = f"At most {limit} jobs may be queued or running at the same time."
+            return self._exceeded("active_jobs", limit, used, said)
+        limit = limits.images_per_day or 0
+        said = f"At most {limit} pictures may be asked for in one day (UTC)."
+        return self._exceeded("images_per_day", limit, used, said)
 
     def usage(self, tenant: str) -> Usage:
         """The tenant's limits, and what it uses of them."""
@@ -322,13 +375,36 @@ class Ledger:
         return LimitExceeded(said, retry_after=wait, details=details)
 
     def _counters(self, tenant: str) -> Mapping[str, int]:
-        record = self._records.get(f"tenant#{tenant}", "usage")
-        return record.data if record else {}
+        total: Counter[str] = Counter()
+        for record in self._records.get_all(_account_keys(tenant)):
+            total.update(record.data if record else {})
+        return total
 
     def _stored(self, counters: Mapping[str, int]) -> int:
         today = f"bytes_{day_of(self._clock.now())}"
         alive = (n for name, n in counters.items() if name.startswith("bytes_") and name >= today)
         return max(sum(alive), 0)
+
+
+def _accounts(limits: Limits) -> int:
+    """Among how many accounts a tenant's counters are divided."""
+    shares = [_MOST_ACCOUNTS]
+    if limits.active_jobs is not None:
+        shares.append(limits.active_jobs // _ACTIVE_PER_ACCOUNT)
+    if limits.images_per_day is not None:
+        shares.append(limits.images_per_day // _IMAGES_PER_ACCOUNT)
+    return max(min(shares), 1)
+
+
+def _account_key(tenant: str, account: int) -> tuple[str, str]:
+    # A part of the key by which records are spread, so that accounts are not all in one place.
+    if account == 0:
+        return f"tenant#{tenant}", "usage"
+    return f"tenant#{tenant}#{account}", "usage"
+
+
+def _account_keys(tenant: str) -> list[tuple[str, str]]:
+    return [_account_key(tenant, account) for account in range(_MOST_ACCOUNTS)]
 
 
 def _among(allowed: Mapping[str, str], name: str, param: str) -> str:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from zlib import crc32
 
 from robotchat.clock import Clock, rfc3339
 from robotchat.errors import (
@@ -34,6 +35,9 @@ from robotchat.records import LimitReached, Operation, Put, Record, Records, Ret
 
 INLINE_BYTES = 64_000
 """Large parts of a job up to this size together, as JSON, are in its record."""
+
+DUE_SHARDS = 8
+"""Over how many partitions of the index ``due`` jobs are spread."""
 
 _LARGE = ("request", "effective", "foreseen", "info")
 _PICTURES = ("images", "extra_images")
@@ -87,7 +91,7 @@ class Jobs:
         retries = Retries()
         while True:
             try:
-                file = self._commit(None, job, also)
+                job = self._commit(None, job, also)
             except (Stale, LimitExceeded) as error:
                 earlier = self.find(job.id)
                 if earlier is not None:
@@ -96,18 +100,27 @@ class Jobs:
                     raise
                 retries.spend()  # it was the tenant's counters, which many write at once
                 continue
-            return job.model_copy(update={"file": file, "version": 1}), True
+            return job.model_copy(update={"version": 1}), True
 
-    def _commit(self, before: Job | None, after: Job, also: Sequence[Operation]) -> str | None:
-        """Write a job and what this does to its tenant's counters. Gives the file of its large
-        parts, if there is one. Raises LimitExceeded, Stale."""
-        entries = self._ledger.entries(before, after)
-        put = self.put(after)
-        try:
-            self._records.commit(put, *also, *entries)
-        except LimitReached as reached:
-            raise self._ledger.refusal(reached) from None
-        return put.record.data.get("file")
+    def _commit(self, before: Job | None, after: Job, also: Sequence[Operation]) -> Job:
+        """Write a job and what this does to its tenant's counters. Gives the job as it was written,
+        with the file of its large parts, if there is one. Raises LimitExceeded, Stale."""
+        begun = not after.status.final and (before is None or before.status.final)
+        accounts = self._ledger.accounts(after) if begun else iter((after.account,))
+        refused: LimitReached | None = None
+        for account in accounts:
+            after = after.model_copy(update={"account": account})
+            entries = self._ledger.entries(before, after)
+            put = self.put(after)
+            try:
+                self._records.commit(put, *also, *entries)
+            except LimitReached as reached:
+                refused = reached
+                continue
+            return after.model_copy(update={"file": put.record.data.get("file")})
+        if refused is None:
+            raise AssertionError("a tenant has an account at least")
+        raise self._ledger.refusal(after.tenant, refused)
 
     @staticmethod
     def same(earlier: Job, job: Job) -> Job:
@@ -197,11 +210,11 @@ class Jobs:
             if changed == job:
                 return job
             try:
-                file = self._commit(job, changed, also(changed))
+                changed = self._commit(job, changed, also(changed))
             except Stale:
                 retries.spend()
                 continue
-            return changed.model_copy(update={"file": file, "version": job.version + 1})
+            return changed.model_copy(update={"version": job.version + 1})
 
     def running(self, tenant: str) -> list[Job]:
         """A tenant's jobs that are being worked on, those first that have been drawing longest.
@@ -275,7 +288,7 @@ def _record(job: Job, data: dict[str, Any]) -> Record:
         sk="job",
         data=data,
         version=job.version,
-        owner=(f"{job.tenant}#jobs", f"{rfc3339(job.created_at)}#{job.id}"),
+        owner=in_order_of_tenant(job),
         group=group,
         due=_in_due(job),
         labels=labels,
@@ -283,12 +296,23 @@ def _record(job: Job, data: dict[str, Any]) -> Record:
     )
 
 
+def in_order_of_tenant(job: Job) -> tuple[str, str]:
+    """Where the job is among those of its tenant, in the index ``owner``."""
+    return f"{job.tenant}#jobs", f"{rfc3339(job.created_at)}#{job.id}"
+
+
 def _in_due(job: Job) -> tuple[str, str] | None:
-    """Where the sweeper looks for the job: open ones by their time, pictures by theirs."""
+    """Where the sweeper looks for the job: open ones by their time, pictures by theirs.
+
+    Signs of life do not move it. Jobs are spread over partitions, since each of these takes only so
+    many writes a second.
+    """
+    shard = crc32(job.id.encode()) % DUE_SHARDS
     if not job.status.final:
-        return "job", rfc3339(due(job))
+        planned = (job.not_before, job.due_at, job.created_at)
+        return f"job#{shard}", rfc3339(max(m for m in planned if m is not None))
     if job.short_lived and not job.deleted:
-        return "files", rfc3339(job.expires_at)
+        return f"files#{shard}", rfc3339(job.expires_at)
     return None
 
 

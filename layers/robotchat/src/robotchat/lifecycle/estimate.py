@@ -6,23 +6,32 @@ from robotchat.clock import Clock, rfc3339
 from robotchat.hosts.pool import HostPool
 from robotchat.jobs.charge import COST_UNIT
 from robotchat.jobs.job import Estimate, Job, JobStatus
-from robotchat.jobs.store import due
+from robotchat.jobs.store import in_order_of_tenant
 from robotchat.records import Records
 
 FARTHEST_POSITION = 100
 """A job that has more before it is not told its place in the queue."""
 
+_AFTER_ANY_ID = "$"
+"""Sorts behind every id that follows a moment in the index, since these begin with a #."""
+
+_COUNTED = 2 * FARTHEST_POSITION
+"""So many jobs are looked at, since some of those before it are not waiting any more."""
+
 
 def estimate(job: Job, records: Records, hosts: HostPool, clock: Clock) -> Estimate | None:
     """What a queued job has before it; None for one that is not queued.
 
-    Jobs are counted as they were accepted, all tenants' together, while the queue is fair
-    between tenants and hosts prefer jobs for the checkpoint that they have loaded: so this
-    is about right, and costs one cheap question.
+    The tenant's own jobs are counted, as they were accepted: the queue is fair between tenants,
+    so that another's backlog tells little. Hosts prefer jobs for the checkpoint that they have
+    loaded: so this is about right, and costs two cheap questions.
     """
     if job.status is not JobStatus.QUEUED:
         return None
-    counted = records.count("due", "job", up_to=rfc3339(due(job)), limit=FARTHEST_POSITION + 1)
+    partition, _ = in_order_of_tenant(job)
+    up_to = rfc3339(job.created_at) + _AFTER_ANY_ID
+    waiting = {"status": str(JobStatus.QUEUED)}
+    counted = records.count("owner", partition, up_to=up_to, labels=waiting, limit=_COUNTED)
     if counted > FARTHEST_POSITION:
         return Estimate(None, None)
     position = max(counted, 1)

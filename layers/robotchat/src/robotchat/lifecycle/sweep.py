@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from robotchat.clock import Clock, rfc3339
 from robotchat.images import Images
 from robotchat.jobs.job import Job, JobStatus
 from robotchat.jobs.states import files_gone, lapse, look_later, lose, released
-from robotchat.jobs.store import Jobs, due
+from robotchat.jobs.store import DUE_SHARDS, Jobs, due
 from robotchat.lifecycle.settle import Settlement
-from robotchat.records import Records
+from robotchat.records import Put, Record, Records, Stale
 
 logger = logging.getLogger(__name__)
 
@@ -40,71 +41,98 @@ class Sweeper:
         self._settlement = settlement
         self._clock = clock
 
-    def sweep(self, *, limit: int = 100) -> list[Job]:
+    def sweep(self, *, limit: int = 100, seconds: float = 60.0) -> list[Job]:
         """Find open jobs that should have gone on by now, and make them. Gives those jobs, up to
         ``limit``.
 
         A queued job whose message was lost gets a new one; a job that waits for a turn which has
         ended is let go; a running job whose worker died gets a new attempt, or is failed when
         its caller, who waited for it, has gone; what is past its lifetime expires. One that
-        cannot be repaired does not keep others from it.
+        cannot be repaired does not keep others from it. After ``seconds`` it stops, and the next
+        sweep goes on where this one ended.
         """
         backlog = self._settlement.queue.backlog()
         repaired: list[Job] = []
-        for job_id in self._due("job", self._clock.now() - GRACE):
+
+        def repair(record: Record) -> bool:
             try:
-                job = self._repair(job_id, backlog)
+                after = self._repair(self._jobs.read(record), backlog)
             except Exception:
+                job_id = record.pk.removeprefix("job#")
                 logger.exception("a job cannot be repaired", extra={"job_id": job_id})
-                continue
-            if job is not None:
-                repaired.append(job)
-            if len(repaired) >= limit:
-                break
+                return True
+            if after is not None:
+                repaired.append(after)
+            return len(repaired) < limit
+
+        self._each_due("job", self._clock.now() - GRACE, seconds, repair)
         return repaired
 
-    def delete_expired(self, *, limit: int = 1000) -> int:
+    def delete_expired(self, *, limit: int = 1000, seconds: float = 30.0) -> int:
         """Delete the pictures of jobs whose callers asked for a short retention. Gives the
-        number of those jobs."""
-        done = 0
-        for job_id in self._due("files", self._clock.now()):
-            job = self._jobs.find(job_id)
-            if job is not None and job.status.final:
-                self._images.delete(job.images_prefix)
-                self._jobs.change(job_id, files_gone)
-                done += 1
-            if done >= limit:
-                break
-        return done
+        number of those jobs. It ends and goes on as ``sweep`` does."""
+        deleted: list[str] = []
 
-    def _due(self, what: str, moment: datetime) -> Iterator[str]:
-        """Ids of jobs that are in the index of what is due, up to a moment."""
-        cursor: str | None = None
-        while True:
-            page = self._records.query("due", what, up_to=rfc3339(moment), cursor=cursor)
-            for record in page.records:
-                yield record.pk.removeprefix("job#")
+        def delete(record: Record) -> bool:
+            job = self._jobs.read(record)
+            if job.status.final:
+                self._images.delete(job.images_prefix)
+                self._jobs.change(job.id, files_gone)
+                deleted.append(job.id)
+            return len(deleted) < limit
+
+        self._each_due("files", self._clock.now(), seconds, delete)
+        return len(deleted)
+
+    def _each_due(
+        self, what: str, moment: datetime, seconds: float, visit: Callable[[Record], bool]
+    ) -> None:
+        """Show ``visit`` the jobs in the index of what is due, up to a moment, until it says that
+        it is enough or the time is up.
+
+        They are read by the hundred, one partition after the other. How far this got is written
+        down, and the next time begins there, so that a partition that is too full for once does
+        not hide the others.
+        """
+        progress = self._records.get("sweeper", f"due#{what}")
+        first, resumed = (
+            (progress.data["shard"], progress.data["cursor"]) if progress else (0, None)
+        )
+        until = self._clock.now() + timedelta(seconds=seconds)
+        shard, cursor, goes_on = first, resumed, True
+        while goes_on:
+            page = self._records.query(
+                "due", f"{what}#{shard}", up_to=rfc3339(moment), cursor=cursor
+            )
+            if not all(visit(record) for record in page.records):
+                break
             cursor = page.cursor
             if cursor is None:
-                return
+                shard = (shard + 1) % DUE_SHARDS
+                goes_on = shard != first
+            goes_on = goes_on and self._clock.now() < until
+        if (shard, cursor) != (first, resumed):
+            version = progress.version if progress else 0
+            reached = Record("sweeper", f"due#{what}", {"shard": shard, "cursor": cursor}, version)
+            with suppress(Stale):  # another sweeper was there at the same time, and got that far
+                self._records.commit(Put(reached))
 
-    def _repair(self, job_id: str, backlog: int) -> Job | None:
+    def _repair(self, job: Job, backlog: int) -> Job | None:
         """The job, if it needed a repair."""
         now = self._clock.now()
-        job = self._jobs.find(job_id)
-        if job is None or job.status.final or now < due(job) + GRACE:
+        if job.status.final or now < due(job) + GRACE:
             return None
         if now >= job.expires_at:
-            return self._settlement.settle(self._jobs.change(job_id, lapse))
+            return self._settlement.settle(self._jobs.change(job.id, lapse))
         if job.predecessor is not None:
             if self._settlement.must_wait(job):
                 return None
-            job = self._jobs.change(job_id, released)
+            job = self._jobs.change(job.id, released)
         elif job.inline:
-            return self._settlement.settle(self._jobs.change(job_id, lose))
+            return self._settlement.settle(self._jobs.change(job.id, lose))
         elif job.status is JobStatus.QUEUED and backlog and now < due(job) + LOST_FOR_CERTAIN:
             return None  # its message is most likely one of those that wait
-        job = self._jobs.change(job_id, look_later)
+        job = self._jobs.change(job.id, look_later)
         if not job.status.final:
             self._settlement.queue.send(job)
         return job
