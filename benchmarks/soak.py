@@ -42,7 +42,10 @@ FAULTS: tuple[dict[str, Any], ...] = (
 FAULT_EVERY = 25
 """Pictures between two faults of a host."""
 KILL_EVERY = 15.0
-"""Seconds between two deaths of all busy workers."""
+"""Seconds between two deaths of all busy workers, and of what takes messages in."""
+STILLBORN = 2
+"""Of each, so many then die right after they have received a message, before they can say that
+they have it: SQS hides it for as long as the queue says."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Outcome:
     attempts: int = 0
     drawn: int = 0
     kills: int = 0
+    stillborn: int = 0
     seconds: float = 0.0
 
     @property
@@ -85,6 +89,7 @@ class Outcome:
             "attempts": self.attempts,
             "pictures begun": self.drawn,
             "workers killed": self.kills,
+            "dead on receipt": self.stillborn,
             "seconds": round(self.seconds),
         }
         return "\n".join(f"{name:16}{number:6}" for name, number in counts.items())
@@ -186,11 +191,17 @@ def watch(
 ) -> list[dict[str, Any]]:
     """Kill workers now and then until all jobs are final, or until the time is up."""
     found: list[dict[str, Any]] = []
+    ended = 0
     next_kill = time.monotonic() + KILL_EVERY / 2
     while time.monotonic() < until:
         if time.monotonic() >= next_kill:
-            killed = api.post("/_dev/kill?function=Worker").raise_for_status().json()["killed"]
-            outcome.kills += len(killed)
+            # At the end there would be nobody else for a message of these to be lost among.
+            stillborn = STILLBORN if ended < plan.jobs // 2 else 0
+            for function in ("Worker", "Intake"):
+                query = {"function": function, "next": stillborn}
+                answer = api.post("/_dev/kill", params=query).raise_for_status().json()
+                outcome.kills += len(answer["killed"])
+                outcome.stillborn += stillborn
             next_kill = time.monotonic() + KILL_EVERY
         time.sleep(2)
         found = [job for one in conversations for job in jobs_of(api, one)]

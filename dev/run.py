@@ -336,7 +336,8 @@ def data_services(template: Template, physical: Mapping[str, str]) -> dict[str, 
     """The names by which tools reach the data services; the account's own bus if there is none."""
     buses = [name for name, _ in template.resources("AWS::Events::EventBus")]
     return {
-        "queue_url": physical.get("Jobs"),
+        "queue_url": physical.get("Requests") or physical.get("Jobs"),
+        "jobs_queue_url": physical.get("Jobs"),
         "dead_letter_queue_url": physical.get("DeadLetters"),
         "bucket": physical.get("Bucket"),
         "table": physical.get("Table"),

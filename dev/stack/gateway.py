@@ -330,7 +330,10 @@ class Gateway:
         return web.json_response(document)
 
     async def _kill(self, request: web.Request) -> web.Response:
+        """Kill what runs of a function; with ``next=N``, so many of its next invocations too, right
+        after they begin."""
         function = _dev_function(request, self._host)
+        self._host.doom(function, int(request.query.get("next", "0")))
         return web.json_response({"killed": self._host.kill(function)})
 
     async def _invoke(self, request: web.Request) -> web.Response:

@@ -209,6 +209,9 @@ class Sandbox:
         self._host.write_log(
             self.function, f"START RequestId: {invocation.request_id} Version: $LATEST"
         )
+        if self._host.is_doomed(self.function.name):
+            self.kill()
+            return
         self._waiter.set_result(invocation)
 
     def retire(self) -> None:
@@ -367,6 +370,7 @@ class LambdaHost:
         self._log_dir = log_dir
         self._environment = dict(environment or {})
         self._sandboxes: dict[str, list[Sandbox]] = {name: [] for name in self.functions}
+        self._doomed: dict[str, int] = {}
         self._pending: dict[str, deque[Invocation]] = {name: deque() for name in self.functions}
         self._versions: dict[str, tuple[float, object]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -433,6 +437,19 @@ class LambdaHost:
         for box in busy:
             box.kill()
         return [box.child.pid for box in busy if box.child is not None]
+
+    def doom(self, name: str, number: int) -> None:
+        """Have the next so many invocations of a function die right after they were given to a
+        process, before its code sees them. Raises KeyError for an unknown function."""
+        if name not in self._sandboxes:
+            raise KeyError(name)
+        self._doomed[name] = number
+
+    def is_doomed(self, name: str) -> bool:
+        """Whether the invocation that is given to a process now is one of those."""
+        left = self._doomed.get(name, 0)
+        self._doomed[name] = max(left - 1, 0)
+        return left > 0
 
     async def close(self) -> None:
         """Kill every process; what runs fails."""

@@ -174,6 +174,9 @@ def test_jobs_that_wait_for_a_quarter_of_an_hour_raise_an_alarm() -> None:
     assert not fires("QueueAgeAlarm", [queue("Jobs", age, 900)] * 5)
     assert not fires("QueueAgeAlarm", [late, late, {}, late, late])
     assert fires("QueueAgeAlarm", [late] * 5)
+    untaken = queue("Requests", age, 901)
+    assert not fires("RequestsAgeAlarm", [untaken, untaken, {}, untaken, untaken])
+    assert fires("RequestsAgeAlarm", [untaken] * 5)
 
 
 def test_one_request_in_twenty_that_fails_raises_an_alarm_when_it_goes_on() -> None:

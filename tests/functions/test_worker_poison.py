@@ -191,7 +191,7 @@ def test_a_message_is_hidden_for_a_short_time_before_it_is_read(
     def die(*_: object, **__: object) -> None:
         raise MemoryError
 
-    for reader in ("_request_id", "_job_to_run", "accept"):
+    for reader in ("request_id", "job_to_run", "take_in"):
         with monkeypatch.context() as patched:
             patched.setattr(worker, reader, die)
             with pytest.raises(MemoryError):

@@ -48,6 +48,7 @@ class Settings:
     table_name: str | None = None
     bucket_name: str | None = None
     jobs_queue_url: str | None = None
+    requests_queue_url: str | None = None
     dead_letter_queue_url: str | None = None
     webhooks_queue_url: str | None = None
     responses_queue_url: str | None = None
@@ -146,6 +147,7 @@ class Settings:
             table_name=text("TABLE_NAME"),
             bucket_name=text("BUCKET_NAME"),
             jobs_queue_url=text("JOBS_QUEUE_URL"),
+            requests_queue_url=text("REQUESTS_QUEUE_URL"),
             dead_letter_queue_url=text("DEAD_LETTER_QUEUE_URL"),
             webhooks_queue_url=text("WEBHOOKS_QUEUE_URL"),
             responses_queue_url=text("RESPONSES_QUEUE_URL"),

@@ -35,19 +35,20 @@ class DeadLetter:
 
 
 class DeadLetters:
-    """The dead letter queue of jobs, and the queue that its messages came from."""
+    """The dead letters of requests and jobs, and the queue of requests, which takes them back: what
+    was on the queue of jobs is passed on from there."""
 
-    def __init__(self, sqs: Any, dead_letters_url: str, jobs_url: str) -> None:
+    def __init__(self, sqs: Any, dead_letters_url: str, requests_url: str) -> None:
         self._sqs = sqs
         self._dead = dead_letters_url
-        self._jobs = jobs_url
+        self._requests = requests_url
 
     def look(self) -> list[DeadLetter]:
         """What is there now."""
         return [_dead_letter(message) for message in self._held()]
 
     def redrive(self) -> tuple[list[DeadLetter], int]:
-        """Put every message that is there now back on the queue of jobs.
+        """Put every message that is there now back on the queue of requests.
 
         Gives what they were, and how many AWS would not take and are still here. A message is
         deleted here once it is there: if this is cut short, one may be in both, which does no harm,
@@ -61,7 +62,7 @@ class DeadLetters:
             if is_tenant(group):
                 parameters["MessageGroupId"] = group
             try:
-                self._sqs.send_message(QueueUrl=self._jobs, **parameters)
+                self._sqs.send_message(QueueUrl=self._requests, **parameters)
             except self._sqs.exceptions.ClientError:
                 stayed += 1
                 continue

@@ -160,6 +160,12 @@ class Deployment(_Whole):
         return SqsJobs(self.client("sqs"), url)
 
     @part
+    def request_queue(self) -> SqsQueue:
+        """The queue of producers' messages."""
+        url = _required(self.environment.requests_queue_url, "REQUESTS_QUEUE_URL")
+        return SqsQueue(self.client("sqs"), url)
+
+    @part
     def dead_letters(self) -> SqsQueue:
         """The queue of messages that nobody can read or answer, for an operator to see."""
         url = _required(self.environment.dead_letter_queue_url, "DEAD_LETTER_QUEUE_URL")

@@ -59,6 +59,8 @@ ASK_PATIENCE = 3.0
 CLEARING_TIMEOUT = 30.0
 """Longest wait, in seconds, for a dead holder's work to stop after the interrupt."""
 
+SPEED_BELIEVED = timedelta(seconds=5)
+
 ASKED_AT_ONCE = 128
 """Hosts that are asked side by side; of more, the others are asked as these answer."""
 
@@ -98,6 +100,7 @@ class HostPool:
         self._by_name = {host.name: host for host in self.hosts}
         self._known = KnownHosts(records, clock)
         self._found: dict[str, Home] = {}
+        self._speed: tuple[datetime, Speed | None] = (clock.now(), None)
         self._noted: dict[str, Sequence[Model]] = {}
         for host in hosts:
             host.bot.baseline.on_change = partial(self._note_options, host.name)
@@ -109,8 +112,16 @@ class HostPool:
     def speed(self) -> Speed | None:
         """How fast the hosts are; None if nothing was measured yet.
 
-        Some of them stand for all, when there are many: it is one request.
+        Some of them stand for all, when there are many: it is one request, and its answer is
+        believed for a while.
         """
+        until, speed = self._speed
+        if self.clock.now() >= until:
+            speed = self._measured_speed()
+            self._speed = (self.clock.now() + SPEED_BELIEVED, speed)
+        return speed
+
+    def _measured_speed(self) -> Speed | None:
         names = list(self._by_name)
         if len(names) > LOOKED_AT:
             names = random.sample(names, LOOKED_AT)

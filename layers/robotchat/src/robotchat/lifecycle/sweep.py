@@ -17,7 +17,7 @@ from robotchat.records import Put, Record, Records, Stale
 
 logger = logging.getLogger(__name__)
 
-GRACE = timedelta(minutes=2)
+GRACE = timedelta(minutes=1)
 """How long after its time an open job is taken for forgotten."""
 
 LOST_FOR_CERTAIN = timedelta(hours=1)
