@@ -17,7 +17,16 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results.json"
-ALL = ("cold_start", "writes", "scale", "overhead", "throughput", "first_token", "cost")
+ALL = (
+    "cold_start",
+    "writes",
+    "critical_path",
+    "scale",
+    "overhead",
+    "throughput",
+    "first_token",
+    "cost",
+)
 
 
 def main() -> int:

@@ -134,6 +134,20 @@ def test_a_working_process_can_be_killed_by_function_name(tmp_path: Path) -> Non
     run(scenario())
 
 
+def test_the_next_invocations_can_die_before_the_code_sees_them(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with hosting(tmp_path, sample_function("Echo")) as host:
+            host.doom("Echo", 2)
+            stillborn = [await failure(host, {"n": number}) for number in range(2)]
+            after = await call(host, {"n": 2})
+            with pytest.raises(KeyError):
+                host.doom("Nobody", 1)
+        assert all("SIGKILL" in error.message for error in stillborn)
+        assert after["event"] == {"n": 2}
+
+    run(scenario())
+
+
 def test_a_function_over_its_time_is_killed(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with hosting(tmp_path, sample_function("Echo", timeout=0.2)) as host:

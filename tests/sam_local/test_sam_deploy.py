@@ -111,7 +111,8 @@ def test_the_outputs_name_what_was_made(account: Account) -> None:
     outputs, resources = account.outputs(), account.resources()
     assert outputs["TableName"] == resources["Table"][1]
     assert outputs["BucketName"] == resources["Bucket"][1]
-    assert outputs["QueueUrl"] == resources["Jobs"][1]
+    assert outputs["QueueUrl"] == resources["Requests"][1]
+    assert outputs["JobsQueueUrl"] == resources["Jobs"][1]
     assert outputs["DeadLetterQueueUrl"] == resources["DeadLetters"][1]
     assert resources["Api"][1] in outputs["ApiUrl"]
     assert set(outputs) == set(translated()["Outputs"])
