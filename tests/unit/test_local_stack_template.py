@@ -17,7 +17,7 @@ def test_routes_carry_their_function_authorizer_and_mode() -> None:
     api = Template(SAMPLE).api()
     routes = {(route.method, route.path): route for route in api.routes}
     assert routes["GET", "/closed"].authorizer == "Keys"
-    assert routes["ANY", "/echo/{name}"].authorizer is None
+    assert [(other.path, other.authorizer) for other in api.others] == [("/echo/{name}", None)]
     assert routes["GET", "/stream"].streams
     assert not routes["GET", "/closed"].streams
     assert api.stage == "prod"
