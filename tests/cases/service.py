@@ -109,7 +109,8 @@ class Service:
         handler = load_handler(ROOT / "functions" / function / "app.py")
         answer = handler(event, Context())
         given = {n.lower(): values[0] for n, values in answer["multiValueHeaders"].items()}
-        return Answer(answer["statusCode"], given, json.loads(answer["body"]))
+        body = json.loads(answer["body"]) if answer["body"] else None
+        return Answer(answer["statusCode"], given, body)
 
 
 def path_of(function: str) -> str:

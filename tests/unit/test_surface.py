@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import queue
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from robotchat.art.answers import Progress, ProgressState
 from robotchat.art.driver import Capabilities
 from robotchat.art.requests import Text2ImageRequest
 from robotchat.drivers.fake import FakeArt, plain_png
-from robotchat.errors import NotFound
+from robotchat.errors import JobExpired, NotFound
 from robotchat.hosts.webui_api import OwnProgress
 from robotchat.images import decode_base64, encode_base64
 from robotchat.jobs.job import Job, JobKind, JobStatus
@@ -233,6 +234,21 @@ def test_what_waits_is_neither_shown_as_running_nor_interrupted(robot: Robot) ->
     robot.webui_api.interrupt("me", job_id="job_1")
     assert robot.jobs.get("job_1", "me").stop is None
     assert robot.webui_api.progress("me") == Progress()
+
+
+def test_a_job_past_its_deadline_is_stopped_while_it_is_drawn(robot: Robot, host: SlowHost) -> None:
+    def grow_late() -> None:
+        (job,) = robot.jobs.running("me")
+        assert job.expires_at - job.created_at == timedelta(seconds=600)
+        robot.jobs.change(job.id, lambda j, now: j.model_copy(update={"expires_at": now}))
+        assert host.interrupted.wait(timeout=10)
+
+    host.meanwhile(grow_late)
+    with pytest.raises(JobExpired):
+        robot.text2image(request(), tenant="me", deadline=600)
+    (job,), _ = robot.jobs.of_tenant("me")
+    assert (job.status, job.images, job.attempt) == (JobStatus.EXPIRED, [], 1)
+    assert [state.failures for state in robot.hosts.states()] == [0]
 
 
 def test_a_host_without_progress_is_estimated_by_its_speed(

@@ -1,8 +1,12 @@
-"""GET /v1/jobs: the caller's jobs, newest first."""
+"""GET /v1/jobs: the caller's jobs, newest first.
+
+The answer has an `ETag`; with `If-None-Match` it is 304 and empty as long as nothing has changed.
+"""
 
 from typing import Annotated
 
-from robotchat.aws.api import Endpoint, Query
+from robotchat.aws.answers import unless_known
+from robotchat.aws.api import Endpoint, Header, Query, Response
 from robotchat.aws.wiring import robot, viewer
 from robotchat.jobs.job import JobKind, JobStatus
 from robotchat.views import JobList
@@ -17,7 +21,8 @@ def list_jobs(
     conversation_id: str | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: str | None = None,
-) -> JobList:
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response[JobList]:
     found, following = robot().jobs.of_tenant(
         handler.tenant,
         status=status,
@@ -26,4 +31,5 @@ def list_jobs(
         limit=limit,
         cursor=cursor,
     )
-    return JobList(data=[viewer().job(job) for job in found], next_cursor=following)
+    page = JobList(data=[viewer().job(job) for job in found], next_cursor=following)
+    return unless_known(page, viewer().tag(found, beside=following), if_none_match)

@@ -9,30 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from robotchat.clock import Clock, rfc3339
 from robotchat.errors import NotFound
 from robotchat.ids import new_id
-from robotchat.jobs.job import Job, WebhookTarget
+from robotchat.jobs.asking import JobFields
+from robotchat.jobs.job import Job
 from robotchat.jobs.store import Jobs
 from robotchat.records import Put, Record, Records, Remove, Retries, Stale, every
 from robotchat.text import check_json
 
-ExpiresIn = Annotated[
-    int | None,
-    Field(
-        ge=60,
-        description="For how many seconds the pictures are kept after the job has ended; it can "
-        "only shorten what is usual here. A job that is not done within that time expires.",
-        examples=[86400],
-    ),
-]
 
-
-class ChatImageRequest(BaseModel):
+class ChatImageRequest(JobFields):
     """A turn of a conversation that draws: ChatText2Image, and what ChatImage2Image shares."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
@@ -56,17 +47,6 @@ class ChatImageRequest(BaseModel):
         description="A1111 fields for the drawing (steps, width, seed ...). Later turns keep them.",
         examples=[{"steps": 20, "width": 768, "height": 512}],
     )
-    metadata: dict[str, Any] = Field(
-        default_factory=dict,
-        description="The caller's own data, up to 16 KB as JSON; comes back with the job.",
-    )
-    webhook: WebhookTarget | str | None = Field(
-        default=None,
-        description="An https URL to tell when the job has ended, or a URL and the events to tell "
-        "there; the tenant's own webhook when left out.",
-        examples=["https://example.com/hooks/robotchat"],
-    )
-    expires_in: ExpiresIn = None
 
     @field_validator("settings", "metadata")
     @classmethod

@@ -179,12 +179,17 @@ class Robot:
         tenant: str = LOCAL_TENANT,
         idempotency_key: str | None = None,
         context: RunContext | None = None,
+        **job_fields: Any,
     ) -> Job:
         """Text2Image: draw while the caller waits. Gives the final job.
 
-        Raises what made the job fail: InvalidRequest and its kin, UpstreamError and its kin.
+        ``job_fields`` are ``metadata``, ``webhook``, ``expires_in`` and ``deadline`` of
+        ``submit_image``. Raises what made the job fail: InvalidRequest and its kin, UpstreamError
+        and its kin.
         """
-        return self._inline.draw(request, tenant, idempotency_key, context or RunContext())
+        return self._inline.draw(
+            request, tenant, idempotency_key, context or RunContext(), **job_fields
+        )
 
     def image2image(
         self,
@@ -193,9 +198,12 @@ class Robot:
         tenant: str = LOCAL_TENANT,
         idempotency_key: str | None = None,
         context: RunContext | None = None,
+        **job_fields: Any,
     ) -> Job:
         """Image2Image: as ``text2image``, from the picture in ``init_images``."""
-        return self._inline.draw(request, tenant, idempotency_key, context or RunContext())
+        return self._inline.draw(
+            request, tenant, idempotency_key, context or RunContext(), **job_fields
+        )
 
     def submit_image(
         self,
@@ -207,6 +215,7 @@ class Robot:
         metadata: dict[str, Any] | None = None,
         webhook: WebhookTarget | str | None = None,
         expires_in: float | None = None,
+        deadline: float | None = None,
     ) -> Job:
         """Accept a Text2Image or Image2Image and queue it; see `Intake.submit_image`."""
         return self.intake.submit_image(
@@ -217,6 +226,7 @@ class Robot:
             metadata=metadata,
             webhook=webhook,
             expires_in=expires_in,
+            deadline=deadline,
         )
 
     # --- jobs -------------------------------------------------------------------------------------

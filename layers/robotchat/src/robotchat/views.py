@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -330,6 +331,20 @@ class Viewer:
                 else None,
             ),
         )
+
+    def tag(self, jobs: Sequence[Job], *, beside: object = None) -> str:
+        """The ETag of these jobs as they are shown now, with what is shown ``beside`` them.
+
+        It changes with every write of a job, and twice in the life of a link, so that whoever is
+        told that nothing has changed still holds links that work for a while.
+        """
+        now = self._clock.now()
+        shown = [
+            int(now.timestamp() / (self._link_ttl / 2)),
+            beside,
+            *((job.id, job.version, now >= job.expires_at) for job in jobs),
+        ]
+        return f'W/"{hashlib.sha256(repr(shown).encode()).hexdigest()[:32]}"'
 
     def turn(self, job: Job) -> TurnView:
         """A turn, with fresh links."""

@@ -283,6 +283,12 @@ class DrawRequest(BaseModel):
         """What the caller sent and nobody heeds: unknown fields, arguments of built-in scripts."""
         return self._ignored
 
+    def ignoring(self, names: Collection[str]) -> Self:
+        """The same request, with the names of what its caller sent beside it."""
+        request = self.model_copy()
+        request._ignored = tuple(names)
+        return request
+
     @model_validator(mode="after")
     def _within_limits(self) -> Self:
         check_json([self.alwayson_scripts, self.script_args, self.override_settings, self.comments])

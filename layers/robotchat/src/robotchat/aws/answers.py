@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar, cast
+from urllib.parse import quote as encoded
 
-from robotchat.art.requests import DrawRequest, Image2ImageRequest, Text2ImageRequest
+from robotchat.art.requests import DrawRequest, Image2ImageRequest
 from robotchat.art.results import to_a1111
 from robotchat.aws.api import Endpoint, Response
 from robotchat.aws.wiring import deployment, robot, settings, viewer
 from robotchat.clock import SystemClock, rfc3339
 from robotchat.config import ConfigView
+from robotchat.conversation import ChatEditRequest, ChatImageRequest
 from robotchat.errors import StaleVersion
 from robotchat.ids import new_id
+from robotchat.jobs.asking import Image2ImageBody, Text2ImageBody
 from robotchat.jobs.job import Job
+from robotchat.jobs.limits import Quote
 from robotchat.jobs.states import succeeded
-from robotchat.lifecycle.inputs import upload_key
+from robotchat.lifecycle.inputs import unheeded, upload_key
 from robotchat.lifecycle.run_context import RunContext
-from robotchat.views import JobView, Upload, UploadRequest
+from robotchat.views import JobList, JobView, Upload, UploadRequest
+
+IGNORED_FIELDS: Final = "x-ignored-fields"
+"""Header that names what of a request was not understood, and not stored either."""
+
+_MOST_NAMES = 50
+_LONGEST_NAME = 100
 
 STOPPED_BEFORE = 10.0
 """Seconds before the end of this function's time in which its answer must be on its way."""
@@ -55,12 +65,12 @@ def drawn(job: Job, request: DrawRequest) -> dict[str, Any]:
 
 
 def draw(
-    request: Text2ImageRequest | Image2ImageRequest,
+    body: Text2ImageBody | Image2ImageBody,
     endpoint: Endpoint,
     *,
     prefer: str | None,
     idempotency_key: str | None,
-) -> Response[dict[str, Any] | JobView]:
+) -> Response[dict[str, Any] | JobView | Quote]:
     """Draw while the caller waits, or, if it prefers so, by the queue and as long as it waits.
 
     A caller that prefers to wait for some time only (``Prefer: wait=10``), or not at all
@@ -68,27 +78,67 @@ def draw(
     """
     wait = preferred_wait(prefer)
     context = run_context(endpoint.lambda_context)
-    headers = {}
+    request = body.drawing
+    headers = ignored_fields(request.ignored)
+    said = {"tenant": endpoint.tenant, "idempotency_key": idempotency_key, **body.job_fields()}
+    if body.dry_run:
+        quote = robot().intake.quote(request, endpoint.tenant)
+        return Response(200, "application/json", quote, headers)
     if wait is None:
         make = (
             robot().image2image if isinstance(request, Image2ImageRequest) else robot().text2image
         )
-        job = cast(Any, make)(
-            request, tenant=endpoint.tenant, idempotency_key=idempotency_key, context=context
-        )
+        job = cast(Any, make)(request, context=context, **said)
     else:
         # Until it answers it is silent; who is silent for too long can no longer say 202.
         limit = min(context.time_left(), settings().longest_silence) - STOPPED_BEFORE
         seconds = max(min(wait, limit), 0.0)
         applied = f"wait={seconds:.0f}" if wait else "respond-async"
-        headers = {"Preference-Applied": applied, "Vary": "Prefer"}
-        job = robot().submit_image(request, tenant=endpoint.tenant, idempotency_key=idempotency_key)
-        job = robot().wait(job, seconds=seconds)
+        headers |= {"Preference-Applied": applied, "Vary": "Prefer"}
+        job = robot().wait(robot().submit_image(request, **said), seconds=seconds)
         if not job.status.final:
             answer = accepted(job)
             answer.headers |= headers
-            return cast(Response[dict[str, Any] | JobView], answer)
+            return cast(Response[dict[str, Any] | JobView | Quote], answer)
     return Response(200, "application/json", drawn(succeeded(job), request), headers)
+
+
+def take_turn(
+    request: ChatImageRequest, endpoint: Endpoint, idempotency_key: str | None
+) -> Response[JobView | Quote]:
+    """Accept a turn of a conversation: 202 with the job, or what it would cost."""
+    editing = isinstance(request, ChatEditRequest)
+    headers = ignored_fields(unheeded(request.settings, editing=editing))
+    if request.dry_run:
+        quote = robot().intake.quote_chat(request, endpoint.tenant)
+        return Response(200, "application/json", quote, headers)
+    answer = accepted(
+        robot().submit_chat_image(request, tenant=endpoint.tenant, idempotency_key=idempotency_key)
+    )
+    answer.headers |= headers
+    return cast(Response[JobView | Quote], answer)
+
+
+def ignored_fields(names: Sequence[str]) -> dict[str, Any]:
+    """The header that names what of a request nobody heeds."""
+    told = [encoded(name[:_LONGEST_NAME], safe=" +/()[]") for name in names[:_MOST_NAMES]]
+    return {IGNORED_FIELDS: ", ".join(told)} if told else {}
+
+
+V = TypeVar("V", JobView, JobList)
+
+
+def unless_known(body: V, tag: str, if_none_match: str | None) -> Response[V]:
+    """What is asked for with its ETag; 304 without it for whoever has it already."""
+    headers: dict[str, Any] = {
+        "ETag": tag,
+        "Cache-Control": "private, no-cache",
+        "Vary": "Authorization",
+    }
+    known = [one.strip().removeprefix("W/") for one in (if_none_match or "").split(",")]
+    if "*" in known or tag.removeprefix("W/") in known:
+        return Response(304, "application/json", cast(V, ""), headers)
+    return Response(200, "application/json", body, headers)
 
 
 def preferred_wait(prefer: str | None) -> float | None:

@@ -14,7 +14,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from robotchat.art.answers import Model
 from robotchat.art.bot import ArtBot
 from robotchat.art.matching import find_checkpoint
-from robotchat.art.requests import CHECKPOINT, DrawRequest
+from robotchat.art.requests import CHECKPOINT, DrawRequest, Request
 from robotchat.clock import Clock
 from robotchat.errors import (
     InvalidRequest,
@@ -192,6 +192,30 @@ class HostPool:
                 deadline = time.monotonic() + patience
         silent = UpstreamTimeout("The SD host did not answer in time.")
         return {host.name: given.get(host.name, silent) for host in self.hosts}
+
+    def fitting(
+        self, request: Request, soft: Collection[str]
+    ) -> tuple[Request, dict[str, str | None], list[str]]:
+        """The request, the hosts that can draw it (see ``able``), and what was left out of it.
+
+        Left out are those of its options in ``soft``, by name, that none of the hosts takes: what
+        a tenant has once set must not be the end of its every request when hosts change. Raises
+        as ``able`` does for everything else.
+        """
+        left_out: list[str] = []
+        while True:
+            try:
+                return request, self.able(request), left_out
+            except (InvalidRequest, NotSupported) as error:
+                options = dict(request.override_settings or {})
+                spare = {name for name in soft if name in options and name != CHECKPOINT}
+                named = (error.param or "").removeprefix("override_settings.")
+                gone = spare if error.param == "override_settings" else spare & {named}
+                if not gone:
+                    raise
+                left_out += sorted(gone)
+                kept = {name: value for name, value in options.items() if name not in gone}
+                request = request.model_copy(update={"override_settings": kept})
 
     def able(self, request: DrawRequest) -> dict[str, str | None]:
         """The hosts that can draw a request, each with its own name of the checkpoint.

@@ -134,6 +134,8 @@ class Job(_Model):
     """A1111 fields as asked; large images in it are references into the image store."""
     effective: dict[str, Any] | None = None
     """What was really sent to the SD host, seed included, so that it can be drawn again."""
+    defaults: list[str] = Field(default_factory=list)
+    """Names of the options in ``request`` that the tenant has set for all its requests."""
     fingerprint: str | None = None
     """Hash of the request, to tell a repetition from another request under the same key."""
     refused: bool = False

@@ -85,6 +85,19 @@ class Limits(BaseModel):
         return defaults.model_copy(update=self.model_dump(exclude_unset=True))
 
 
+class Quote(BaseModel):
+    """What a request would cost, had it been made in earnest."""
+
+    model_config = ConfigDict(frozen=True)
+
+    object: Literal["quote"] = "quote"
+    images: int = Field(description="Pictures that it asks for.")
+    cost: float = Field(description="In units: 1 is one picture of 512x512 pixels in 20 steps.")
+    request: dict[str, Any] = Field(
+        description="The A1111 fields that would be drawn, the tenant's options among them."
+    )
+
+
 class UsageNow(BaseModel):
     """What is in use at this moment."""
 

@@ -47,6 +47,10 @@ class Superseded(Exception):
     """This attempt is no longer the job's present one: stop, and write nothing more."""
 
 
+class TooLate(Exception):
+    """The job has not been done in time, and is of no use any more."""
+
+
 class StillRunning(Exception):
     """Another worker is on this job and alive; look again after ``seconds``."""
 
@@ -216,6 +220,12 @@ def canceled(job: Job, attempt: int, now: datetime) -> Job:
     """The worker has stopped because of a cancel."""
     _own(job, attempt)
     return _finish(job, JobStatus.CANCELED, now)
+
+
+def expired(job: Job, attempt: int, now: datetime) -> Job:
+    """The worker has stopped because it was too late."""
+    _own(job, attempt)
+    return expire(job, now)
 
 
 def expire(job: Job, now: datetime) -> Job:

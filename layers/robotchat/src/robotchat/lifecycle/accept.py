@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest
+from robotchat.art.requests import DrawRequest, Image2ImageRequest, Request, Text2ImageRequest
 from robotchat.clock import Clock
 from robotchat.conversation import (
     ChatEditRequest,
@@ -27,9 +27,9 @@ from robotchat.events.event import accept_target
 from robotchat.hosts.options import TenantOptions, with_defaults
 from robotchat.hosts.pool import HostPool
 from robotchat.ids import checked_key, fingerprint, id_for_key, new_id
-from robotchat.images import Images
+from robotchat.images import Images, MemoryImages
 from robotchat.jobs.job import Job, JobError, JobKind, JobStatus, WebhookTarget
-from robotchat.jobs.limits import Ledger
+from robotchat.jobs.limits import Ledger, Quote
 from robotchat.jobs.store import Jobs
 from robotchat.lifecycle import inputs
 from robotchat.lifecycle.settle import Settlement
@@ -90,6 +90,7 @@ class Intake:
             idempotency_key=idempotency_key,
             job_id=job_id,
             expires_in=request.expires_in,
+            deadline=request.deadline,
             fingerprint=fingerprint({"kind": kind, **_identity(request)}),
             message=request.message,
             metadata=request.metadata,
@@ -180,10 +181,12 @@ class Intake:
         metadata: dict[str, Any] | None = None,
         webhook: WebhookTarget | str | None = None,
         expires_in: float | None = None,
+        deadline: float | None = None,
     ) -> Job:
         """Accept a Text2Image or Image2Image and queue it; its caller does not wait.
 
-        ``expires_in`` (seconds) shortens the time for which its pictures are kept.
+        ``expires_in`` (seconds) shortens the time for which its pictures are kept; the job
+        expires when it is not done within ``deadline`` seconds, even while it is drawn.
         """
         job = self.image_job(
             request,
@@ -191,8 +194,9 @@ class Intake:
             idempotency_key,
             job_id=job_id,
             metadata=metadata,
-            webhook=accept_target(webhook, local=self.settings.local),
+            webhook=webhook,
             expires_in=expires_in,
+            deadline=deadline,
         )
         if not job.version:
             job, _ = self._jobs.add(job)
@@ -229,34 +233,82 @@ class Intake:
         *,
         job_id: str | None = None,
         metadata: dict[str, Any] | None = None,
-        webhook: WebhookTarget | None = None,
+        webhook: WebhookTarget | str | None = None,
         expires_in: float | None = None,
+        deadline: float | None = None,
     ) -> Job:
         """The job of an earlier, same request; else a new one, which is not stored yet (version
         0), for a request whose every part can be drawn, with its pictures stored."""
         asked = request.body()
-        editing = isinstance(request, Image2ImageRequest)
-        kind = JobKind.IMAGE2IMAGE if editing else JobKind.TEXT2IMAGE
         job = self.new_job(
-            kind,
+            _kind(request),
             tenant,
             idempotency_key=idempotency_key,
             job_id=job_id,
             expires_in=expires_in,
-            fingerprint=fingerprint({"kind": kind, "request": asked, "metadata": metadata}),
+            deadline=deadline,
+            fingerprint=fingerprint(
+                {"kind": _kind(request), "request": asked, "metadata": metadata or None}
+            ),
             metadata=metadata or {},
-            webhook=webhook,
+            webhook=accept_target(webhook, local=self.settings.local),
         )
         if idempotency_key is not None or job_id is not None:
             earlier = self._jobs.find(job.id)
             if earlier is not None:
                 return self._jobs.same(earlier, job)
-        request = with_defaults(request, self._options.get(tenant))
-        request = self._ledger.permit(request, tenant)
-        self._hosts.able(request)
+        request, defaults = self._with_defaults(request, tenant)
         fields, size = inputs.store_images(request.body(), job, self._images, self.settings)
         charge = self._ledger.charge(images=request.count, work=request.work)
-        return job.model_copy(update={"request": fields, "input_bytes": size, "charge": charge})
+        return job.model_copy(
+            update={
+                "request": fields,
+                "defaults": defaults,
+                "input_bytes": size,
+                "charge": charge,
+            }
+        )
+
+    def _with_defaults(self, request: Request, tenant: str) -> tuple[Request, list[str]]:
+        """The request as it may be drawn, with those of the tenant's options that some host
+        takes, and their names. Raises what is wrong with it."""
+        own = self._options.get(tenant)
+        asked = set(request.override_settings or ())
+        request = self._ledger.permit(with_defaults(request, own), tenant)
+        request, _, dropped = self._hosts.fitting(request, own.keys() - asked)
+        return request, sorted(own.keys() - asked - set(dropped))
+
+    def quote(self, request: Text2ImageRequest | Image2ImageRequest, tenant: str) -> Quote:
+        """What a request would cost, if it can be drawn; nothing is stored. Raises what is wrong
+        with it."""
+        request, _ = self._with_defaults(request, tenant)
+        return self._quote(request.body(), request, tenant)
+
+    def quote_chat(self, request: ChatImageRequest, tenant: str) -> Quote:
+        """The same for a turn of a conversation, as far as it is known before its prompt is."""
+        editing = isinstance(request, ChatEditRequest)
+        kind = JobKind.CHAT_IMAGE2IMAGE if editing else JobKind.CHAT_TEXT2IMAGE
+        settings = inputs.check_settings(request.settings, editing=editing)
+        parent = None
+        if request.conversation_id is not None:
+            conversation = self._conversations.get(request.conversation_id, tenant)
+            parent = self._jobs.find(conversation.tail) if conversation.tail else None
+            if request.after_turn is not None:
+                parent = self._turn(conversation, request.after_turn)
+        if isinstance(request, ChatEditRequest) and request.image is not None:
+            settings["init_images"] = [request.image]
+        elif editing:
+            _check_has_picture(parent)
+        asked = self._ledger.permit(_as_asked(kind, {**_foreseen(parent), **settings}), tenant)
+        self._hosts.able(Text2ImageRequest.model_validate({**settings, "prompt": ""}))
+        return self._quote(settings, asked, tenant)
+
+    def _quote(self, body: Mapping[str, Any], request: DrawRequest, tenant: str) -> Quote:
+        unstored = self.new_job(_kind(request), tenant)
+        fields, size = inputs.store_images(body, unstored, MemoryImages(), self.settings)
+        self._ledger.check_storage(tenant, more=size)
+        charge = self._ledger.charge(images=request.count, work=request.work)
+        return Quote(images=charge.images, cost=charge.cost, request=fields)
 
     def new_job(
         self,
@@ -266,6 +318,7 @@ class Intake:
         idempotency_key: str | None = None,
         job_id: str | None = None,
         expires_in: float | None = None,
+        deadline: float | None = None,
         **fields: Any,
     ) -> Job:
         if job_id is None:
@@ -287,9 +340,13 @@ class Intake:
             request_id=correlation_id(),
             retention=retention,
             short_lived=retention < usual,
-            expires_at=now + timedelta(seconds=retention),
+            expires_at=now + timedelta(seconds=min(retention, deadline or retention)),
             **fields,
         )
+
+
+def _kind(request: DrawRequest) -> JobKind:
+    return JobKind.IMAGE2IMAGE if isinstance(request, Image2ImageRequest) else JobKind.TEXT2IMAGE
 
 
 def _identity(request: ChatImageRequest) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from robotchat.errors import InvalidRequest, JobCanceled, NotSupported, Upstream
 from robotchat.hosts.lease import Lease, LeaseLost
 from robotchat.images import Images, decode_base64, inspect
 from robotchat.jobs.job import ALIVE, Job
-from robotchat.jobs.states import Superseded, update
+from robotchat.jobs.states import Superseded, TooLate, update
 from robotchat.jobs.store import Jobs
 from robotchat.periodic import Periodic
 from robotchat.settings import Settings
@@ -80,6 +80,7 @@ class Heartbeat:
         """Whether the host was told to stop, for whatever reason: what comes back may be less than
         was asked for, and that is no failure."""
         self._canceled = False
+        self._too_late = False
         self._superseded = False
         self.job = job
         """The job as this attempt last read or wrote it."""
@@ -115,7 +116,7 @@ class Heartbeat:
             self._notes.update(state)
 
     def waiting(self) -> None:
-        """Called while no host is free. Raises JobCanceled and Superseded."""
+        """Called while no host is free. Raises as ``raise_if_canceled`` does."""
         self.raise_if_canceled()
         self._show(reason="waiting_for_host")
 
@@ -139,11 +140,14 @@ class Heartbeat:
             self._lease = None
 
     def raise_if_canceled(self) -> None:
-        """Raises JobCanceled after a cancel, and Superseded when the attempt is not ours now."""
+        """Raises JobCanceled after a cancel, TooLate after the job's deadline, and Superseded when
+        the attempt is not ours now."""
         if self._superseded:
             raise Superseded(self._job.id)
         if self._canceled:
             raise JobCanceled("The job was canceled.")
+        if self._too_late:
+            raise TooLate(self._job.id)
 
     def look(self) -> None:
         """One tick. Raises Superseded when there is nothing left to look at.
@@ -171,6 +175,9 @@ class Heartbeat:
         self._watched = job.watched_until is not None and self._jobs.now() < job.watched_until
         if job.cancel_requested:
             self._canceled = True
+            self._interrupt()
+        elif self._jobs.now() >= job.expires_at:
+            self._too_late = True
             self._interrupt()
         elif job.stop == "interrupt":
             # Before the host is told: its answer may be back before this call is.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest
 from robotchat.clock import Clock
@@ -39,8 +40,10 @@ class Inline:
         tenant: str,
         idempotency_key: str | None,
         context: RunContext,
+        **job_fields: Any,
     ) -> Job:
-        job = self._intake.image_job(request, tenant, idempotency_key)
+        """``job_fields`` are those of `Intake.image_job`."""
+        job = self._intake.image_job(request, tenant, idempotency_key, **job_fields)
         is_new = False
         if not job.version:
             # Stored as claimed already: one write less, and if this process dies the sweeper sees

@@ -105,6 +105,12 @@ def _check(what: str, value: Mapping[str, Any], most: int, param: str | None) ->
         )
 
 
+def unheeded(settings: Mapping[str, Any], *, editing: bool) -> list[str]:
+    """Names of what is among a turn's settings and means nothing."""
+    fields = (Image2ImageRequest if editing else Text2ImageRequest).model_fields
+    return [f"settings.{name}" for name in settings if name not in fields]
+
+
 def inherited(effective: Mapping[str, Any] | None) -> dict[str, Any]:
     """What a turn takes over from the turn before: size, steps, sampler, checkpoint, seed ..."""
     return {k: v for k, v in (effective or {}).items() if k not in _NOT_INHERITED}

@@ -13,11 +13,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest
-from robotchat.conversation import ChatEditRequest, ChatImageRequest, ExpiresIn
+from robotchat.conversation import ChatEditRequest, ChatImageRequest
 from robotchat.errors import ForbiddenUrl, IdempotencyKeyReused, InvalidRequest, RobotchatError
 from robotchat.events.event import accept_target
 from robotchat.ids import TENANT_PATTERN, id_for_key
+from robotchat.jobs.asking import Image2ImageBody, JobFields, Text2ImageBody
 from robotchat.jobs.job import Job, JobKind, WebhookTarget
 from robotchat.lifecycle.accept import Intake
 from robotchat.text import salvage_json
@@ -55,33 +55,22 @@ class ChatImage2ImageMessage(_Message, ChatEditRequest):
     kind: Literal["chat_image2image"]
 
 
-class _ImageMessage(_Message):
+class _ImageMessage(_Message, JobFields):
     model_config = ConfigDict(extra="forbid")
-
-    metadata: dict[str, Any] = Field(
-        default_factory=dict,
-        description="The producer's own data, up to 16 KB as JSON; comes back with the job.",
-    )
-    webhook: WebhookTarget | str | None = Field(
-        default=None,
-        description="An https URL to tell when the job has ended, or a URL and the events to tell "
-        "there; the tenant's own webhook when left out.",
-    )
-    expires_in: ExpiresIn = None
 
 
 class Text2ImageMessage(_ImageMessage):
     """A picture from words."""
 
     kind: Literal["text2image"]
-    request: Text2ImageRequest = Field(description="The body of `POST /sdapi/v1/txt2img`.")
+    request: Text2ImageBody = Field(description="The body of `POST /sdapi/v1/txt2img`.")
 
 
 class Image2ImageMessage(_ImageMessage):
     """A picture from a picture and words; large pictures go by upload id or https URL."""
 
     kind: Literal["image2image"]
-    request: Image2ImageRequest = Field(description="The body of `POST /sdapi/v1/img2img`.")
+    request: Image2ImageBody = Field(description="The body of `POST /sdapi/v1/img2img`.")
 
 
 Message = Annotated[
@@ -162,15 +151,15 @@ def _parse(message: Mapping[str, Any]) -> Message:
 
 
 def _submit(intake: Intake, message: Message, message_id: str) -> Job:
+    if message.dry_run:
+        raise InvalidRequest("A dry run is answered over HTTPS only.", param="dry_run")
     identity: dict[str, Any] = {"tenant": message.tenant, "job_id": message.job_id}
     if message.job_id is None:
         identity["idempotency_key"] = message.idempotency_key or _own_key(message_id)
     if isinstance(message, Text2ImageMessage | Image2ImageMessage):
         return intake.submit_image(
-            message.request,
-            metadata=message.metadata,
-            webhook=message.webhook,
-            expires_in=message.expires_in,
+            message.request.drawing,
+            **{**message.request.job_fields(), **message.job_fields()},
             **identity,
         )
     return intake.submit_chat_image(message, **identity)

@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -41,8 +41,10 @@ from robotchat.jobs.limits import Ledger
 from robotchat.jobs.states import (
     StillRunning,
     Superseded,
+    TooLate,
     canceled,
     claim,
+    expired,
     fail,
     give_back,
     succeed,
@@ -76,6 +78,8 @@ class _Drawn:
     lease: Lease
     waited: float
     seconds: float
+    left_out: Sequence[str] = ()
+    """Options that the tenant has set and none of the hosts takes."""
 
 
 class Runner:
@@ -155,6 +159,8 @@ class Runner:
             return self._superseded(job)
         except JobCanceled:
             end = _at(attempt, canceled)
+        except TooLate:
+            end = _at(attempt, expired)
         except RobotchatError as error:
             end = self._failure(job, error, heart.facts)
         except Exception as error:  # noqa: BLE001 - raised again, below
@@ -249,7 +255,10 @@ class Runner:
             "images": images,
             "extra_images": extra,
             "charge": self._charge(job, images=len(images), work=plan.request.work),
-            "unverified": list(drawing.unverified),
+            "unverified": [
+                *drawing.unverified,
+                *(f"override_settings.{name}" for name in drawn.left_out),
+            ],
             "interrupted": heart.interrupted,
             "info": drawing.info,
             "picture": images[0].key if images else plan.notes.get("picture"),
@@ -264,11 +273,14 @@ class Runner:
 
     def _drawn(self, job: Job, request: Asked, context: RunContext, heart: Heartbeat) -> _Drawn:
         """Draw on a host; what one refuses is tried on one other, which may know better."""
-        able = self._hosts.able(request)
+        asked = set(job.request.get("override_settings") or ()) - set(job.defaults)
+        soft = set(request.override_settings or ()) - asked
+        request, able, left_out = self._hosts.fitting(request, soft)
         refused_by: list[str] = []
         while True:
             try:
-                return self._drawn_among(able, refused_by, job, request, context, heart)
+                drawn = self._drawn_among(able, refused_by, job, request, context, heart)
+                return replace(drawn, left_out=left_out)
             except UpstreamRejected:
                 if len(refused_by) > 1 or not able.keys() - set(refused_by):
                     raise
