@@ -344,6 +344,14 @@ def test_the_text_in_a_png_is_read_without_a_host(service: Service) -> None:
     assert answer.body["parameters"]["Size-1"] == "64"
 
 
+def test_a_host_is_asked_first_since_it_knows_more(service: Service) -> None:
+    told = {"info": "a", "items": {}, "parameters": {"Clip skip": "1"}}
+    service.hosts["sd-0"].answers["sdapi/v1/png-info"] = told
+    assert service.call("sd/png_info").body["parameters"] == {"Clip skip": "1"}
+    service.hosts["sd-0"].answers["sdapi/v1/png-info"] = UpstreamUnavailable("away")
+    assert service.call("sd/png_info").body["parameters"]["Prompt"] == "a grey square"
+
+
 def test_a_picture_without_the_text_is_left_to_a_host(service: Service) -> None:
     image = {"image": encode_base64(plain_png(64, 64))}
     assert service.call("sd/png_info", image).status == 404

@@ -183,11 +183,13 @@ def test_saving_on_the_host_is_not_asked_for_and_brings_no_grid(surface: Surface
     assert "save_images" not in surface.host.requests("txt2img")[0]["body"]
 
 
-def test_a_format_that_the_host_does_not_heed_is_said(surface: Surface) -> None:
+def test_a_format_that_the_host_does_not_heed_is_made_here(surface: Surface) -> None:
     body = surface.txt2img(override_settings={"samples_format": "jpg"}).body
-    assert opened(body["images"][0]).format == "PNG"
+    assert opened(body["images"][0]).format == "JPEG"
     job = wiring.robot().jobs.get(body["job_id"], "dev")
-    assert job.unverified == ["samples_format"]
+    assert job.unverified == []
+    plain = surface.txt2img().body
+    assert opened(plain["images"][0]).format == "PNG", "and is nobody else's"
     refused = surface.call("sd/set_options", {"samples_format": "jpg"})
     assert (refused.status, refused.body["error"]) == (422, "forbidden_option")
     assert surface.call("sd/set_options", {"samples_format": "png"}).status == 200

@@ -115,8 +115,9 @@ class ServiceConfig(_Part):
         default=None,
         min_length=1,
         max_length=300,
-        description="Drawn with when neither a request nor its tenant names one. Null: whatever "
-        "the host that comes free has loaded, so set it where hosts have several.",
+        description="Drawn with when neither a request nor its tenant names one. Null: the home "
+        "checkpoint of the host that comes free, which is what it had chosen when it was first "
+        "seen; so set it where hosts differ.",
     )
     allowed_options: list[str] | None = Field(
         default=None,

@@ -23,6 +23,7 @@ from robotchat.art.requests import CHECKPOINT, FORMAT_OPTIONS, Int
 from robotchat.clock import Clock
 from robotchat.errors import (
     InvalidRequest,
+    Misconfigured,
     NotFound,
     NotSupported,
     RobotchatError,
@@ -277,18 +278,23 @@ class WebuiApi:
     def png_info(self, request: PngInfoRequest) -> PngInfo:
         """The text in a picture, and its parts. Raises InvalidImage.
 
-        A PNG of the web UI is read here; anything else is left to a host.
+        A host knows more of it than the text says: what is so when it is silent, and which styles
+        are in the prompts. When none answers, a PNG of the web UI is read here.
         """
         data = self._decoded(request.image, "image")
-        if data.startswith(b"\x89PNG"):
-            texts = png_text(data)
-            if "parameters" in texts:
-                text = texts.pop("parameters")
-                return PngInfo(info=text, items=texts, parameters=parse(text))
-        answers = self._pool.ask(lambda bot: bot.png_info(encode_base64(data)))
-        for answer in answers.values():
-            if not isinstance(answer, RobotchatError):
+        own = _own_info(data)
+        try:
+            answers = self._pool.ask(lambda bot: bot.png_info(encode_base64(data)))
+        except Misconfigured:
+            if own is None:
+                raise
+            return own
+        told = [a for a in answers.values() if not isinstance(a, RobotchatError)]
+        for answer in told:
+            if answer.info or own is None:
                 return answer
+        if own is not None:
+            return own
         raise _unavailable(list(answers.values()))
 
     def upscale(self, request: UpscaleRequest, *, time_left: TimeLeft) -> dict[str, Any]:
@@ -432,6 +438,17 @@ def _private(name: str, value: object) -> bool:
     if _PRIVATE_NAME.search(name):
         return True
     return isinstance(value, str) and _PRIVATE_VALUE.match(value) is not None
+
+
+def _own_info(data: bytes) -> PngInfo | None:
+    """What a PNG of the web UI says by itself."""
+    if not data.startswith(b"\x89PNG"):
+        return None
+    texts = png_text(data)
+    if "parameters" not in texts:
+        return None
+    text = texts.pop("parameters")
+    return PngInfo(info=text, items=texts, parameters=parse(text))
 
 
 def _unavailable(answers: list[Any]) -> RobotchatError:
