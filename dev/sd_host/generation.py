@@ -155,7 +155,11 @@ class Generation:
             if fields[name] is None:
                 raise HostError("TypeError", f"unsupported operand type(s): 'NoneType' ({name})")
         self._check_settings()
-        self.width, self.height = fields["width"] // 8 * 8, fields["height"] // 8 * 8
+        width, height = fields["width"], fields["height"]
+        first = (fields.get("firstphase_width") or 0, fields.get("firstphase_height") or 0)
+        if any(first):  # whether or not there is a second phase
+            width, height = first
+        self.width, self.height = width // 8 * 8, height // 8 * 8
         self.batch_size, self.n_iter = max(1, fields["batch_size"]), max(1, fields["n_iter"])
         if self.width <= 0 or self.height <= 0:
             raise HostError("RuntimeError", "Given input size: (4x0x0). Output size is too small")

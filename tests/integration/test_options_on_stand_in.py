@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -214,3 +215,24 @@ def test_a_drawing_that_was_given_up_leaves_nothing_to_the_next(
     with pool().lease(patience=10) as lease:
         assert lease.host.bot.text2image(**SMALL).info["clip_skip"] == 1
     assert not one.states()[0].doubtful
+
+
+def test_nobody_sees_the_options_of_a_drawing_that_goes_on(
+    host: sd_host.RunningHost, pool: Callable[..., HostPool]
+) -> None:
+    host.hold()
+    drawing = pool()
+
+    def draw() -> None:
+        with drawing.lease(patience=5) as lease:
+            lease.host.bot.text2image(**SMALL, override_settings={"CLIP_stop_at_last_layers": 2})
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    host.wait_for(paused=1)
+    assert options(host)["CLIP_stop_at_last_layers"] == 2, "as the host itself shows it"
+    shown = pool().options()["sd-0"]
+    assert isinstance(shown, dict)
+    assert shown["CLIP_stop_at_last_layers"] == 1
+    host.release()
+    thread.join(30)

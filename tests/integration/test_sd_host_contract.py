@@ -270,6 +270,12 @@ def test_sizes_are_floored_to_a_multiple_of_8(web: httpx.Client) -> None:
     assert (info_of(result)["width"], info_of(result)["height"]) == (64, 64)
 
 
+def test_the_size_of_a_first_phase_is_the_pictures_size(web: httpx.Client) -> None:
+    first = {"firstphase_width": 64, "firstphase_height": 128}
+    result = text2image(web, width=256, height=256, **first)
+    assert picture(result["images"][0]).size == (64, 128)
+
+
 def test_a_grid_comes_first_only_when_images_are_saved(web: httpx.Client) -> None:
     result = text2image(web, save_images=True, batch_size=2, seed=1)
     info = info_of(result)

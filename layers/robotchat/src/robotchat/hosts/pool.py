@@ -482,6 +482,22 @@ class HostPool:
             baseline.values = record.data
         baseline.restore()
 
+    def options(self) -> dict[str, dict[str, Any] | RobotchatError]:
+        """Each host's options, or its error, without those that a request overrides right now:
+        what one caller draws with is nobody else's business."""
+        before = {state.name: state for state in self.states()}
+        answers = self.ask(lambda bot: bot.get_options())
+        now = self.clock.now()
+        for state in self.states():
+            shown = answers[state.name]
+            quiet = not state.held(now) and state.version == before[state.name].version
+            if quiet or isinstance(shown, RobotchatError):
+                continue
+            record = self._records.get(f"host#{state.name}", "options")
+            own = record.data if record else {}
+            answers[state.name] = {**shown, **{n: own[n] for n in shown.keys() & own.keys()}}
+        return answers
+
     def _note_options(self, name: str, values: dict[str, Any]) -> None:
         """Write down a host's options, so that whoever finds it with others can put them back."""
         retries = Retries()

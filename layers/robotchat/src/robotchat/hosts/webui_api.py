@@ -193,7 +193,7 @@ class WebuiApi:
 
     def _hosts_options(self) -> list[dict[str, Any]]:
         """The options of each host that tells them, without what concerns its machine."""
-        answers = self._pool.ask(lambda bot: bot.get_options())
+        answers = self._pool.options()
         told = [answer for answer in answers.values() if not isinstance(answer, RobotchatError)]
         if not told and not all(isinstance(one, NotSupported) for one in answers.values()):
             raise _unavailable(list(answers.values()))
