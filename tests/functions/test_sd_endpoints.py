@@ -348,6 +348,8 @@ def test_a_host_is_asked_first_since_it_knows_more(service: Service) -> None:
     told = {"info": "a", "items": {}, "parameters": {"Clip skip": "1"}}
     service.hosts["sd-0"].answers["sdapi/v1/png-info"] = told
     assert service.call("sd/png_info").body["parameters"] == {"Clip skip": "1"}
+    service.hosts["sd-0"].answers["sdapi/v1/png-info"] = {"info": "a", "items": {}}
+    assert service.call("sd/png_info").body["parameters"]["Prompt"] == "a grey square"
     service.hosts["sd-0"].answers["sdapi/v1/png-info"] = UpstreamUnavailable("away")
     assert service.call("sd/png_info").body["parameters"]["Prompt"] == "a grey square"
 

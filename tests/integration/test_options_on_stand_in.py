@@ -161,6 +161,26 @@ def test_a_plain_request_that_meets_anothers_options_is_drawn_all_the_same(
     assert bot.text2image(**SMALL).info["clip_skip"] == 1
 
 
+def test_what_the_operator_changed_outlasts_a_request_that_fails(
+    host: sd_host.RunningHost, bot: ArtBot
+) -> None:
+    bot.text2image(**SMALL, override_settings={"CLIP_stop_at_last_layers": 2})
+    httpx.post(f"{host.url}/sdapi/v1/options", json={"CLIP_stop_at_last_layers": 3})
+    host.set_faults({"kind": "error", "error": "IndexError", "errors": "no"})
+    with pytest.raises(UpstreamRejected):
+        bot.text2image(**SMALL)
+    assert bot.text2image(**SMALL).info["clip_skip"] == 3
+
+
+def test_options_that_the_host_cannot_even_show_are_put_right(
+    host: sd_host.RunningHost, bot: ArtBot
+) -> None:
+    bot.text2image(**SMALL, override_settings={"CLIP_stop_at_last_layers": 2})
+    httpx.post(f"{host.url}/sdapi/v1/options", json={"CLIP_stop_at_last_layers": "abc"})
+    bot.text2image(**SMALL, override_settings={"s_churn": 1})
+    assert bot.text2image(**SMALL).info["clip_skip"] == 1
+
+
 def test_options_that_cannot_be_set_are_not_overridden(
     host: sd_host.RunningHost, bot: ArtBot
 ) -> None:
@@ -215,6 +235,9 @@ def test_a_drawing_that_was_given_up_leaves_nothing_to_the_next(
     with pool().lease(patience=10) as lease:
         assert lease.host.bot.text2image(**SMALL).info["clip_skip"] == 1
     assert not one.states()[0].doubtful
+    with one.lease(patience=5) as lease:
+        lease.host.bot.text2image(**SMALL)
+    assert not one.states()[0].doubtful, "another has seen to it"
 
 
 def test_nobody_sees_the_options_of_a_drawing_that_goes_on(

@@ -316,6 +316,13 @@ def test_the_seeds_of_a_script_may_begin_behind_its_grid() -> None:
     assert len(drawing.extra_pictures) == 1
 
 
+def test_one_text_for_all_is_not_all_that_was_drawn() -> None:
+    images = [picture("grid"), noted("one", 7), noted("two", 8), picture("map")]
+    drawing = drawn(PLOT, answer(images, infotexts=["a loop\nSteps: 20, Seed: 7"], all_seeds=[7]))
+    assert [one.seed for one in drawing.pictures] == [7, 7, 8]
+    assert len(drawing.extra_pictures) == 1
+
+
 def test_a_grid_alone_is_the_picture() -> None:
     told = answer([noted("grid", 7)], infotexts=["g", "1"], index_of_first_image=1)
     drawing = drawn(PLOT, told)

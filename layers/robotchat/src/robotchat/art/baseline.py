@@ -44,6 +44,7 @@ class Baseline:
         self._overridable = overridable
         self._lock = threading.Lock()
         self._safe = False
+        self._was_broken = False
         self.values: dict[str, Any] = {}
         """What holds when nothing is overridden, by name; empty until somebody has looked."""
         self.doubtful = False
@@ -69,7 +70,7 @@ class Baseline:
                 raise NotSupported(
                     "The SD host does not have the option.", param="override_settings"
                 )
-            self.doubtful = True
+            self.doubtful, self._was_broken = True, False
             try:
                 yield
             except (UpstreamTimeout, UpstreamUnavailable) as error:
@@ -102,6 +103,24 @@ class Baseline:
         self._put_back(wrong)
         return bool(wrong)
 
+    def mend(self) -> bool:
+        """Put back what nobody can have meant: values that no request could set, and any if the
+        host cannot even show them. Whether there were such, since the last drawing began."""
+        if self._was_broken:
+            self._was_broken = False
+            return True
+        try:
+            now = self._shown()
+        except UpstreamUnavailable as error:
+            if "reason" not in error.details:
+                raise
+            return self.restore()
+        shown = {name: plain(now[name]) for name in self.values if name in now}
+        meant = sound(shown)
+        wrong = sorted(name for name, value in shown.items() if value != meant[name])
+        self._put_back(wrong)
+        return bool(wrong)
+
     def _look_after(self, overrides: Mapping[str, Any]) -> None:
         """After a drawing: put back what stayed of it, and learn what somebody else has changed."""
         try:
@@ -111,6 +130,7 @@ class Baseline:
                 if "reason" not in error.details:
                     raise
                 self._put_back(sorted(overrides))
+                self._was_broken = True
                 return
             changed = {n: v for n, v in now.items() if n in self.values and v != self.values[n]}
             stayed = sorted(n for n, v in changed.items() if overrides.get(n, _NOTHING) == v)

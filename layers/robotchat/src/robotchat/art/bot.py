@@ -199,7 +199,7 @@ class ArtBot(Questions):
                 return once()
             except UpstreamUnavailable as error:
                 # What somebody else left set on the host is not what this request asked for.
-                if "reason" not in error.details or not self._was_restored():
+                if "reason" not in error.details or not self._was_mended():
                     raise
             return once()
         except UpstreamError as error:
@@ -209,9 +209,9 @@ class ArtBot(Questions):
                 raise
             raise judged from error
 
-    def _was_restored(self) -> bool:
+    def _was_mended(self) -> bool:
         try:
-            return self.baseline.restore()
+            return self.baseline.mend()
         except UpstreamError:
             return False
 
@@ -325,7 +325,16 @@ class ArtBot(Questions):
         """The host's options, if the request overrides some."""
         if not set(request.override_settings or ()) - {CHECKPOINT}:
             return None
-        return cast(dict[str, Any], self._listed("options", lambda: [self.get_options()])[0])
+
+        def fetch() -> list[dict[str, Any] | None]:
+            try:
+                return [self.get_options()]
+            except UpstreamUnavailable as error:
+                if "reason" not in error.details:
+                    raise
+                return [None]  # one has a value that the host cannot show; it is seen to later
+
+        return cast(dict[str, Any] | None, self._listed("options", fetch)[0])
 
     def _option_names(self, request: DrawRequest) -> dict[str, list[str]]:
         """What options that name a file may name, for those that the request overrides."""
@@ -517,6 +526,7 @@ class ArtBot(Questions):
             model = find_checkpoint(self.get_models(), str(options[CHECKPOINT]), param=CHECKPOINT)
             options[CHECKPOINT] = model.alias
         self._tool("sdapi/v1/options", options, self._config.timeout)
+        self.baseline.forget_safety()  # what holds now is to be learnt
         if model is not None:
             now = str(self.get_options().get(CHECKPOINT) or "")
             try:

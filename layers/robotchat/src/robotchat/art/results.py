@@ -116,10 +116,11 @@ def read_drawing(
 
 
 def _read_scripted(images: list[Any], info: dict[str, Any], parameters: object) -> Drawing:
-    """A script's answer: as many pictures as there are texts about them, grids among them.
+    """A script's answer: everything that is told of, in its own file or in the account, grids
+    among them; the maps of ControlNet are not.
 
     What is told of a picture is in its own text. The account's lists run with the pictures, or with
-    those behind the grids, as each script likes it.
+    those behind the grids, or hold one entry for all, as each script likes it.
     """
     infotexts = [text if isinstance(text, str) else "" for text in _list(info, "infotexts")]
     listed = _list(info, "all_seeds")
@@ -127,12 +128,13 @@ def _read_scripted(images: list[Any], info: dict[str, Any], parameters: object) 
     first = first if isinstance(first, int) and 0 <= first < len(images) else 0
     if len(listed) < len(infotexts):
         listed = [None] * first + listed
-    count = len(infotexts) or len(images)
-    pictures = []
-    for index, image in enumerate(images[:count]):
-        note = infotexts[index] if index < len(infotexts) else ""
-        picture = _picture(image, None, note)
-        own = png_text(picture.data).get("parameters", "") or note
+    pictures, extra = [], []
+    for index, image in enumerate(images):
+        picture = _picture(image, None, "")
+        own = picture.infotext or (infotexts[index] if index < len(infotexts) else "")
+        if infotexts and not own:
+            extra.append(picture)
+            continue
         found = re.search(r"\bSeed: (\d+)", own)
         seed = listed[index] if index < len(listed) else None
         seed = int(found[1]) if found else seed if isinstance(seed, int) else None
@@ -145,7 +147,7 @@ def _read_scripted(images: list[Any], info: dict[str, Any], parameters: object) 
     }
     return Drawing(
         pictures=pictures,
-        extra_pictures=[_picture(image, None, "") for image in images[count:]],
+        extra_pictures=extra,
         parameters=parameters if isinstance(parameters, dict) else {},
         info=told if info else {},
         checkpoint=_text(info, "sd_model_name"),

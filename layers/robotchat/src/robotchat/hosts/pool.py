@@ -452,6 +452,8 @@ class HostPool:
         except Stale:
             return None
         lease = Lease(self, host, taken, before=state.checkpoint)
+        # Another process may have seen to what this one could not.
+        host.bot.baseline.doubtful = orphaned
         if orphaned:
             try:
                 self._clear(lease)

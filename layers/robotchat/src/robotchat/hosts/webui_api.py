@@ -291,7 +291,8 @@ class WebuiApi:
             return own
         told = [a for a in answers.values() if not isinstance(a, RobotchatError)]
         for answer in told:
-            if answer.info or own is None:
+            # Older web UIs give no parts.
+            if own is None or (answer.info and answer.parameters):
                 return answer
         if own is not None:
             return own
