@@ -1,21 +1,25 @@
-"""Many producers, conversations and hosts, while hosts fail, workers are killed and messages come
-twice: what became of every job. ``python -m benchmarks.soak`` ends with status 1 unless no job was
-lost, none was doubled, and every conversation was in order.
+"""Many producers, conversations and hosts, while hosts fail, workers are killed, messages come
+twice, one producer sends poison and a webhook receiver is hostile: what became of every job.
+``python -m benchmarks.soak`` ends with status 1 unless no job was lost, none was doubled, every
+conversation was in order, every poisoned message is a failed job or a dead letter, and every
+delivery has its attempt written down.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import itertools
 import json
 import random
 import secrets
+import socketserver
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +30,7 @@ import httpx
 
 from dev import sd_host
 from dev.sd_host import RunningHost
+from tests.cases import hostile
 from tests.local_stack import RunningStack
 
 SETTINGS = {"steps": 2, "width": 64, "height": 64}
@@ -73,11 +78,18 @@ class Outcome:
     drawn: int = 0
     kills: int = 0
     stillborn: int = 0
+    poisoned: int = 0
+    refused: int = 0
+    dead: int = 0
+    told: int = 0
+    untold: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
     def right(self) -> bool:
-        return not (self.lost or self.duplicated or self.out_of_order)
+        return not (self.lost or self.duplicated or self.out_of_order or self.untold) and (
+            self.refused + self.dead == self.poisoned
+        )
 
     def __str__(self) -> str:
         counts = {
@@ -90,6 +102,11 @@ class Outcome:
             "pictures begun": self.drawn,
             "workers killed": self.kills,
             "dead on receipt": self.stillborn,
+            "poison sent": self.poisoned,
+            "poison refused": self.refused,
+            "poison dead": self.dead,
+            "deliveries": self.told,
+            "without attempt": len(self.untold),
             "seconds": round(self.seconds),
         }
         return "\n".join(f"{name:16}{number:6}" for name, number in counts.items())
@@ -124,9 +141,15 @@ def soak(plan: Plan) -> Outcome:
                 api.post("/v1/conversations", json={}).raise_for_status().json()["id"]
                 for _ in range(plan.conversations)
             ]
+            receiver = running.enter_context(hostile_receiver())
+            api.put("/v1/webhook", json={"url": receiver}).raise_for_status()
             sent = messages(stack.tenant, conversations, plan.jobs)
-            produce(stack, sent, dice, plan.producers)
+            poisoned = poison(stack.tenant, dice, max(plan.jobs // 10, 10))
+            produce(stack, sent, poisoned, dice, plan.producers)
             found = watch(api, conversations, plan, outcome, started + plan.seconds)
+            outcome.poisoned = len(poisoned)
+            judge_poison(stack, api, poisoned, outcome, started + plan.seconds)
+            judge_deliveries(api, outcome, started + plan.seconds)
         outcome.seconds = time.monotonic() - started
         outcome.drawn = sum(int(host.stats()["generations_started"]) for host in hosts)
         judge(sent, found, outcome)
@@ -158,21 +181,47 @@ def messages(tenant: str, conversations: Sequence[str], jobs: int) -> dict[str, 
     return made
 
 
+def poison(tenant: str, dice: random.Random, count: int) -> dict[str, str]:
+    """Messages that nobody meant well, by the ids of the jobs that they would be."""
+    made = {}
+    for number in range(count):
+        job_id = f"job_poison{secrets.token_hex(10)}"
+        base = {"kind": "chat_text2image", "tenant": tenant, "job_id": job_id, "message": "a barn"}
+        kinds = [
+            hostile.with_value(dice.choice(list(hostile.VALUES.values())), **base),
+            json.dumps({**base, "conversation_id": "c" * 3000}),
+            json.dumps({**base, "metadata": {"x": "y" * 200_000}}),
+            json.dumps({**base, "message": "\ud800"}),
+            json.dumps({**base, "kind": "nope"}),
+            json.dumps({**base, "tenant": "../" + tenant}),
+            json.dumps(base)[:-1],
+            hostile.nested(20_000),
+        ]
+        made[job_id] = kinds[number % len(kinds)]
+    return made
+
+
 def produce(
-    stack: RunningStack, sent: dict[str, dict[str, Any]], dice: random.Random, producers: int
+    stack: RunningStack,
+    sent: dict[str, dict[str, Any]],
+    poisoned: dict[str, str],
+    dice: random.Random,
+    producers: int,
 ) -> None:
     """Send everything at once from so many producers, and a tenth of it twice."""
-    bodies = [*sent.values(), *dice.sample(list(sent.values()), len(sent) // 10)]
+    twice = dice.sample(list(sent.values()), len(sent) // 10)
+    bodies = [*map(json.dumps, [*sent.values(), *twice]), *poisoned.values()]
+    dice.shuffle(bodies)
     shares = [bodies[number::producers] for number in range(producers)]
     failures: list[str] = []
 
-    def send(share: Sequence[dict[str, Any]]) -> None:
-        session = boto3.Session("test", "test", region_name=stack.region)
-        sqs = session.client("sqs", endpoint_url=stack.aws_endpoint_url)
-        for start in range(0, len(share), 10):
+    def send(share: Sequence[str]) -> None:
+        sqs = client_of(stack)
+        # Few at a time: together they have the size of one message at most.
+        for start in range(0, len(share), 4):
             entries: Any = [
-                {"Id": str(n), "MessageBody": json.dumps(body), "MessageGroupId": body["tenant"]}
-                for n, body in enumerate(share[start : start + 10])
+                {"Id": str(n), "MessageBody": body, "MessageGroupId": stack.tenant}
+                for n, body in enumerate(share[start : start + 4])
             ]
             answer = sqs.send_message_batch(QueueUrl=stack.queue_url, Entries=entries)
             failures.extend(str(failure) for failure in answer.get("Failed", []))
@@ -184,6 +233,91 @@ def produce(
         thread.join()
     if failures:
         raise RuntimeError(f"not sent: {failures}")
+
+
+def client_of(stack: RunningStack) -> Any:
+    session = boto3.Session("test", "test", region_name=stack.region)
+    return session.client("sqs", endpoint_url=stack.aws_endpoint_url)
+
+
+ANSWERS: tuple[bytes, ...] = (
+    b"HTTP/1.1 503 x\r\nRetry-After: Fri, 31 Dec 2027 23:59:59 +99999999999999999999\r\n"
+    b"Content-Length: 0\r\n\r\n",
+    b"HTTP/1.1 429 x\r\nRetry-After: 999999999999\r\nContent-Length: 0\r\n\r\n",
+    b"\x00\xff not http\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nX: " + b"a" * 300_000 + b"\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+    b"HTTP/1.1 307 x\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+    b"",
+)
+"""What the hostile receiver answers, in turn."""
+
+
+@contextmanager
+def hostile_receiver() -> Iterator[str]:
+    """A webhook receiver that answers whatever comes to its mind; gives its URL."""
+    turn = itertools.cycle(ANSWERS)
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                self.request.settimeout(5)
+                self.request.recv(65536)
+                self.request.sendall(next(turn))
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/hook"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def judge_poison(
+    stack: RunningStack,
+    api: httpx.Client,
+    poisoned: dict[str, str],
+    outcome: Outcome,
+    until: float,
+) -> None:
+    """Count the poisoned messages that are failed jobs, and those that are dead letters."""
+    sqs = client_of(stack)
+    dead: set[str] = set()
+    while time.monotonic() < until:
+        answers = [api.get(f"/v1/jobs/{job_id}") for job_id in poisoned]
+        outcome.refused = sum(
+            answer.status_code == 200 and answer.json()["status"] == "failed" for answer in answers
+        )
+        letters = sqs.receive_message(
+            QueueUrl=stack.dead_letter_queue_url, MaxNumberOfMessages=10, VisibilityTimeout=600
+        )
+        dead |= {letter["MessageId"] for letter in letters.get("Messages", ())}
+        outcome.dead = len(dead)
+        if outcome.refused + outcome.dead >= outcome.poisoned:
+            return
+        time.sleep(0.5)
+
+
+def judge_deliveries(api: httpx.Client, outcome: Outcome, until: float) -> None:
+    """Wait until every delivery has an attempt written down, and count those that have none."""
+    while time.monotonic() < until:
+        found: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while True:
+            query = {"limit": 100} | ({"cursor": cursor} if cursor else {})
+            page = api.get("/v1/webhook-deliveries", params=query).raise_for_status().json()
+            found += page["data"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                break
+        outcome.told = len(found)
+        outcome.untold = [one["id"] for one in found if not one["attempt_count"]]
+        if found and not outcome.untold:
+            return
+        time.sleep(1)
 
 
 def watch(

@@ -10,3 +10,7 @@ def test_nothing_is_lost_doubled_or_out_of_order_while_hosts_and_workers_die() -
     assert outcome.right, outcome
     assert outcome.accepted == 40
     assert sum(outcome.ends.values()) == 40
+    assert outcome.poisoned >= 10
+    assert outcome.dead
+    assert outcome.refused
+    assert outcome.told >= 40

@@ -7,10 +7,12 @@ records, images, queue and hosts there are.
 from __future__ import annotations
 
 import logging
+import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from robotchat.art.bot import ArtBot, ArtConfig
 from robotchat.art.driver import ArtDriver
@@ -27,7 +29,7 @@ from robotchat.hosts.webui_api import WebuiApi
 from robotchat.images import Images, MemoryImages
 from robotchat.jobs.job import Estimate, Job, WebhookTarget
 from robotchat.jobs.limits import Ledger
-from robotchat.jobs.states import NotYet, StillRunning, discard, released
+from robotchat.jobs.states import NotYet, StillRunning, discard, released, succeeded
 from robotchat.jobs.states import cancel as cancel_job
 from robotchat.jobs.states import retry as retry_job
 from robotchat.jobs.store import Jobs
@@ -48,12 +50,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_LOOK_AGAIN = 0.05
+"""Seconds between two looks at a job that another thread is on."""
+
 
 class Robot:
     """Conversations, jobs and pictures over any records, images and queue.
 
     In a program: ``Robot(art=[WebUI("http://127.0.0.1:7861")])`` keeps all in memory and runs a job
     as soon as it is submitted. In Lambda, ``robotchat.aws.wiring`` builds it over AWS.
+
+    Threads may share it. Leaving it as a context manager, or ``close``, closes the connections to
+    the hosts. From ``asyncio``, call it in threads (``asyncio.to_thread(robot.drawing, job)``),
+    and leave it by ``async with`` or ``aclose``.
     """
 
     def __init__(
@@ -101,7 +110,7 @@ class Robot:
             self.settings,
             art_config,
         )
-        self._settlement = Settlement(self.jobs, self.images, self.queue, self.clock)
+        self.settlement = Settlement(self.jobs, self.images, self.queue, self.clock)
         self.intake = Intake(
             self.jobs,
             self.conversations,
@@ -109,7 +118,7 @@ class Robot:
             self.hosts,
             self.ledger,
             self.options,
-            self._settlement,
+            self.settlement,
             self.settings,
             self.clock,
         )
@@ -126,23 +135,53 @@ class Robot:
                 self.settings,
             ),
             self.ledger,
-            self._settlement,
+            self.settlement,
             self.settings,
             self.clock,
             on_attempt,
         )
+        self._art = list(_named(art).values())
         self._inline = Inline(self.jobs, self.intake, self._runner, self.clock)
+
+    def close(self) -> None:
+        """Close the connections to the hosts."""
+        for driver in self._art:
+            close = getattr(driver, "close", None)
+            if close is not None:
+                close()
+
+    async def aclose(self) -> None:
+        """As ``close``, for ``asyncio``."""
+        import asyncio
+
+        await asyncio.to_thread(self.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
     # --- conversations that draw ------------------------------------------------------------------
 
     def chat_text2image(
         self, message: str, conversation_id: str | None = None, **settings: Any
     ) -> Job:
-        """ChatText2Image for programs: say something, get the job, finished in process."""
+        """ChatText2Image for programs: say something, get the job, finished in process.
+
+        Turns of one conversation are drawn one after the other, whichever threads they come from.
+        What became of the job is in it; ``drawing`` raises what made it fail.
+        """
         request = ChatImageRequest(
             message=message, conversation_id=conversation_id, settings=settings
         )
-        return self.submit_chat_image(request)
+        return self._finished(self.submit_chat_image(request))
 
     def chat_image2image(
         self,
@@ -155,7 +194,11 @@ class Robot:
         request = ChatEditRequest(
             message=message, image=image, conversation_id=conversation_id, settings=settings
         )
-        return self.submit_chat_image(request)
+        return self._finished(self.submit_chat_image(request))
+
+    def _finished(self, job: Job) -> Job:
+        """The job at its end, if jobs are run in this process."""
+        return self.queue.finish(job) if isinstance(self.queue, _RunAtOnce) else job
 
     def submit_chat_image(
         self,
@@ -244,21 +287,30 @@ class Robot:
         return estimate(job, self.records, self.hosts, self.clock)
 
     def drawing(self, job: Job) -> Drawing:
-        """The pictures of a finished job, with all that the host said of them."""
-        return self._runner.drawing(job)
+        """The pictures of a job, with all that the host said of them.
+
+        Raises what made the job fail, JobCanceled, and JobNotFinal for one that has not ended.
+        """
+        if not job.status.final:
+            job = self.jobs.get(job.id, job.tenant)
+        if not job.status.final:
+            raise JobNotFinal(
+                f"The job is {job.status}: it has no pictures yet.", details={"job_id": job.id}
+            )
+        return self._runner.drawing(succeeded(job))
 
     def cancel(self, job_id: str, *, tenant: str = LOCAL_TENANT) -> Job:
         """Cancel a job: at once when it is queued, else as soon as its worker sees it."""
         self.jobs.get(job_id, tenant)
-        return self._settlement.settle(self.jobs.change(job_id, cancel_job))
+        return self.settlement.settle(self.jobs.change(job_id, cancel_job))
 
     def retry(self, job_id: str, *, tenant: str = LOCAL_TENANT) -> Job:
         """Run a failed or expired job again, under the same id."""
         self.jobs.get(job_id, tenant)
         job = self.jobs.change(job_id, retry_job)
-        if job.predecessor is not None and not self._settlement.must_wait(job):
+        if job.predecessor is not None and not self.settlement.must_wait(job):
             job = self.jobs.change(job_id, released)
-        return self._settlement.settle(job)
+        return self.settlement.settle(job)
 
     def delete_job(self, job_id: str, *, tenant: str = LOCAL_TENANT) -> None:
         """Delete a final job's pictures and words; that it was, and how it ended, is kept for a
@@ -308,7 +360,7 @@ class Robot:
     @cached_property
     def sweeper(self) -> Sweeper:
         """Repairs and clears up what all else has missed; run now and then."""
-        return Sweeper(self.records, self.jobs, self.images, self._settlement, self.clock)
+        return Sweeper(self.records, self.jobs, self.images, self.settlement, self.clock)
 
 
 class _RunAtOnce:
@@ -316,15 +368,43 @@ class _RunAtOnce:
 
     def __init__(self, robot: Robot) -> None:
         self._robot = robot
+        self._here = threading.local()
 
     def send(self, job: Job, *, delay: float = 0.0) -> None:
-        self._robot.clock.sleep(delay)
+        sent: deque[tuple[str, float]] | None = getattr(self._here, "sent", None)
+        if sent is not None:
+            # The end of a job sends the next one: it is run after that one, not within it.
+            sent.append((job.id, delay))
+            return
+        self._here.sent = sent = deque([(job.id, delay)])
         try:
-            self._robot.run(job.id)
-        except NotYet as wait:
-            self.send(job, delay=wait.seconds)
-        except StillRunning:
-            logger.info("another thread is on it", extra={"job_id": job.id})
+            while sent:
+                job_id, pause = sent.popleft()
+                self._robot.clock.sleep(pause)
+                try:
+                    self._robot.run(job_id)
+                except NotYet as wait:
+                    sent.append((job_id, wait.seconds))
+                except StillRunning:
+                    logger.info("another thread is on it", extra={"job_id": job_id})
+        finally:
+            self._here.sent = None
+
+    def finish(self, job: Job) -> Job:
+        """Bring a job to its end; other threads may be on it, or on the turns before it."""
+        robot = self._robot
+        while not job.status.final:
+            first = robot.settlement.first_open(job)
+            try:
+                robot.run(first.id)
+            except (NotYet, StillRunning):
+                robot.clock.sleep(_LOOK_AGAIN)
+            except Exception:
+                if first.id == job.id:
+                    raise
+                logger.exception("another's turn failed", extra={"job_id": first.id})
+            job = robot.jobs.get(job.id, job.tenant)
+        return job
 
     def backlog(self) -> int:
         return 0

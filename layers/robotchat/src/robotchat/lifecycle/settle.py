@@ -44,6 +44,15 @@ class Settlement:
             return self._jobs.get(job.id, job.tenant)
         return job
 
+    def first_open(self, job: Job) -> Job:
+        """The turn that must be run first for an open job to go on: itself, or one before it."""
+        while job.predecessor is not None:
+            before = self.still_open(self._jobs.find(job.predecessor))
+            if before is None:
+                break
+            job = before
+        return job
+
     def settle(self, job: Job) -> Job:
         """What follows from a job's state: the next turn goes, or the next attempt is queued.
 
