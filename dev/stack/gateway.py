@@ -110,7 +110,11 @@ class Gateway:
         # Every path, also one with a line break in it, which a dot would not match.
         app.router.add_route("*", r"/{path:[\s\S]*}", self._serve)
         self._runner = web.AppRunner(
-            app, access_log=None, handler_cancellation=True, shutdown_timeout=0.5
+            app,
+            access_log=None,
+            handler_cancellation=True,
+            shutdown_timeout=0.5,
+            auto_decompress=False,  # API Gateway hands a body on as it came
         )
         await self._runner.setup()
         await web.SockSite(self._runner, listener, backlog=512).start()

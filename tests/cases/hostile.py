@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from typing import Final
 
 
@@ -89,6 +91,58 @@ TERMINAL: Final[tuple[str, ...]] = (
     "\x1b]8;;http://evil\x1b\\link\x1b]8;;\x1b\\",
 )
 """What a terminal would obey."""
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    length, checksum = struct.pack(">I", len(data)), struct.pack(">I", zlib.crc32(kind + data))
+    return length + kind + data + checksum
+
+
+def png(width: int, height: int, pixels: bytes, *, depth: int = 8) -> bytes:
+    """A PNG file in RGB that says so of itself, whatever its pixels are."""
+    header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
+    parts = (_chunk(b"IHDR", header), _chunk(b"IDAT", zlib.compress(pixels, 9)))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + _chunk(b"IEND", b"")
+
+
+GOOD_PICTURE: Final = png(64, 64, (b"\0" + b"\x80" * 192) * 64)
+
+PICTURES: Final[dict[str, bytes]] = {
+    "nothing": b"",
+    "one byte": b"\x89",
+    "a PNG's beginning": GOOD_PICTURE[:8],
+    "a PNG cut short": GOOD_PICTURE[:-30],
+    "a PNG with a wrong checksum": GOOD_PICTURE[:40] + b"\xff" + GOOD_PICTURE[41:],
+    "a PNG without pixels": png(64, 64, b""),
+    "a PNG of more pixels than it says": png(64, 64, b"\0" * (20 << 20)),
+    "a PNG of no size": png(0, 64, b""),
+    "a PNG of the largest size": png(2**31 - 1, 2**31 - 1, b""),
+    "a PNG of a chunk without end": GOOD_PICTURE[:33] + b"\xff\xff\xff\xffIDAT" + b"x" * 50,
+    "a JPEG's beginning": b"\xff\xd8\xff\xe0",
+    "a JPEG of markers only": b"\xff\xd8" + b"\xff\xe0\x00\x02" * 10_000,
+    "a WebP without frames": b"RIFF\x04\x00\x00\x00WEBP",
+    "a WebP that says it is larger": b"RIFF\xff\xff\xff\xffWEBPVP8 \xff\xff\xff\x7f",
+    "an animated WebP": b"RIFF\x16\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x02" + b"\0" * 9,
+    "a GIF": b"GIF89a\x01\x00\x01\x00\x80\x00\x00" + b"\0" * 20,
+    "SVG": b'<svg xmlns="http://www.w3.org/2000/svg"><script/></svg>',
+    "HTML": b"<!doctype html><script>alert(1)</script>",
+    "a PDF": b"%PDF-1.7",
+    "zeros": b"\0" * 10_000,
+}
+"""Files that are no picture, or none that is whole, still and of an honest size."""
+
+HEADERS: Final[tuple[tuple[str, str], ...]] = (
+    *(("Idempotency-Key", key) for key in ("", " ", "a b", "k" * 256, "é", "\x00", "\ud800")),
+    *(("Prefer", wish) for wish in ("wait=-1", "wait=" + "9" * 400, "wait=nan", ",;=", "a" * 9000)),
+    *(("X-Request-Id", name) for name in ("\x1b[2J", "a\r\nb: c", "x" * 5000, "日本", "\ud800")),
+    *(("Content-Type", kind) for kind in ("", "text/plain", "application/json; charset=utf-7")),
+    *(("Accept", kind) for kind in ("text/html", "*/*;q=nan", "")),
+    *(("If-Match", tag) for tag in ("", "*", '"' + "9" * 400 + '"', "W/")),
+    *(("Last-Event-ID", mark) for mark in ("-1", "9" * 400, "x")),
+    *(("Content-Encoding", coding) for coding in ("gzip", "br", "identity")),
+    *(("Origin", origin) for origin in ("null", "https://evil.example", "\x00")),
+)
+"""Headers of a request."""
 
 
 def with_value(value: str, **fields: object) -> str:

@@ -10,5 +10,5 @@ handler = Endpoint(scope=("chat", "jobs:read"))
 @handler.get("/v1/conversations/<conversation_id>")
 def get_conversation(conversation_id: str) -> ConversationView:
     conversation = robot().conversations.get(conversation_id, handler.tenant)
-    turns = [viewer().turn(job) for job in robot().conversations.turns(conversation.id)]
+    turns = viewer().turns(robot().conversations.turns(conversation.id))
     return viewer().conversation(conversation, turns)

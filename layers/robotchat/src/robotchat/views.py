@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -24,6 +25,7 @@ from robotchat.jobs.job import (
     Timings,
 )
 from robotchat.jobs.limits import cost_of
+from robotchat.records import PAGE_BYTES
 
 
 class _View(BaseModel):
@@ -178,8 +180,8 @@ class ConversationView(_View):
     turn_count: int = Field(description="How many turns of words and pictures it has had.")
     turns: list[TurnView] | None = Field(
         default=None,
-        description="The picture turns, in order; only when one conversation is read. What was "
-        "said besides is in its items.",
+        description="The picture turns, in order, the last ones if they are more than 2 MB; only "
+        "when one conversation is read. What was said besides is in its items.",
     )
 
 
@@ -362,6 +364,18 @@ class Viewer:
             error=job.error if job.status.final else None,
             created_at=job.created_at,
         )
+
+    def turns(self, jobs: Iterable[Job]) -> list[TurnView]:
+        """The last of a conversation's turns, in order: as many as fit into an answer."""
+        shown: deque[TurnView] = deque()
+        size = 0
+        for job in reversed(list(jobs)):
+            turn = self.turn(job)
+            size += len(turn.model_dump_json().encode())
+            if shown and size > PAGE_BYTES:
+                break
+            shown.appendleft(turn)
+        return list(shown)
 
     def conversation(
         self, conversation: Conversation, turns: list[TurnView] | None = None

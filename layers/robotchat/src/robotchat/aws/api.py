@@ -374,6 +374,9 @@ class Endpoint(APIGatewayRestResolver):
             return self._form(raw, event)
         if kind and kind != "application/json" and not kind.endswith("+json"):
             raise UnsupportedMediaType("The body must be JSON, with content-type application/json.")
+        coding = (event.headers.get("content-encoding") or "").strip().lower()
+        if coding not in ("", "identity"):
+            raise UnsupportedMediaType("The body must be sent as it is, without content-encoding.")
         if not raw:
             return None
         if charset not in ("", "utf-8", "utf8") and not raw.isascii():
