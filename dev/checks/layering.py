@@ -51,7 +51,7 @@ ONLY: Mapping[str, tuple[str, ...]] = {
 knows nothing of jobs."""
 
 #: Only these may read the environment; all others are given what they need.
-READ_ENVIRONMENT = ("aws.wiring", "aws.streaming", "cli")
+READ_ENVIRONMENT = ("aws.wiring", "aws.runtime", "cli")
 
 #: Only robotchat.aws may import these, so that everything else runs without AWS.
 AWS_LIBRARIES = ("boto3", "botocore", "aws_lambda_powertools", "awslambdaric")

@@ -85,7 +85,7 @@ def all_busy(fleet: Fleet, *, ends_in: float | None = None) -> HostPool:
     ends_at = now + timedelta(seconds=ends_in) if ends_in is not None else None
     for state in pool.states():
         until = now + timedelta(seconds=30)
-        pool.write(state.but(holder="somebody", holder_until=until, ends_at=ends_at))
+        pool.write(state.changed(holder="somebody", holder_until=until, ends_at=ends_at))
     return pool
 
 
@@ -113,8 +113,8 @@ def test_a_released_host_is_taken_within_thirty_milliseconds(size: int) -> None:
         state = next(s for s in first.states() if s.name == chosen)
         end = fleet.clock.now() + timedelta(seconds=dice.uniform(2.0, 12.0))
         expected = end + timedelta(seconds=dice.uniform(-0.1, 0.1))
-        state = first.write(state.but(ends_at=expected))
-        free = state.but(holder=None, holder_until=None, ends_at=None, free_since=end)
+        state = first.write(state.changed(ends_at=expected))
+        free = state.changed(holder=None, holder_until=None, ends_at=None, free_since=end)
         fleet.clock.on(end, partial(first.write, free))
         with fleet.pool().lease(patience=60) as lease:
             assert lease.host.name == chosen
@@ -154,7 +154,7 @@ def test_in_a_large_pool_a_dead_holders_host_is_taken_over() -> None:
         fleet.clock.advance(9)
         for state in pool.states():
             if state.name != dead:
-                pool.write(state.but(holder_until=fleet.clock.now() + timedelta(seconds=30)))
+                pool.write(state.changed(holder_until=fleet.clock.now() + timedelta(seconds=30)))
         if step < 2:
             with pytest.raises(UpstreamBusy), fleet.pool().lease(patience=0):
                 raise AssertionError("two holders")

@@ -388,7 +388,7 @@ def test_picture_jobs_become_items() -> None:
         "failed",
         "completed",
     ]
-    spoken = chat_messages(item for items in turns for item in items)
+    spoken = chat_messages([item for items in turns for item in items])
     assert [message["content"] for message in spoken] == [
         "a beach",
         "[I drew a picture: p]",

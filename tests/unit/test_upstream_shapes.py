@@ -21,11 +21,12 @@ from robotchat.errors import (
     UpstreamUnavailable,
 )
 from robotchat.gpt.driver import Body
-from robotchat.gpt.responses.engine import Options, Responses
+from robotchat.gpt.responses.engine import Responses
+from robotchat.gpt.responses.inference import Options
 from tests.cases.clock import FakeClock
 
 CHAT: Body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
-CHUNKED = {"content-type": "text/event-stream", "transfer-encoding": "chunked"}
+CHUNKED: dict[str, Any] = {"content-type": "text/event-stream", "transfer-encoding": "chunked"}
 HALF = "\ud83d"
 OTHER_HALF = "\ude00"
 
@@ -35,7 +36,7 @@ TOOL = {"type": "function", "name": "f", "parameters": {"type": "object"}}
 class Server:
     """Gives one answer for ever, and counts how often it was asked."""
 
-    def __init__(self, body: bytes, *, status: int = 200, **headers: str) -> None:
+    def __init__(self, body: bytes, *, status: int = 200, **headers: Any) -> None:
         self.body, self.status = body, status
         self.headers = {"content-type": "application/json", **headers}
         self.asked = 0
@@ -54,7 +55,8 @@ class Server:
 def sse(*events: object, done: bool = True) -> Server:
     lines = [f"data: {json.dumps(event)}\n\n" for event in events]
     body = "".join([*lines, "data: [DONE]\n\n" if done else ""]).encode()
-    return Server(body, **{"content-type": "text/event-stream"})
+    headers: dict[str, Any] = {"content-type": "text/event-stream"}
+    return Server(body, **headers)
 
 
 def delta(finish: str | None = None, index: int = 0, **fields: Any) -> Body:
@@ -213,7 +215,8 @@ def test_content_as_parts_is_text_and_reasoning() -> None:
 )
 def test_half_characters_are_joined_or_replaced(pieces: tuple[str, ...], wanted: str) -> None:
     for field in ("content", "reasoning_content"):
-        chunks = [delta(**{field: piece}) for piece in pieces]
+        given: list[dict[str, Any]] = [{field: piece} for piece in pieces]
+        chunks = [delta(**one) for one in given]
         for end in ([delta("stop")], []):
             events = streamed(sse(*chunks, *end))
             assert text_of(events, field) == wanted

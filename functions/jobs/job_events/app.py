@@ -11,8 +11,8 @@ its `EventSource` cannot send a key in a header, and a key does not belong in a 
 from typing import Annotated
 
 from robotchat.aws.api import Endpoint, EventStream, Header
-from robotchat.aws.events import has_seen_the_end
-from robotchat.aws.events import job_events as follow
+from robotchat.aws.job_events import has_seen_the_end
+from robotchat.aws.job_events import job_events as follow
 from robotchat.aws.wiring import robot, settings
 
 handler = Endpoint(scope="jobs:read")

@@ -1,4 +1,4 @@
-"""``robotchat``: what an operator does to a deployment from a terminal.
+"""``robotchat``: what an operator does with a deployment from a terminal.
 
 It uses the deployment's table and queues with the operator's own AWS credentials, or the local
 stack's. What a command makes known goes to standard output, all else to standard error, so that

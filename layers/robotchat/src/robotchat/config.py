@@ -2,7 +2,7 @@
 
 The deployment's settings are the defaults, and the configuration is laid over them. It is one
 record with a version; its keys and passwords are kept apart from it, in a store for secrets, and
-never come out again by this door.
+are never given out again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _OF_THE_MACHINE = re.compile(r"dir|path|filename|password|secret|^api_|url", re.
 
 
 def _address(url: str) -> str:
-    """A base URL in one spelling. Refuses what is none, and one with a password in it."""
+    """A base URL in its normal form. Refuses what is none, and one with a password in it."""
     parts = urlsplit(url.strip())
     try:
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -71,7 +71,7 @@ class SdHost(_Part):
 
     @property
     def secret_name(self) -> str:
-        """What its password goes by in the store of secrets."""
+        """The name of its password in the store of secrets."""
         return f"sd_host {self.url}"
 
 
@@ -101,7 +101,7 @@ class LanguageModel(_Part):
 
     @property
     def secret_name(self) -> str:
-        """What its key goes by in the store of secrets."""
+        """The name of its key in the store of secrets."""
         return f"language_model {self.base_url or ''}"
 
 
@@ -190,14 +190,14 @@ class ConfigView(_Part):
 
 
 class Secrets(Protocol):
-    """Keeps keys and passwords, so that what is kept once is never changed."""
+    """Stores keys and passwords. What was stored once is never changed."""
 
     def put(self, values: Mapping[str, str]) -> str:
-        """Keep these, by name; gives what to ask for them by."""
+        """Store these, by name. Gives the reference to ask for them with."""
         ...
 
     def get(self, reference: str) -> dict[str, str]:
-        """What was kept."""
+        """What was stored under a reference."""
         ...
 
 
@@ -217,7 +217,7 @@ class MemorySecrets:
 
 @dataclass(frozen=True)
 class Stored:
-    """The configuration as it is stored; ``reference`` leads to its secrets, if it has some."""
+    """The configuration as it is stored; ``reference`` is that of its secrets, if it has any."""
 
     config: ServiceConfig = field(default_factory=ServiceConfig)
     version: int = 0

@@ -85,7 +85,7 @@ class Conversation(BaseModel):
     updated_at: datetime
     metadata: dict[str, Any] = Field(default_factory=dict)
     closed: bool = False
-    """It is being deleted: nobody but who deletes it finds it."""
+    """It is being deleted, and is found by nobody but the one who deletes it."""
     version: int = 0
 
 

@@ -1,4 +1,4 @@
-"""Looking at picture files without decoding them, and keeping them.
+"""Inspecting picture files without decoding them, and storing them.
 
 Uploads come from strangers and answers from machines of varying honesty, so a file is believed
 only after its structure was walked: the kind by content (never by its name or declared type), the
@@ -415,7 +415,7 @@ def encode_base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-# --- keeping pictures -----------------------------------------------------------------------------
+# --- storing pictures -----------------------------------------------------------------------------
 
 
 class Images(Protocol):

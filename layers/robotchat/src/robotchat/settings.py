@@ -28,7 +28,7 @@ class Settings:
     """Secrets Manager secret that holds the API key, instead of ``openai_api_key``."""
     openai_model: str = "gpt-4o-mini"
     openai_fallbacks: tuple[str, ...] = ()
-    """What is asked when the above fails: ``model``, ``base_url``, or ``model@base_url`` each."""
+    """Asked when the main API fails: ``model``, ``base_url``, or ``model@base_url`` each."""
     openai_fallback_keys: tuple[str, ...] = ()
     """API keys of the fallbacks, in their order; another model of the main API needs none."""
     openai_api: Literal["chat", "responses"] = "chat"
@@ -40,7 +40,7 @@ class Settings:
     openai_cache_prompt: bool = False
     """Send llama.cpp's ``cache_prompt`` with the requests of a conversation."""
     openai_timeout: float = 300.0
-    """Longest silence of the upstream."""
+    """How long the upstream may be silent."""
     prompt_writer: str = "auto"
     """``auto``: the LLM when one is configured; ``llm`` or ``fallback`` to force one."""
     prompt_timeout: float = 20.0

@@ -31,7 +31,7 @@ _MOST_NAMES = 50
 _LONGEST_NAME = 100
 
 STOPPED_BEFORE = 10.0
-"""Seconds before the end of this function's time in which its answer must be on its way."""
+"""Seconds that are kept at the end of this function's time limit, for sending its answer."""
 
 POLL_AFTER = 1
 """Seconds after which a job that was just accepted is worth a look."""
@@ -144,7 +144,7 @@ def unless_known(body: V, tag: str, if_none_match: str | None) -> Response[V]:
 def preferred_wait(prefer: str | None) -> float | None:
     """For how many seconds the caller prefers to wait (RFC 7240); None: as long as it takes.
 
-    Preferences that are not understood are none, as the RFC wants it.
+    Preferences that are not understood are ignored, as the RFC demands.
     """
     wait: float | None = None
     asynchronous = False

@@ -7,7 +7,7 @@
 
 An endpoint has two faces. Called, it answers API Gateway's proxy integration with a finished
 response. Its `stream` yields the same answer in the format of a streamed integration, piece by
-piece (`robotchat.aws.streaming` uses it). Either way it authenticates, validates, logs, and turns
+piece (`robotchat.aws.runtime` uses it). Either way it authenticates, validates, logs, and turns
 errors into the shape that the family of its path speaks.
 """
 
@@ -113,7 +113,7 @@ class Caller:
     scopes: frozenset[str]
 
     def may(self, scope: str) -> bool:
-        """Whether the key reaches so far: ``jobs`` includes ``jobs:read``, ``*`` everything."""
+        """Whether the key has this scope: ``jobs`` includes ``jobs:read``, ``*`` everything."""
         return bool({"*", scope, scope.partition(":")[0]} & self.scopes)
 
 
@@ -319,7 +319,7 @@ class Endpoint(APIGatewayRestResolver):
         return Response(said.status, said.content_type, said.json(), said.headers)
 
     def _say(self, error: Exception) -> Problem:
-        """The problem that an exception becomes; those that nobody meant are logged."""
+        """The problem that an exception becomes; unexpected ones are logged."""
         if isinstance(error, RequestValidationError):
             error = InvalidFields(
                 [FieldError(tuple(e["loc"]), e["msg"], e["type"]) for e in error.errors()]
@@ -462,9 +462,9 @@ def _environment() -> Settings:
 
 
 class _Begun:
-    """A streamed body whose first chunk has come. ``say`` words an error in mid-stream.
+    """A streamed body whose first chunk has come. ``say`` words an error that comes later.
 
-    It ends in time, so that whatever made it is released even if nobody reads it any more: nobody
+    It ends in time, so that whatever made it is released even if nobody reads it any more: nothing
     tells when a client has left.
     """
 

@@ -17,7 +17,7 @@ from robotchat.aws.log import logger
 from robotchat.clock import Clock, SystemClock
 from robotchat.records import Records
 
-#: How long a key is remembered; a revoked one works at most so much longer.
+#: How long a key is remembered; a revoked one works for at most that much longer.
 REMEMBERED = timedelta(seconds=30)
 _MOST_REMEMBERED = 1000
 

@@ -36,7 +36,7 @@ class ApiKey:
     revoked_at: datetime | None = None
 
     def valid(self, now: datetime) -> bool:
-        """Whether the key opens anything at this moment."""
+        """Whether the key is valid at this moment."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
@@ -66,7 +66,7 @@ def ensure_key(
     scopes: Iterable[str] = ("*",),
     name: str = "",
 ) -> ApiKey:
-    """See to it that a secret chosen elsewhere is a key of the tenant, however often it is called.
+    """Make sure that a secret chosen elsewhere is a key of the tenant. Can be repeated.
 
     Raises `InvalidRequest` for a secret of the wrong form, and `Conflict` for one that is another
     tenant's key or has been revoked.

@@ -1,4 +1,4 @@
-"""Links to S3 that work: with the region's own host, and for no longer than who signed them lasts.
+"""Links to S3 that work: with the region's own host, and no longer than their credentials.
 
 A link is checked by S3 with the credentials that signed it. Those of a function are a session's:
 when that has ended, all of its links are dead, whatever term they were given.

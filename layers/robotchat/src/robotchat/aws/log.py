@@ -51,7 +51,7 @@ class _Stdout(io.TextIOBase):
 
 
 def correlate(request_id: str | None) -> None:
-    """Have all that follows, lines and jobs alike, carry the id of the request it is done for."""
+    """Let all that follows, log lines and jobs alike, carry the id of this request."""
     correlation.correlate(request_id)
     logger().set_correlation_id(request_id)
 

@@ -82,7 +82,7 @@ def record_delivery(delivery: Delivery) -> None:
 
 
 def record_first_token(seconds: float) -> None:
-    """A streamed answer has said its first words, so long after the upstream was asked."""
+    """The first words of a streamed answer came, this long after the upstream was asked."""
     _emit({"FirstTokenTime": (MetricUnit.Seconds, round(seconds, 4))})
 
 

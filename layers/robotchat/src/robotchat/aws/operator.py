@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Unreachable(Exception):
-    """The deployment, or what is asked of it, is out of reach; says why, in a sentence."""
+    """The deployment, or what was asked of it, cannot be reached; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def deployed_dead_letters(*, stack: str, region: str | None, profile: str | None
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turns what AWS and its library have to say into one sentence. Raises Unreachable."""
+    """Turns the errors of AWS and of its library into one sentence, as Unreachable."""
     from botocore.exceptions import (
         BotoCoreError,
         ClientError,

@@ -1,8 +1,9 @@
 """From the table's stream to the outside: the handler of the ``Publish`` function.
 
-The stream tells every write of a job that left it final (the event source's filter sees to that).
-Those by which it *became* final are events: each goes to the event bus, and to the webhook that is
-to be told, if any. What could not be done is reported as a partial failure, and comes again.
+The stream has every write that left a job in a final state (the event source's filter sees to
+that). Those by which it *became* final are events: each goes to the event bus, and to the webhook
+that is to be told, if any. What could not be done is reported as a partial failure, and is
+delivered again.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ _LONGEST_VISIBILITY = 43200
 
 @dataclass(frozen=True)
 class Counts:
-    """About how many messages are in a queue; SQS does not know it exactly."""
+    """How many messages are in a queue, approximately: SQS does not know exactly."""
 
     waiting: int
     delayed: int
@@ -62,7 +62,7 @@ class SqsQueue:
         self._client.send_message(**parameters)
 
     def hide(self, record: Mapping[str, Any], seconds: float) -> None:
-        """Keep a received message from other consumers for so long from now."""
+        """Hide a received message from other consumers for this many seconds from now."""
         self._client.change_message_visibility(
             QueueUrl=self._url,
             ReceiptHandle=record["receiptHandle"],

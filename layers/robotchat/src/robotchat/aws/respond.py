@@ -24,7 +24,7 @@ class Responder:
         return {"batchItemFailures": failures}
 
     def _handle(self, record: Mapping[str, Any]) -> bool:
-        """Whether the message is done with."""
+        """Whether the message has been dealt with."""
         # The queue hides a message for as long as this function may run. If this process dies,
         # the response must not wait for that long: so the time is shortened now, and renewed.
         lifetime, queue = WORKER_LIFETIME.total_seconds(), deployment().response_queue

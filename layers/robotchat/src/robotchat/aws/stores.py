@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _COUNTER = "n_"
 _KEYS_PER_BATCH = 100
 _KEYS_PER_LOOK = 25
-"""How many records a page is made up of at a time: what is read beyond it is read for nothing."""
+"""How many records a page is made up of at a time: anything read beyond that is wasted."""
 _TRIES_PER_BATCH = 12
 
 
@@ -91,7 +91,7 @@ class DynamoRecords:
                 if "TransactionConflict" not in reasons:
                     raise
             except errors.TransactionConflictException:
-                pass  # another transaction holds the item for a moment: again, below
+                pass  # another transaction holds the item for a moment: try again, below
             time.sleep(random.uniform(0.005, 0.02) * 2 ** min(attempt, 6))  # noqa: S311
         raise Stale("too many transactions on the same records")
 
@@ -465,7 +465,7 @@ class S3Images:
 
 
 class ManagedSecrets:
-    """Secrets in one secret of Secrets Manager; what is asked for by is its version."""
+    """Secrets in one secret of Secrets Manager; the reference to them is its version."""
 
     def __init__(self, client: SecretsManagerClient, arn: str) -> None:
         self._client = client

@@ -1,4 +1,4 @@
-"""The last net: what no message stands for any more is found by its time, and repaired."""
+"""The safety net: jobs that no message stands for any more are found and repaired."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Sweeper:
     """Run by a schedule. A repair is counted: it means that something else did not do its part."""
 
     def __call__(self, event: Any, context: Any) -> dict[str, int]:
-        """Repair what is overdue, and delete pictures whose time is up. Tells of how many."""
+        """Repair what is overdue, and delete pictures whose time is up. Gives the numbers."""
         repaired = robot().sweeper.sweep()
         expired = robot().sweeper.delete_expired()
         requeued = webhooks().requeue_overdue()

@@ -1,7 +1,7 @@
 """From an SQS message to a job that is run: the handler of the worker function.
 
-The message is acknowledged when the job is final, or is queued anew; whatever dies before that,
-the message comes back and the job is taken up where it stands.
+The message is acknowledged when the job is final, or is queued anew; if the worker dies before
+that, the message comes back and the job is taken up where it stands.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Worker:
         return {"batchItemFailures": failures}
 
     def _handle(self, record: Mapping[str, Any], context: Any) -> bool:
-        """Whether the message is done with."""
+        """Whether the message has been dealt with."""
         # The queue hides a message for as long as this function may run. If this process dies,
         # its job must not wait for that long: so the time is shortened now, before anything of
         # the message can be the death of it, and renewed.

@@ -1,1 +1,1 @@
-"""What the outside is told of a job: events, and the webhooks that carry them."""
+"""What the outside world learns of a job: events, and the webhooks that carry them."""

@@ -48,10 +48,10 @@ class Delivery(_Model):
     job_id: str
     url: str
     body: str
-    """What is sent, to the letter: a signature covers it."""
+    """The exact body that is sent, which the signature covers."""
     state: DeliveryState = DeliveryState.PENDING
     attempts: list[Attempt] = Field(default_factory=list)
-    """The last ones."""
+    """The most recent ones."""
     attempt_count: int = 0
     tries: int = 0
     """Attempts since the delivery was made or asked for anew: what the backoff counts."""
@@ -96,5 +96,5 @@ class DeliveryList(_Model):
 
 
 def without_query(url: str) -> str:
-    """A URL to be shown: what follows its path is left out."""
+    """A URL without its query and fragment, so that it may be shown."""
     return url.partition("#")[0].partition("?")[0]

@@ -1,4 +1,4 @@
-"""Events: what is told to the outside when a job has ended, and to whom.
+"""Events: what the outside world learns when a job has ended.
 
 The write that ends a job is the only source of events. On AWS the table's stream carries it to
 the ``Publish`` function, so that an event exists if and only if its state does. An event is made
@@ -124,7 +124,7 @@ class Event(_Told):
 def accept_target(
     webhook: WebhookTarget | str | None, *, local: bool, param: str = "webhook"
 ) -> WebhookTarget | None:
-    """Where a caller wants to be told, checked as far as its looks go.
+    """Where a caller wants to be notified; the form of the URL is checked.
 
     The address is checked again when it is called. ``local`` lets it be this machine. Raises
     ForbiddenUrl.

@@ -1,4 +1,4 @@
-"""Webhooks: telling a caller's server that a job has ended, until it has heard it.
+"""Webhooks: notifying a caller's server that a job has ended, until it has accepted it.
 
     publish ──> a delivery, stored and queued ──> deliver: a signed POST
                         ^                              |  2xx: delivered

@@ -62,7 +62,7 @@ class HostState(BaseModel):
     """Whether it may still draw, or have options set, for its last holder."""
     version: int = 0
 
-    def but(self, **changes: Any) -> Self:
+    def changed(self, **changes: Any) -> Self:
         """The same with these changes."""
         return self.model_copy(update=changes)
 
@@ -131,7 +131,7 @@ class Lease:
         now = self._pool.clock.now()
         ends_at = now + timedelta(seconds=remaining) if remaining is not None else None
         with self._lock:
-            self._write(self._state.but(holder_until=now + self._pool.ttl, ends_at=ends_at))
+            self._write(self._state.changed(holder_until=now + self._pool.ttl, ends_at=ends_at))
 
     def drew(self, *, checkpoint: str | None, work: float, seconds: float) -> None:
         """Note what was drawn, to be written with the release: which checkpoint is loaded now
@@ -146,7 +146,7 @@ class Lease:
             known = self._state.speed
             if measured and not self.switched:
                 known = measured if known is None else 0.7 * known + 0.3 * measured
-            self._state = self._state.but(checkpoint=checkpoint, speed=known)
+            self._state = self._state.changed(checkpoint=checkpoint, speed=known)
 
     def estimate(self, work: float) -> float | None:
         """How many seconds ``work`` pixel-steps will take on this host, if that is known."""
@@ -182,7 +182,7 @@ class Lease:
             told: dict[str, Any] = {}
             if self._failure is not None:
                 told = {"failed_at": now, "failure": self._failure}
-            free = self._state.but(
+            free = self._state.changed(
                 **told,
                 doubtful=self.host.bot.baseline.doubtful,
                 holder=None,
@@ -197,7 +197,7 @@ class Lease:
                 self._write(free)
             except LeaseLost:
                 logger.warning("the lease of %s ran out before its release", self.host.name)
-                self._state = self._state.but(holder=None)
+                self._state = self._state.changed(holder=None)
 
     def _write(self, state: HostState) -> None:
         try:

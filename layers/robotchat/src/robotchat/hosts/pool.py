@@ -440,7 +440,7 @@ class HostPool:
         expected = timedelta(seconds=work / state.speed) if state.speed else None
         try:
             taken = self.write(
-                state.but(
+                state.changed(
                     holder=holder,
                     holder_until=now + self.ttl,
                     ends_at=now + expected if expected is not None else None,
@@ -525,4 +525,4 @@ class HostPool:
         """Write what is known of a host. Raises Stale when another wrote it meanwhile."""
         indexed = len(self.hosts) > LOOKED_AT
         self._records.commit(Put(host_record(state, indexed=indexed)))
-        return state.but(version=state.version + 1)
+        return state.changed(version=state.version + 1)

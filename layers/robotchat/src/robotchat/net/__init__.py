@@ -1,1 +1,1 @@
-"""Requests to addresses that others give."""
+"""Requests to addresses that callers name."""

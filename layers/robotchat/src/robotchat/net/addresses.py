@@ -1,4 +1,4 @@
-"""Which addresses and URLs of others may be reached."""
+"""Which of the addresses and URLs that callers name may be reached."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def is_loopback(address: Address | str) -> bool:
 
 
 def check_url(url: str, *, allow_http_loopback: bool = False, param: str | None = None) -> str:
-    """The URL, if nothing about its looks forbids it: https, and not an inner name or address.
+    """The URL, if its form is allowed: https, and not the name or address of an inner machine.
 
     To be asked when a URL is taken; it makes no connection, and does not replace the check at
     connect time. ``allow_http_loopback`` also lets this machine be named, by http or https: for
@@ -119,7 +119,7 @@ def check_url(url: str, *, allow_http_loopback: bool = False, param: str | None 
 
 
 def _literal(host: str) -> Address | None:
-    """The address that a host in a URL is, also when it is written in an old or odd way."""
+    """The IP address that the host of a URL is, even if it is written in an old or odd way."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:

@@ -1,11 +1,11 @@
-"""Fetching what a caller's URL points at, and calling back, without being led inside.
+"""Fetching what a caller's URL points at, without being led to an inner address.
 
 A URL that a caller names is fetched by us, from inside the network: it must not reach the cloud's
 metadata service, the SD hosts, or anything else that has no public address. Looking at the URL is
-not enough, since names can resolve to anything, differently each time, and servers redirect. So
-the rule holds where the connection is made: the name is resolved once, every address it has must
-be public, and the connection goes to one of those very addresses (``robotchat.guarded``). What
-can be refused by its looks is refused earlier, by ``check_url``.
+not enough, since names can resolve to anything, differently each time, and servers redirect. So the
+rule holds where the connection is made: the name is resolved once, every address it has must be
+public, and the connection goes to one of those very addresses (``robotchat.net.guarded``). What can
+be refused by its form is refused earlier, by ``check_url``.
 """
 
 from __future__ import annotations

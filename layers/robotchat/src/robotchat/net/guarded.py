@@ -32,7 +32,7 @@ def guarded_client(
     network: httpcore.NetworkBackend | None = None,
     ssl_context: ssl.SSLContext | None = None,
 ) -> httpx.Client:
-    """A client for one exchange, redirects included: it dies ``timeout`` seconds from now.
+    """A client for one exchange, redirects included, which ends ``timeout`` seconds from now.
 
     It follows no redirects by itself, uses no proxies and no credentials of the environment, and
     raises ForbiddenUrl instead of connecting to an address that is not public, unless ``allow``

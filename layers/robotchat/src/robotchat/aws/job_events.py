@@ -1,8 +1,8 @@
-"""A job as it goes on, told in events.
+"""The progress of a job as a stream of events.
 
 Every event is complete in itself, and the first one is the whole job. The id of an event says what
 has been told by then, so that a client which comes back with it (``Last-Event-ID``) is told what
-has changed since, and nothing twice. The truth stays with ``GET /v1/jobs/{job_id}``.
+has changed since, and nothing twice. What counts is ``GET /v1/jobs/{job_id}``.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def job_events(
             yield event("timeout", {"id": job.id}, id=_id(told), retry=RECONNECT_AFTER)
             return
         sleep(LOOK_EVERY)
-        # Whoever follows a job is worth a preview to the host.
+        # Somebody is watching, so the host is to make previews.
         status, job = job.status, robot().jobs.change(job.id, watched)
         if monotonic() - counted >= _COUNT_EVERY or job.status != status:
             estimate, counted = robot().estimate(job), monotonic()

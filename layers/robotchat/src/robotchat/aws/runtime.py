@@ -1,4 +1,4 @@
-"""The Lambda runtime of functions that stream: ``python -m robotchat.aws.streaming``.
+"""The Lambda runtime of functions that stream: ``python -m robotchat.aws.runtime``.
 
 AWS's Python runtime sends an answer when it is complete. This one is a loop over the same Runtime
 API that sends it as it is made. The exec wrapper ``bin/stream`` of the layer starts it in place
@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-log = logging.getLogger("robotchat.aws.streaming")  # not "__main__"
+log = logging.getLogger("robotchat.aws.runtime")  # not "__main__"
 
 _API = "/2018-06-01/runtime"
 _ERROR_TYPE = "Lambda-Runtime-Function-Error-Type"

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from robotchat.aws.streaming import RuntimeApi, serve_one
+from robotchat.aws.runtime import RuntimeApi, serve_one
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20  # seconds before a test gives up; nothing here takes long
