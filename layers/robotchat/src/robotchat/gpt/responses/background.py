@@ -12,7 +12,6 @@ from datetime import timedelta
 from robotchat.clock import Clock
 from robotchat.errors import InvalidRequest, NotFound
 from robotchat.gpt.driver import AnswerStream, Body, Interrupt
-from robotchat.gpt.responses.beside import Beside
 from robotchat.gpt.responses.events import FINAL, Answer, told
 from robotchat.gpt.responses.inference import Inference
 from robotchat.gpt.responses.request import Request, parse_request
@@ -20,6 +19,7 @@ from robotchat.gpt.responses.store import Claim, ResponseStore, ResponseSupersed
 from robotchat.gpt.responses.stream import ResponseStream
 from robotchat.gpt.responses.turns import SIGN_OF_LIFE, Turn, Turns, interrupted
 from robotchat.jobs.states import StillRunning
+from robotchat.periodic import Periodic
 from robotchat.records import Operation
 
 logger = logging.getLogger(__name__)
@@ -87,11 +87,13 @@ class Background:
         answer = self._inference.begin_answer(turn)
         log = _EventLog(self._store, stored)
         watch = _Watch()
-        beside = Beside(
-            response_id,
+        beside = Periodic(
+            f"background-{response_id}",
             (FLUSH_AFTER, log.flush),
             (CANCEL_CHECK, lambda: self._look(stored, watch)),
             (SIGN_OF_LIFE, lambda: self._show_life(turn, beat)),
+            until=ResponseSuperseded,
+            extra={"response_id": response_id},
         )
         with beside:
             try:

@@ -22,19 +22,19 @@ from robotchat.conversation import Conversations
 from robotchat.errors import Conflict, InvalidRequest
 from robotchat.gpt.driver import Body, ChatDriver, ResponsesDriver
 from robotchat.gpt.responses.background import TAIL_INTERVAL, Background
-from robotchat.gpt.responses.beside import Beside
 from robotchat.gpt.responses.conversations import ConversationItems
 from robotchat.gpt.responses.events import Answer, told
 from robotchat.gpt.responses.inference import Inference, Options
 from robotchat.gpt.responses.items import item_page
 from robotchat.gpt.responses.request import Request, parse_request
-from robotchat.gpt.responses.store import ResponseStore
+from robotchat.gpt.responses.store import ResponseStore, ResponseSuperseded
 from robotchat.gpt.responses.stream import Opening, ResponseStream
 from robotchat.gpt.responses.turns import SIGN_OF_LIFE, Turn, Turns
 from robotchat.ids import checked_key, fingerprint, id_for_key, new_id
 from robotchat.images import MemoryImages
 from robotchat.jobs.states import StillRunning
 from robotchat.jobs.store import Jobs
+from robotchat.periodic import Periodic
 from robotchat.records import MemoryRecords
 
 FIRST_EVENT_PATIENCE = 4.0
@@ -123,7 +123,7 @@ class Responses:
             return stored.response
         try:
             renewal = (SIGN_OF_LIFE, lambda: self._store.keys.renew(response_id, token))
-            with Beside(response_id, renewal):
+            with Periodic(f"renewal-{response_id}", renewal, until=ResponseSuperseded):
                 return self._make(request, tenant, response_id)
         except BaseException:
             self._store.keys.release(response_id, token)

@@ -11,7 +11,6 @@ from datetime import timedelta
 from robotchat.clock import Clock
 from robotchat.errors import Conflict, ConversationBusy, InvalidRequest, NotFound
 from robotchat.gpt.driver import Body
-from robotchat.gpt.responses.beside import Beside
 from robotchat.gpt.responses.events import Answer
 from robotchat.gpt.responses.items import REFERENCE, identified, title_of
 from robotchat.gpt.responses.request import Request, response_object
@@ -22,6 +21,7 @@ from robotchat.gpt.responses.store import (
     ResponseSuperseded,
     StoredResponse,
 )
+from robotchat.periodic import Periodic
 from robotchat.records import Operation
 
 logger = logging.getLogger(__name__)
@@ -242,7 +242,8 @@ class Turns:
         if claim is None:
             yield
             return
-        with Beside(turn.stored.id, (SIGN_OF_LIFE, lambda: self._store.renew(claim))):
+        renewal = (SIGN_OF_LIFE, lambda: self._store.renew(claim))
+        with Periodic(f"renewal-{turn.stored.id}", renewal, until=ResponseSuperseded):
             yield
 
     def now(self) -> int:
