@@ -35,6 +35,8 @@ LOCKS = {
 }
 """The locks, and from which list each is made; the layer's is made from its project."""
 
+ARCHITECTURE = Path("docs/architecture.md")
+
 OPERATIONS = Path("docs/operations.md")
 """Has a table of those environment variables that the template does not set."""
 
@@ -188,6 +190,16 @@ def locks_are_whole(root: Path) -> list[str]:
     return wrong
 
 
+def the_map_is_current(root: Path) -> list[str]:
+    """Every module that the architecture page names is there."""
+    text = (root / ARCHITECTURE).read_text("utf-8")
+    known = [path.relative_to(root) for path in root.glob("*/**/*.py") if ".venv" not in path.parts]
+    # A name is the end of a path: `jobs/job.py`, or `tools.py` beside another of its folder.
+    ends = {"/".join(path.parts[at:]) for path in known for at in range(len(path.parts))}
+    named = sorted(set(re.findall(r"`([a-z0-9_/]+\.py)`", text)))
+    return [f"{ARCHITECTURE}: there is no {name}." for name in named if name not in ends]
+
+
 CHECKS: tuple[Callable[[Path], list[str]], ...] = (
     folders_are_functions,
     folders_hold_one_file,
@@ -208,6 +220,7 @@ CHECKS: tuple[Callable[[Path], list[str]], ...] = (
     document_is_current,
     layer_is_pinned,
     locks_are_whole,
+    the_map_is_current,
 )
 
 

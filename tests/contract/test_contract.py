@@ -198,6 +198,7 @@ def repository(tmp_path: Path) -> Path:
     package(tmp_path, "aws/stores", "import boto3\n\nimport robotchat.records\n")
     package(tmp_path, "aws/wiring", "import os\n\nENVIRONMENT = os.environ\n")
     write(tmp_path, "docs/operations.md", "| `PATIENCE` | 5 | seconds |\n")
+    write(tmp_path, "docs/architecture.md", "A job (`jobs/job.py`) is stored (`store.py`).\n")
     write(tmp_path, str(openapi.COMMITTED), openapi.written(tmp_path))
     return tmp_path
 
@@ -473,6 +474,10 @@ def a_tool_that_is_not_pinned(root: Path) -> None:
     write(root, "dev/requirements.in", "pytest\nruff[all]  # new\n")
 
 
+def a_map_of_yesterday(root: Path) -> None:
+    write(root, "docs/architecture.md", "A job (`jobs.py`) is stored (`jobs/store.py`).\n")
+
+
 FAULTS: list[tuple[Callable[[Path], list[str]], Callable[[Path], None]]] = [
     (contract.folders_are_functions, a_folder_that_is_not_deployed),
     (contract.folders_are_functions, a_function_without_a_folder),
@@ -533,6 +538,7 @@ FAULTS: list[tuple[Callable[[Path], list[str]], Callable[[Path], None]]] = [
     (contract.layer_is_pinned, a_version_that_is_left_open),
     (contract.locks_are_whole, a_pin_without_a_hash),
     (contract.locks_are_whole, a_tool_that_is_not_pinned),
+    (contract.the_map_is_current, a_map_of_yesterday),
 ]
 
 
