@@ -12,7 +12,7 @@ import pytest
 from robotchat.aws import worker
 from robotchat.aws.log import correlate
 from robotchat.aws.queues import SqsJobs
-from robotchat.aws.sweep import Sweeper
+from robotchat.aws.sweep import ScheduledSweep
 from robotchat.correlation import correlation_id
 from robotchat.drivers.fake import FakeArt
 from robotchat.events.event import Event
@@ -117,7 +117,7 @@ def test_the_sweeper_counts_what_it_repairs(
     )
     capsys.readouterr()
 
-    answer = Sweeper()({}, None)
+    answer = ScheduledSweep()({}, None)
 
     assert (answer["repaired"], answer["requeued_deliveries"]) == (1, 2)
     assert [json.loads(record["body"]) for record in sqs.records] == [{"job_id": lost}]

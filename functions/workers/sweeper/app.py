@@ -1,5 +1,5 @@
 """Schedule: find jobs that all else has missed, and repair them."""
 
-from robotchat.aws.sweep import Sweeper
+from robotchat.aws.sweep import ScheduledSweep
 
-handler = Sweeper()
+handler = ScheduledSweep()

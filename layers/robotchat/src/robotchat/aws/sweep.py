@@ -9,7 +9,7 @@ from robotchat.aws.metrics import record_sweep
 from robotchat.aws.wiring import robot, webhooks
 
 
-class Sweeper:
+class ScheduledSweep:
     """Run by a schedule. A repair is counted: it means that something else did not do its part."""
 
     def __call__(self, event: Any, context: Any) -> dict[str, int]:

@@ -32,7 +32,7 @@ class Options:
     context_window: int | None = None
     """Tokens that the model takes in all; None when only the upstream knows."""
     max_tokens_field: str = "max_tokens"
-    """How the upstream calls the limit of an answer; some want ``max_completion_tokens``."""
+    """The upstream's name for the limit on an answer; some want ``max_completion_tokens``."""
     cache_prompt: bool = False
     """Ask llama.cpp to keep the evaluated prompt for the next request of the conversation."""
 
