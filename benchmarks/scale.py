@@ -219,7 +219,7 @@ def examine(size: int) -> Figures:
     pool = HostPool([Host(name, ArtBot(art)) for name, art in arts.items()], records, clock)
     for state in pool.states():
         until = clock.now() + timedelta(seconds=2 * WAIT)
-        pool.write(state.but(holder="somebody", holder_until=until, ends_at=None))
+        pool.write(state.changed(holder="somebody", holder_until=until, ends_at=None))
     records.reset()
     with suppress(UpstreamBusy), pool.lease(patience=WAIT):
         raise AssertionError("no host is free")

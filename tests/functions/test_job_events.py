@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from robotchat.aws import events, wiring
-from robotchat.aws.events import job_events
+from robotchat.aws import wiring
+from robotchat.aws.job_events import has_seen_the_end, job_events
 from robotchat.clock import SystemClock
 from robotchat.drivers.fake import FakeArt
 from robotchat.jobs.job import Job, JobStatus
@@ -146,6 +146,6 @@ def test_who_has_seen_the_end_is_not_told_again(service: Service) -> None:
     client = Following(job_id)
     assert [one.name for one in client.connect()] == ["snapshot", "done"]
     job: Job = wiring.robot().jobs.get(job_id, "dev")
-    assert events.has_seen_the_end(job, client.last_id)
+    assert has_seen_the_end(job, client.last_id)
     again = Following(job_id)
     assert [one.name for one in again.connect("of-another-server")] == ["snapshot", "done"]
