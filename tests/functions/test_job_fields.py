@@ -184,7 +184,8 @@ def test_an_option_that_no_host_takes_any_more_is_left_out_and_told(service: Ser
 @pytest.mark.parametrize("function", ["jobs/get_job", "jobs/list_jobs"])
 def test_a_job_that_has_not_changed_is_not_sent_again(service: Service, function: str) -> None:
     job_id = service.call("sd/text2image", SMALL, headers=LATER).body["id"]
-    path = {"path": {"job_id": job_id}} if function == "jobs/get_job" else {}
+    of_one = function == "jobs/get_job"
+    path: dict[str, Any] = {"path": {"job_id": job_id}} if of_one else {}
 
     def read(**headers: str) -> Any:
         return service.call(function, headers=headers, **path)
