@@ -52,11 +52,12 @@ class Sweeper:
         sweep goes on where this one ended.
         """
         backlog = self._settlement.queue.backlog()
+        reached: dict[str, datetime | None] = {}
         repaired: list[Job] = []
 
         def repair(record: Record) -> bool:
             try:
-                after = self._repair(self._jobs.read(record), backlog)
+                after = self._repair(self._jobs.read(record), backlog, reached)
             except Exception:
                 job_id = record.pk.removeprefix("job#")
                 logger.exception("a job cannot be repaired", extra={"job_id": job_id})
@@ -117,7 +118,7 @@ class Sweeper:
             with suppress(Stale):  # another sweeper was there at the same time, and got that far
                 self._records.commit(Put(reached))
 
-    def _repair(self, job: Job, backlog: int) -> Job | None:
+    def _repair(self, job: Job, backlog: int, reached: dict[str, datetime | None]) -> Job | None:
         """The job, if it needed a repair."""
         now = self._clock.now()
         if job.status.final or now < due(job) + GRACE:
@@ -130,9 +131,31 @@ class Sweeper:
             job = self._jobs.change(job.id, released)
         elif job.inline:
             return self._settlement.settle(self._jobs.change(job.id, lose))
-        elif job.status is JobStatus.QUEUED and backlog and now < due(job) + LOST_FOR_CERTAIN:
+        elif (
+            job.status is JobStatus.QUEUED
+            and backlog
+            and now < due(job) + LOST_FOR_CERTAIN
+            and not self._overtaken(job, reached)
+        ):
             return None  # its message is most likely one of those that wait
         job = self._jobs.change(job.id, look_later)
         if not job.status.final:
             self._settlement.queue.send(job)
         return job
+
+    def _overtaken(self, job: Job, reached: dict[str, datetime | None]) -> bool:
+        """Whether its tenant's jobs that were queued a good while later are being run already.
+
+        Then its message does not wait with the others: who received it died before it could say
+        so, and the queue hides it for as long as a worker may take. ``reached`` is how far the
+        tenants' queues are, as far as it was looked up.
+        """
+        if job.tenant not in reached:
+            running = self._jobs.running(job.tenant)
+            reached[job.tenant] = max(map(_queued_at, running), default=None)
+        latest = reached[job.tenant]
+        return latest is not None and latest > due(job) + GRACE
+
+
+def _queued_at(job: Job) -> datetime:
+    return max(job.created_at, job.due_at or job.created_at)
