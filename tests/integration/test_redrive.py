@@ -44,9 +44,11 @@ def test_dead_letters_are_shown_and_put_back(
         wait_until(
             lambda: api.get(f"/v1/jobs/{job_id}").json().get("status") == "succeeded",
             "the job to be drawn",
+            timeout=60,  # two functions start for the first time
         )
     # What still cannot be read is back among the dead, and says why.
     wait_until(
         lambda: "not JSON" in [letter["reason"] for letter in shown("redrive", "--list")],
         "the rubbish to be back",
+        timeout=60,
     )
