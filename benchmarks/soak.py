@@ -46,6 +46,8 @@ FAULTS: tuple[dict[str, Any], ...] = (
 )
 FAULT_EVERY = 25
 """Pictures between two faults of a host."""
+AFTERWARDS = 60.0
+"""Seconds that poison and deliveries have at least, once all jobs have ended."""
 KILL_EVERY = 15.0
 """Seconds between two deaths of all busy workers, and of what takes messages in."""
 STILLBORN = 2
@@ -148,8 +150,9 @@ def soak(plan: Plan) -> Outcome:
             produce(stack, sent, poisoned, dice, plan.producers)
             found = watch(api, conversations, plan, outcome, started + plan.seconds)
             outcome.poisoned = len(poisoned)
-            judge_poison(stack, api, poisoned, outcome, started + plan.seconds)
-            judge_deliveries(api, outcome, started + plan.seconds)
+            until = max(started + plan.seconds, time.monotonic() + AFTERWARDS)
+            judge_poison(stack, api, poisoned, outcome, until)
+            judge_deliveries(api, outcome, until)
         outcome.seconds = time.monotonic() - started
         outcome.drawn = sum(int(host.stats()["generations_started"]) for host in hosts)
         judge(sent, found, outcome)
