@@ -494,4 +494,6 @@ def test_every_concept_that_a_case_names_is_defined() -> None:
         for concept in (*case.required, *case.forbidden, *case.negative, *case.not_negative)
     }
     assert named <= set(evaluation.concepts)
-    assert len(evaluation.cases) >= 48
+    held_out = [case for case in evaluation.cases if case.held_out]
+    assert len(evaluation.cases) >= 120
+    assert len(held_out) >= len(evaluation.cases) / 3

@@ -94,13 +94,20 @@ def test_the_schema_is_strict() -> None:
     assert not any(word in text for word in ('"default"', '"minimum"', '"maxLength"', "multipleOf"))
 
 
-def test_the_examples_that_the_language_model_sees_are_valid_answers() -> None:
+def test_the_examples_that_the_language_model_sees_are_answers_that_are_believed() -> None:
     chat = ScriptedChat(folds())
     PromptWriter(chat, model="m").write(None, "a cat", editing=False)
-    for message in chat.bodies[0]["messages"]:
-        if message["role"] == "assistant":
-            answer, source = write(says(message["content"]))
-            assert source == "llm", answer
+    said = [message["content"] for message in chat.bodies[0]["messages"][1:-1]]
+    for asked, answered in zip(said[::2], said[1::2], strict=True):
+        turn = json.loads(asked)
+        state = PromptState(
+            prompt=turn["current_prompt"], negative_prompt=turn["current_negative_prompt"]
+        )
+        example = ScriptedChat(says(answered))
+        writer = PromptWriter(example, model="m")
+        answer, source = writer.write(state, turn["message"], editing=turn["editing"])
+        assert (source, len(example.bodies)) == ("llm", 1), answer
+        assert answer.prompt == json.loads(answered)["prompt"]
 
 
 def test_json_within_fences_is_read() -> None:
@@ -127,9 +134,11 @@ def test_whether_it_is_an_edit_is_not_the_language_models_choice(editing: bool) 
 
 
 def test_sizes_become_multiples_of_eight_and_one_side_alone_counts_as_none() -> None:
-    answer, _ = write(folds(width=1021, height=770))
+    answer, _ = write(folds(width=1021, height=770), "at sunset, wide screen size")
+    assert (answer.width, answer.height) == (768, 512), "the rules found a size themselves"
+    answer, _ = write(folds(width=1021, height=770), "at sunset, I need it as wide as a banner")
     assert (answer.width, answer.height) == (1024, 768)
-    answer, _ = write(folds(width=1024))
+    answer, _ = write(folds(width=1024), "at sunset, I need it as wide as a banner")
     assert (answer.width, answer.height) == (None, None)
 
 
@@ -198,3 +207,113 @@ def test_no_answer_of_the_language_model_raises(content: Any) -> None:
     for answer in (says(content), says(json.dumps(content)), {"choices": content}):
         _, source = write(answer)
         assert source == "fallback"
+
+
+# --- what is believed -----------------------------------------------------------------------------
+
+
+class ScriptedTurns(ScriptedChat):
+    """Answers one chat completion after another."""
+
+    def __init__(self, *answers: dict[str, Any] | RobotchatError) -> None:
+        super().__init__(answers[0])
+        self.answers = list(answers)
+
+    def chat_completion(
+        self, body: Mapping[str, Any], *, timeout: float | None = None
+    ) -> dict[str, Any]:
+        self.answer = self.answers.pop(0)
+        return super().chat_completion(body, timeout=timeout)
+
+
+GIRL = PromptState(
+    prompt="a girl on a sofa with a red umbrella, oil painting", negative_prompt="dog"
+)
+
+
+@pytest.mark.parametrize(
+    ("message", "wrong", "told"),
+    [
+        ("at night", {"prompt": "a sofa at night, oil painting"}, '"girl"'),
+        ("at night", {"prompt": "a girl on a sofa with a red umbrella, oil painting"}, "night"),
+        ("remove the umbrella", {"prompt": GIRL.prompt}, '"umbrella" must be gone'),
+        ("make it square", {"mode": "reply", "prompt": "", "reply": "ok"}, "not reply"),
+        ("add a lamp", {"prompt": GIRL.prompt}, '"a lamp" is missing'),
+        ("make the sofa blue", {"prompt": GIRL.prompt}, "sofa"),
+        ("as a watercolour", {"prompt": "a girl on a sofa with a red umbrella"}, "watercolour"),
+        ("two girls", {"prompt": GIRL.prompt}, "two"),
+        ("at night", {"prompt": "夜晚"}, "English"),
+        ("thanks, great!", {"prompt": "a thankful girl"}, "no change"),
+        ("去掉雨伞", {"prompt": "a girl, remove umbrella, oil painting"}, "umbrella"),
+        ("do as you think best", {"prompt": "a castle"}, '"girl"'),
+    ],
+)  # fmt: skip
+def test_a_fold_that_does_not_follow_is_asked_for_again_then_the_rules_write(
+    message: str, wrong: dict[str, Any], told: str
+) -> None:
+    bad = folds(**{"negative_prompt": "dog", **wrong})
+    by_rules = fold(GIRL, message, editing=False)
+    chat = ScriptedTurns(bad, bad)
+    answer, source = PromptWriter(chat, model="m").write(GIRL, message, editing=False)
+    assert (answer, source) == (by_rules, "fallback")
+    first, second = chat.bodies
+    assert second["messages"][: len(first["messages"])] == first["messages"]
+    assert [message["role"] for message in second["messages"][-2:]] == ["assistant", "user"]
+    assert told in second["messages"][-1]["content"].replace('\\"', '"')
+
+
+def test_a_second_answer_that_follows_is_believed() -> None:
+    good = "a girl on a sofa with a red umbrella at night, oil painting"
+    chat = ScriptedTurns(folds(prompt="at night"), folds(prompt=good))
+    answer, source = PromptWriter(chat, model="m").write(GIRL, "at night", editing=False)
+    assert (answer.prompt, source) == (good, "llm")
+
+
+def test_both_answers_together_take_no_longer_than_the_timeout() -> None:
+    chat = ScriptedTurns(folds(prompt="at night"), folds(prompt="at night"))
+    PromptWriter(chat, model="m", timeout=30.0).write(GIRL, "at night", editing=False)
+    assert chat.timeouts[0] == 30.0
+    assert chat.timeouts[1] is not None
+    assert chat.timeouts[1] < 30.0
+    hasty = ScriptedTurns(folds(prompt="at night"))
+    PromptWriter(hasty, model="m", timeout=0.9).write(GIRL, "at night", editing=False)
+    assert len(hasty.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "prompt"),
+    [
+        ("at night", "oil painting of a girl sitting on a sofa with a red umbrella, night"),
+        ("make her a witch", "a witch on a sofa with a red umbrella, oil painting"),
+        ("swap the parasol for a lantern", "a girl on a sofa with a lantern, oil painting"),
+        ("有点忧郁的感觉", "a melancholic girl on a sofa with a red umbrella, oil painting"),
+    ],
+)
+def test_a_fold_in_the_models_own_words_is_believed(message: str, prompt: str) -> None:
+    chat = ScriptedTurns(folds(prompt=prompt, negative_prompt="dog"))
+    answer, source = PromptWriter(chat, model="m").write(GIRL, message, editing=False)
+    assert (answer.prompt, source) == (prompt, "llm")
+
+
+def test_what_need_not_be_asked_again_is_put_right() -> None:
+    chat = ScriptedTurns(
+        folds(prompt="a girl on a sofa, oil painting", negative_prompt="", width=2048, height=64)
+    )
+    answer, source = PromptWriter(chat, model="m").write(GIRL, "remove the umbrella", editing=True)
+    assert source == "llm"
+    assert answer.negative_prompt == "dog, umbrella"
+    assert (answer.width, answer.height) == (None, None)
+    assert answer.denoising_strength == 0.6
+
+
+def test_going_back_is_found_by_the_rules_and_the_rest_folded_by_the_model() -> None:
+    pictures = [PromptState(prompt="a cat"), GIRL]
+    chat = ScriptedTurns(folds(prompt="a cat at night", negative_prompt=""))
+    writer = PromptWriter(chat, model="m")
+    answer, source = writer.write(
+        GIRL, "the first one, but at night", editing=False, earlier=lambda: pictures
+    )
+    assert (answer.prompt, answer.turn, source) == ("a cat at night", 0, "llm")
+    assert json.loads(chat.bodies[0]["messages"][-1]["content"])["current_prompt"] == "a cat"
+    alone, source = writer.write(GIRL, "回到第一张", editing=False, earlier=lambda: pictures)
+    assert (alone.prompt, alone.turn, source) == ("a cat", 0, "fallback")

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import ValidationError
 
 from robotchat.errors import RobotchatError
 from robotchat.prompt.models import MAX_PROMPT, Fold, PromptState
 from robotchat.text import read_json
+
+if TYPE_CHECKING:
+    from robotchat.prompt.rules.folding import Folded
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +26,9 @@ _RULES: Source = "fallback"
 
 MAX_MESSAGE = 4000
 """Characters of a message that the language model is shown."""
+
+_LEAST_TIME = 1.0
+"""Seconds that must be left to ask a second time."""
 
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 _FENCE = re.compile(r"```(?:json)?\s*(\{.*\})\s*```", re.DOTALL)
@@ -137,11 +144,18 @@ class CompletesChat(Protocol):
 
 
 class _Unusable(Exception):
-    """The language model answered, but not with a prompt that can be drawn."""
+    """The language model answered, but not with a prompt that can be drawn.
+
+    `problems` says what is wrong to the model, in words of the conversation, which are not logged.
+    """
+
+    def __init__(self, reason: str, problems: list[str] | None = None) -> None:
+        super().__init__(reason)
+        self.problems = problems or [reason]
 
 
 class PromptWriter:
-    """Writes the prompt of the next picture: one chat completion a turn, or the rules.
+    """Writes the prompt of the next picture: one chat completion a turn, two at most, or the rules.
 
     `chat` is any OpenAI-compatible driver, or `None` for the rules alone; `timeout` is in seconds.
     """
@@ -183,36 +197,53 @@ class PromptWriter:
     def _write(
         self, current: PromptState | None, message: str, *, editing: bool
     ) -> tuple[Fold, Source]:
-        from robotchat.prompt.rules import fold
+        from robotchat.prompt.rules import folding
 
+        rules = folding.folded(current, message, editing=editing)
         if self._chat is not None:
             try:
-                return self._ask(self._chat, current, message, editing=editing), "llm"
+                return self._ask(self._chat, current, message, rules, editing=editing), "llm"
             except RobotchatError as error:
                 logger.warning(
                     "The prompt is written by rules: the language model failed (%s)", error.code
                 )
             except _Unusable as error:
                 logger.warning("The prompt is written by rules: %s", error)
-        return fold(current, message, editing=editing), "fallback"
+        return rules.fold, _RULES
 
     def _ask(
-        self, chat: CompletesChat, current: PromptState | None, message: str, *, editing: bool
+        self,
+        chat: CompletesChat,
+        current: PromptState | None,
+        message: str,
+        rules: Folded,
+        *,
+        editing: bool,
     ) -> Fold:
+        """The language model's fold, asked for once more with what is wrong with the first."""
         state = current or PromptState(prompt="")
-        completion = chat.chat_completion(
-            self._body(state, message[:MAX_MESSAGE], editing=editing), timeout=self._timeout
-        )
-        return _folded(_content(completion), state, editing=editing)
+        message = message[:MAX_MESSAGE]
+        messages = _messages(state, message, editing=editing)
+        deadline = time.monotonic() + self._timeout
+        content = _content(self._complete(chat, messages, self._timeout))
+        try:
+            return _checked(content, state, message, rules, editing=editing)
+        except _Unusable as error:
+            left = deadline - time.monotonic()
+            if left < _LEAST_TIME:
+                raise
+            messages = [
+                *messages,
+                {"role": "assistant", "content": content},
+                {"role": "user", "content": _correction(error.problems)},
+            ]
+        content = _content(self._complete(chat, messages, left))
+        return _checked(content, state, message, rules, editing=editing)
 
-    def _body(self, state: PromptState, message: str, *, editing: bool) -> dict[str, Any]:
-        messages = [{"role": "system", "content": _INSTRUCTIONS}]
-        for asked, answered in _EXAMPLES:
-            messages.append({"role": "user", "content": asked})
-            messages.append({"role": "assistant", "content": answered})
-        turn = _turn(state.prompt, state.negative_prompt, message, editing=editing)
-        messages.append({"role": "user", "content": turn})
-        return {
+    def _complete(
+        self, chat: CompletesChat, messages: list[dict[str, str]], timeout: float
+    ) -> Mapping[str, Any]:
+        body = {
             "model": self._model,
             "messages": messages,
             "temperature": 0,
@@ -221,6 +252,37 @@ class PromptWriter:
                 "json_schema": {"name": "fold", "strict": True, "schema": schema()},
             },
         }
+        return chat.chat_completion(body, timeout=timeout)
+
+
+def _messages(state: PromptState, message: str, *, editing: bool) -> list[dict[str, str]]:
+    messages = [{"role": "system", "content": _INSTRUCTIONS}]
+    for asked, answered in _EXAMPLES:
+        messages.append({"role": "user", "content": asked})
+        messages.append({"role": "assistant", "content": answered})
+    turn = _turn(state.prompt, state.negative_prompt, message, editing=editing)
+    messages.append({"role": "user", "content": turn})
+    return messages
+
+
+def _correction(problems: list[str]) -> str:
+    return json.dumps(
+        {"wrong": problems, "task": "Answer the same message again, without these mistakes."},
+        ensure_ascii=False,
+    )
+
+
+def _checked(
+    content: str, state: PromptState, message: str, rules: Folded, *, editing: bool
+) -> Fold:
+    """The fold that an answer holds. Raises `_Unusable` with all that is wrong with it."""
+    from robotchat.prompt import check
+
+    answer = _folded(content, state, editing=editing)
+    found = check.problems(state, message, answer, rules)
+    if found:
+        raise _Unusable("the language model's prompt does not follow from the message", found)
+    return check.corrected(state, message, answer, rules)
 
 
 @cache

@@ -33,6 +33,7 @@ from robotchat.prompt.rules.operations import (
     Set,
 )
 from robotchat.prompt.rules.structure import (
+    FOREIGN,
     PREPOSITIONS,
     Picture,
     Piece,
@@ -666,13 +667,13 @@ def _understood(operation: Operation, clause: str, knows: Knows) -> Operation:
     What describes or adds a thing loses single attributes at most: the thing itself must be
     known. Where something is drawn already, a description must be known whole.
     """
-    texts = [value for value in _texts(operation) if CJK.search(value)]
+    texts = [value for value in _texts(operation) if FOREIGN.search(value)]
     if not texts:
         match operation:
             case Add(text) | Draw(text) if words(text) and not stems(text):
                 return Chat("unclear", clause)  # "some", and nothing more
         return operation
-    unknown = "、".join(dict.fromkeys(word for text in texts for word in _CJK_RUN.findall(text)))
+    unknown = "、".join(dict.fromkeys(word for text in texts for word in FOREIGN.findall(text)))
     match operation:
         case Draw(text, fresh) if fresh or not knows(""):
             known = _known(text)
@@ -681,9 +682,6 @@ def _understood(operation: Operation, clause: str, knows: Knows) -> Operation:
             known = _known(text)
             return Add(known, back, left_out=unknown) if known else Chat("unclear", clause)
     return Chat("unclear", clause)
-
-
-_CJK_RUN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]+")
 
 
 def _texts(operation: Operation) -> list[str]:
@@ -701,18 +699,18 @@ def _known(text: str) -> str:
     kept: list[Piece] = []
     for number, piece in enumerate(picture.pieces):
         found = piece.text.split()
-        if (found and CJK.search(found[-1])) or CJK.search(piece.link):
+        if (found and FOREIGN.search(found[-1])) or FOREIGN.search(piece.link):
             if number == 0:
                 return ""
             continue
-        piece.text = with_article(" ".join(word for word in found if not CJK.search(word)))
+        piece.text = with_article(" ".join(word for word in found if not FOREIGN.search(word)))
         kept.append(piece)
-    if CJK.search(picture.medium):
+    if FOREIGN.search(picture.medium):
         return ""
     first = words(str(kept[0])) if kept else []
     if not first or first[0] in PREPOSITIONS or kept[0].link or not stems(kept[0].text):
         return ""
-    if sum(map(len, _CJK_RUN.findall(text))) > 2 * sum(len(words(str(piece))) for piece in kept):
+    if sum(map(len, FOREIGN.findall(text))) > 2 * sum(len(words(str(piece))) for piece in kept):
         return ""  # more was lost than found
     picture.pieces = kept
     return picture.render()
@@ -786,7 +784,7 @@ def _chat(clause: str, asked: bool) -> Chat | None:
 def _by_rule(clause: str, more: bool, knows: Knows) -> list[Operation] | None:
     if not more and (counted := _count(clause, knows)):
         return counted
-    for rule in (_redo, _amount, _remove, _change, _look, _degree):
+    for rule in (_redo, _amount, _remove, _change, _excess, _look, _degree):
         found = rule(clause)
         if found is not None:
             return found
@@ -939,8 +937,16 @@ def _look(clause: str) -> list[Operation] | None:
     return None
 
 
+def _excess(clause: str) -> list[Operation] | None:
+    return _graded(clause, (_TOO, True))
+
+
 def _degree(clause: str) -> list[Operation] | None:
-    for pattern, less in ((_TOO, True), (_DEGREE, False), (_MORE_SO, False)):
+    return _graded(clause, (_DEGREE, False), (_MORE_SO, False))
+
+
+def _graded(clause: str, *rules: tuple[re.Pattern[str], bool]) -> list[Operation] | None:
+    for pattern, less in rules:
         if not (match := pattern.fullmatch(clause)):
             continue
         rest = match["rest"]

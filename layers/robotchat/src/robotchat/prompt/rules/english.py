@@ -28,6 +28,7 @@ from robotchat.prompt.rules.operations import (
 )
 from robotchat.prompt.rules.structure import (
     DETERMINERS,
+    FOREIGN,
     PREPOSITIONS,
     SHADES,
     is_adjective,
@@ -108,7 +109,7 @@ _PRAISE_LEAD = _rule(
 _WRAPPER = _rule(
     r"(?:"
     r"(?:can|could|should|may|might|would) there be|is there any way (?:to|you can)|"
-    r"(?:can|could|would|will|may|might|shall|should) (?:you|we|i|u)(?: (?:please|maybe|possibly|perhaps|kindly|also|just|now|then|instead|(?:have|get|see)(?! (?:it|this|that|them|him|her)\b)|try|be able to|manage to))*"
+    r"(?:can|could|would|will|may|might|shall|should) (?:you|we|i|u)(?: (?:please|maybe|possibly|perhaps|kindly|also|just|now|then|instead|(?:have|get|see)(?! (?:it|this|that|them|him|her|rid)\b)|try|be able to|manage to))*"
     r"(?= \S)|"
     r"(?:i|we)(?:'d| would) rather(?= (?:have|see|get))|(?:i|we)(?:'d| would)(?: really| rather| also| just)? (?:like|love|prefer|want|enjoy|appreciate)(?: for)?(?: you)?(?: to)?(?: (?:see|have|get|try|look at|view|order|request|ask for))?|"
     r"(?:i|we)(?: really| just| also| now| only| still| actually)* (?:want|wanna|need|wish(?: for)?|feel like|fancy|am after|am looking for|prefer)(?: you)?(?: to)?(?: (?:see|seeing|have|get|try|look at|view|draw|make|create|paint))?|"
@@ -375,7 +376,11 @@ def _turned_round(match: re.Match[str]) -> str:
 
 
 def _understood(operation: Operation) -> Operation:
-    """The operation, unless it would draw words that are about the conversation."""
+    """The operation, unless it would draw words that are about the conversation, or not English."""
+    texts = [getattr(operation, name, None) for name in ("text", "old", "new", "value", "target")]
+    unread = [text for text in texts if isinstance(text, str) and FOREIGN.search(text)]
+    if unread and not isinstance(operation, Chat):
+        return Chat("unclear", unread[0])
     match operation:
         case (
             Add(text)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import dataclass
 
 from robotchat.prompt.models import MAX_PROMPT, Fold, PromptState
 from robotchat.prompt.rules import chinese, english
@@ -100,6 +101,7 @@ _PRONOUNS = frozenset(
     }
 )
 
+_WHERE = frozenset("in on at inside under by near beside behind among above over".split())
 # How far an edit of each kind moves from the picture that it starts from.
 _COLOUR_STRENGTH, _ADD_STRENGTH, _SCENE_STRENGTH, _STYLE_STRENGTH, _SWAP_STRENGTH, _NEW_STRENGTH = (
     0.6, 0.5, 0.6, 0.7, 0.7, 0.8,
@@ -135,8 +137,23 @@ _REPLIES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A fold, with what the rules found the message to ask for."""
+
+    fold: Fold
+    operations: list[Operation]
+    understood: bool
+    """Whether rules cover all of the message."""
+
+
 def fold(current: PromptState | None, message: str, *, editing: bool) -> Fold:
     """Fold one message into what the conversation draws so far; see `robotchat.prompt.fold`."""
+    return folded(current, message, editing=editing).fold
+
+
+def folded(current: PromptState | None, message: str, *, editing: bool) -> Folded:
+    """`fold`, with what led to it."""
     kept = current or PromptState(prompt="")
     text = _readable(message[:MAX_MESSAGE])
     language = "zh" if chinese.CJK.search(text) else "en"
@@ -165,21 +182,23 @@ def fold(current: PromptState | None, message: str, *, editing: bool) -> Fold:
         if isinstance(operation, Draw | Add) and operation.left_out
     ]
     replies = _REPLIES[language]
+    understood = not (unclear or folder.guessed) and (bool(found) or size is not None)
     if not folder.changed and size is None:
         kind = chats[-1].kind if chats else "unclear"
-        return Fold(
+        reply = _told(replies["kept"], unclear) if unclear and kept.prompt else replies[kind]
+        answer = Fold(
             mode="reply",
             prompt=kept.prompt[:MAX_PROMPT],
             negative_prompt=kept.negative_prompt[:MAX_PROMPT],
-            reply=_told(replies["kept"], unclear) if unclear and kept.prompt else replies[kind],
+            reply=reply,
         )
+        return Folded(answer, found, understood)
     prompt = _bounded(shield.show(folder.picture.render()))
     negative = _bounded(shield.show(", ".join(folder.negative)))
     if not prompt and not (editing and negative):
-        return Fold(
-            mode="reply", prompt="", negative_prompt=negative, reply=_REPLIES[language]["empty"]
-        )
-    return Fold(
+        answer = Fold(mode="reply", prompt="", negative_prompt=negative, reply=replies["empty"])
+        return Folded(answer, found, understood)
+    answer = Fold(
         mode="edit" if editing else "generate",
         prompt=prompt,
         negative_prompt=negative,
@@ -188,6 +207,7 @@ def fold(current: PromptState | None, message: str, *, editing: bool) -> Fold:
         height=size.height if size else None,
         reply=_told(replies["left_out"], unclear) if unclear else None,
     )
+    return Folded(answer, found, understood)
 
 
 def _told(sentence: str, unclear: list[str]) -> str:
@@ -233,6 +253,8 @@ class _Folder:
         self.picture = picture
         self.negative = negative
         self.changed = False
+        self.guessed = False
+        """What a message names is not in the picture, so that something else was changed."""
         self._strengths: list[float] = []
         self._nudge = 0.0
 
@@ -484,6 +506,9 @@ class _Folder:
         self._allow(new)
         drawn = Picture.parse(new)
         head, *rest = drawn.pieces or [Piece("", "", new)]
+        if old is None and next(iter(words(str(head))), "") in _WHERE:
+            self._place(None, new)
+            return
         piece = self._meant(old, new)
         if piece is None and head.link:
             self._place(None, new)
@@ -505,6 +530,7 @@ class _Folder:
             found = self.picture.find(old) or self.picture.alike(old)
             if found:
                 return found
+            self.guessed = True
         return self.picture.alike(new) or self.picture.main()
 
     def _set(self, target: str | None, value: str) -> None:

@@ -24,14 +24,14 @@ _NOUN = (
 )
 _WORDS = {
     "portrait": re.compile(
-        rf"\b(?:(?:in|as|to|into)\s+(?:an?\s+)?)?(?:portrait{_NOUN}|vertical(?:ly)?{_NOUN}?|upright{_NOUN})\b"
+        rf"\b(?:(?:in|as|to|into)\s+(?:an?\s+)?)?(?:portrait{_NOUN}|vertical(?:ly)?{_NOUN}?|upright{_NOUN}|tall(?:er)?{_NOUN}|narrow{_NOUN})\b"
         r"|(?:^|(?<=[,.;!?])|\bmake (?:it|this)\b|\b(?:in|to)\b)\s*(?:a\s+)?(?:portrait|taller)\s*(?=$|[,.;!?]|please|instead|now)"
         r"|\b(?:as|for|to be)\s+(?:an?|my|the)\s+(?:phone|mobile|iphone)(?:'s)?(?:\s+(?:wallpaper|background|screen))?\b"
         r"|(?:要|用|改|换|做|弄)?(?:成|做)?(?:一?张)?(?:竖版|竖屏|竖图|竖构图|竖幅|竖着|纵向|竖向|竖的|手机壁纸|手机屏保)(?:图|的)?",
         re.I,
     ),
     "landscape": re.compile(
-        rf"\b(?:(?:in|as|to|into)\s+(?:an?\s+)?)?(?:landscape(?! of){_NOUN}|horizontal(?:ly)?{_NOUN}?|wide ?screen{_NOUN}?)\b"
+        rf"\b(?:(?:in|as|to|into)\s+(?:an?\s+)?)?(?:landscape(?! of){_NOUN}|horizontal(?:ly)?{_NOUN}?|wide ?screen{_NOUN}?|wide(?:r)?{_NOUN}|panoramic{_NOUN})\b"
         r"|(?:^|(?<=[,.;!?])|\bmake (?:it|this)\b|\b(?:in|to)\b)\s*(?:landscape|wider)\s*(?=$|[,.;!?]|please|instead|now)"
         r"|\b(?:as|for|to be)\s+(?:an?|my|the)\s+(?:desktop|pc|laptop)(?:'s)?(?:\s+(?:wallpaper|background|screen))\b"
         r"|(?:要|用|改|换|做|弄)?(?:成|做)?(?:一?张)?(?:横版|横屏|横图|横构图|横幅|横着|横向|横的|宽屏|宽幅|电脑壁纸|桌面壁纸)(?:图|的)?",

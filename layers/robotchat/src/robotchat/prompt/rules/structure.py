@@ -127,6 +127,10 @@ _QUALITY = re.compile(
     r"wide[ -]angle|shallow depth of field|aerial view|macro)",
     re.IGNORECASE,
 )
+FOREIGN = re.compile(
+    r"[\u0370-\u07ff\u0900-\u0e7f\u0f00-\u1cff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]+"
+)
+"""Words in a script that picture models do not read."""
 _SHIELDED = re.compile(r"[\ue000-\uf8ff]")
 
 
