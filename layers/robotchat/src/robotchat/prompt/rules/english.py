@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from robotchat.prompt.rules.lexicon import OPPOSITES, category
+from robotchat.prompt.rules.lexicon import category, opposites
 from robotchat.prompt.rules.operations import (
     Add,
     Attach,
@@ -26,6 +26,7 @@ from robotchat.prompt.rules.operations import (
     Restyle,
     Set,
 )
+from robotchat.prompt.rules.patterns import Pattern
 from robotchat.prompt.rules.structure import (
     DETERMINERS,
     FOREIGN,
@@ -38,8 +39,8 @@ from robotchat.prompt.rules.structure import (
 )
 
 
-def _rule(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.IGNORECASE)
+def _rule(source: str) -> Pattern:
+    return Pattern(source, re.IGNORECASE)
 
 
 _PRAISE_WORD = (
@@ -323,14 +324,14 @@ _LESS = _rule(
     r"(?:make (?P<target>.+?) )?(?:a (?:bit|little) |much |slightly |somewhat |way )?less (?P<what>[\w-]+)"
 )
 
-SPLIT = re.compile(
+SPLIT = Pattern(
     r"\s*,?\s+(?:but|however|although|though)\s+(?=\S)"
     r"|\s*,?\s+(?:and(?: then| also| please)?|then|also)\s+(?=(?:add|remove|make|change|turn|put|give|replace|delete|swap|get rid|take|paint|"
     r"set|include|without|lose|drop|erase|no|don't|let|bring|move|place|draw|use|switch|keep|leave)\b)"
     r"|\s*,\s*",
     re.IGNORECASE,
 )
-_INLINE_NOT = re.compile(
+_INLINE_NOT = Pattern(
     r"\s+(?:without|with no|and no|but no)\s+(?:any\s+)?(?P<what>[^,]+?)(?=\s+(?:in|at|on|under|with)\s|$)",
     re.IGNORECASE,
 )
@@ -436,7 +437,7 @@ def unwrapped(clause: str) -> str:
 
 def _chat(text: str, asked: bool) -> Chat | None:
     text = text.strip(" ,.!?:")
-    kinds: tuple[tuple[ChatKind, re.Pattern[str]], ...] = (
+    kinds: tuple[tuple[ChatKind, Pattern], ...] = (
         ("greeting", _GREETING),
         ("thanks", _THANKS),
         ("praise", _PRAISE),
@@ -556,7 +557,7 @@ def _remove(clause: str, knows: Knows) -> list[Operation] | None:
     if (
         (match := _FEWER.fullmatch(clause))
         and not is_adjective(match["what"].lower())
-        and match["what"].lower() not in OPPOSITES
+        and match["what"].lower() not in opposites()
     ):
         return [Fewer(match["what"])]
     for pattern in _REMOVE_VERB:

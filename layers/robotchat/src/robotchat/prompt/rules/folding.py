@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from robotchat.prompt.models import MAX_PROMPT, Fold, PromptState
 from robotchat.prompt.rules import chinese, english
-from robotchat.prompt.rules.lexicon import OPPOSITES, articled, bare, category, singular
+from robotchat.prompt.rules.lexicon import articled, bare, category, opposites, singular
 from robotchat.prompt.rules.operations import (
     Add,
     Attach,
@@ -30,6 +30,7 @@ from robotchat.prompt.rules.operations import (
     Restyle,
     Set,
 )
+from robotchat.prompt.rules.patterns import Pattern
 from robotchat.prompt.rules.sizes import take_size
 from robotchat.prompt.rules.structure import (
     DETERMINERS,
@@ -48,6 +49,7 @@ from robotchat.prompt.rules.structure import (
     with_article,
     words,
 )
+from robotchat.prompt.rules.translation import CJK, translate
 
 MAX_MESSAGE = 4000
 """Characters of a message that are read."""
@@ -71,16 +73,16 @@ _QUALITIES = {
     "energy": "dynamic", "life": "lively", "fun": "playful", "noise": "noisy", "depth": "depth",
 }  # fmt: skip
 """What more of something is as an adjective."""
-_INTENSITY = re.compile(
+_INTENSITY = Pattern(
     r"^(?:(?P<less>a (?:bit|little)|slightly|somewhat|kind of|a touch)|(?P<more>much|very|really|completely|totally|"
     r"entirely|fully|way|a lot|super)|all|even|rather|just|be|to be|look(?:s|ing)?(?= (?!like))|become|appear|so|now)\s+",
     re.IGNORECASE,
 )
-_NEGATIVE = re.compile(
+_NEGATIVE = Pattern(
     r"(?:negative(?: prompt)?|反向提示词|负面提示词|负向提示词|反向词|负面词)\s*[:=:]\s*(?P<what>[^\n.;。;]+)[\n.;。;]?",
     re.IGNORECASE,
 )
-_ANAPHORA = re.compile(
+_ANAPHORA = Pattern(
     r"\b(?:it|its|him|her|his|them|their|there|the (?:background|foreground|distance|sky|scene|picture|same)|too|as well)\b",
     re.IGNORECASE,
 )
@@ -156,7 +158,7 @@ def folded(current: PromptState | None, message: str, *, editing: bool) -> Folde
     """`fold`, with what led to it."""
     kept = current or PromptState(prompt="")
     text = _readable(message[:MAX_MESSAGE])
-    language = "zh" if chinese.CJK.search(text) else "en"
+    language = "zh" if CJK.search(text) else "en"
     shield = Shield()
     hidden, size = take_size(shield.hide(text), kept)
     folder = _Folder(
@@ -220,7 +222,7 @@ def _take_negative(message: str) -> tuple[str, str]:
     match = _NEGATIVE.search(message)
     if match is None:
         return message, ""
-    items = [chinese.translate(item) for item in re.split(r"\s*[,,、]\s*", match["what"])]
+    items = [translate(item) for item in re.split(r"\s*[,,、]\s*", match["what"])]
     return message[: match.start()] + message[match.end() :], ", ".join(filter(None, items))
 
 
@@ -610,7 +612,7 @@ class _Folder:
         what = _QUALITIES.get(what.lower(), what)
         if how == "less":
             lowered = what.lower()
-            opposite = OPPOSITES.get(lowered)
+            opposite = opposites().get(lowered)
             if opposite is None:
                 self._remove(what)
                 return

@@ -15,9 +15,11 @@ from typing import TypeVar
 
 from robotchat.prompt.models import Fold, PromptState
 from robotchat.prompt.rules import english
-from robotchat.prompt.rules.chinese import CJK, PUNCTUATION, translate
+from robotchat.prompt.rules.chinese import PUNCTUATION
 from robotchat.prompt.rules.lexicon import simplified
+from robotchat.prompt.rules.patterns import Pattern
 from robotchat.prompt.rules.structure import head_of, stems
+from robotchat.prompt.rules.translation import CJK, translate
 
 Earlier = Callable[[], Sequence[PromptState]]
 """What the pictures of a conversation showed, oldest first; asked only when a message goes back."""
@@ -211,7 +213,7 @@ _BETTER = (
     r"my favou?rite|lovely|fine|right|ok(?:ay)?|closer(?: to .+)?|beautiful|it)"
 )
 _RECALLS = tuple(
-    re.compile(pattern, re.IGNORECASE)
+    Pattern(pattern, re.IGNORECASE)
     for pattern in (
         rf"(?P<back>{_BACK_TO}) {_WHICH}{_REST}",
         rf"(?:i |we )?(?:really |still |actually |also |think i |just )*(?:{_USE}) {_WHICH}(?: (?P<better>more|better|best|most|a lot|so much|the (?:most|best)|after all))*{_REST}",
@@ -220,7 +222,7 @@ _RECALLS = tuple(
     )
 )
 _UNDOES = tuple(
-    re.compile(pattern, re.IGNORECASE)
+    Pattern(pattern, re.IGNORECASE)
     for pattern in (
         r"undo(?: (?:that|it|this|everything since|(?:the|my|your|that|this|those) (?:last |latest |previous )?(?P<steps>two |three |four |five |\d )?(?:change|edit|step|modification|one|thing|update|action)s?(?: (?:you|i|we) (?:made|did))?|(?:the )?last(?: (?:bit|part|message|request))?))?",
         r"(?:go|step|take (?:it|me|us)?|move|roll(?: it)?|turn)? ?back(?: (?:by )?(?P<steps>a|one|two|three|four|five|\d) (?:step|picture|version|turn|change|image|message)s?)?(?: (?:please|again))?",
@@ -231,7 +233,7 @@ _UNDOES = tuple(
     )
 )
 _RECALLS_SHOWING = tuple(
-    re.compile(pattern, re.IGNORECASE)
+    Pattern(pattern, re.IGNORECASE)
     for pattern in (
         rf"(?:{_BACK_TO}|(?:i |we )?(?:really |still |actually )*(?:restore|re-?use|liked|loved|preferred|prefer|like|bring back|take|use|keep)) (?:the |that )(?:one|version|picture|image|photo) (?P<how>from before|before|with(?:out)?(?! the same)|showing|that (?:had|showed)|where (?:there was|it had)|of) (?:(?:you|we|i) (?:added|put in|put|drew|made|changed) )?(?P<what>(?:an? |the |that |my )?[\w' -]+?)(?: (?:better|more|again|best|came(?: in)?|was (?:added|there)|in it))*{_REST.replace('with|without|at|in|on|as|', '')}",
         rf"(?:the |that )(?:one|version|picture|image|photo) (?P<how>with(?:out)?|of|showing) (?P<what>(?:an? |the |that )?[\w' -]+?) (?:was|is|looked|looks) {_BETTER}{_REST}",
@@ -305,7 +307,7 @@ _ZH_GO = r"(?:回到|返回到?|退回到?|回退到?|恢复(?:到|成|为|回)?
 _ZH_REST = r"(?P<rest>(?:,|,)?(?:但是?|不过|只是|然后|再|并且?|把|加|改|换|变|只|就把|可是|去掉|不要|弄|调).+)?"
 _ZH_GOOD = r"(?:更|比较|还是|要|就|最|挺|很|真|都|反而|其实|看起来|看着|画得|显得|会)*(?:好看|漂亮|好|美|棒|不错|合适|喜欢|满意|行|可以|对|自然|像样|有感觉|强)(?:得?多|一些|一点|些|点|了|呢|啊|呀|吧|的)*"
 _ZH_RECALLS = tuple(
-    re.compile(pattern)
+    Pattern(pattern)
     for pattern in (
         rf"{_ZH_LEAD}(?P<back>{_ZH_GO})了?{_ZH_WHICH}(?:的?基础上|为基础|为准|开始|继续|上|里)?(?:吧|了|来|去|那样|的?样子)*{_ZH_REST}",
         rf"{_ZH_LEAD}(?P<better>){_ZH_WHICH}{_ZH_GOOD}{_ZH_REST}",
@@ -314,7 +316,7 @@ _ZH_RECALLS = tuple(
 )
 _ZH_STEPS = r"(?P<steps>[一两二三四五]|\d)?"
 _ZH_UNDOES = tuple(
-    re.compile(_ZH_LEAD + pattern + r"(?:吧|了|一下|好了|啊|呀|,)*")
+    Pattern(_ZH_LEAD + pattern + r"(?:吧|了|一下|好了|啊|呀|,)*")
     for pattern in (
         rf"(?:撤销|撤回|取消|回退|倒回|回滚)(?:掉)?(?:刚才|刚刚|上一?|上次|这次|之前|最近|最后|前面|这个|那个|上面)?的?{_ZH_STEPS}(?:步|次|个)?的?(?:修改|改动|操作|更改|变化|改变|编辑|步骤|调整)?",
         rf"(?:退回?|返回|后退|往回退|倒退)(?:去|到?上)?{_ZH_STEPS}(?:步|张|个版本|版)?(?:去)?",
@@ -324,10 +326,10 @@ _ZH_UNDOES = tuple(
     )
 )
 _ZH_SHOWING = (
-    re.compile(
+    Pattern(
         rf"{_ZH_LEAD}(?:回到|返回到?|退回到?|恢复到?|换回|改回|用|选|要|保留|喜欢)(?P<showing>有|带|没有|没)(?P<what>.+?)的?(?:那|这)一?(?:张|幅|个|版)(?:图片?|画|版本)?(?:吧|了)*{_ZH_REST}"
     ),
-    re.compile(
+    Pattern(
         rf"{_ZH_LEAD}(?P<showing>有|带|没有|没)(?P<what>[^,]+?)的?(?:那|这)一?(?:张|幅|个|版)(?:图片?|画|版本)?{_ZH_GOOD}{_ZH_REST}"
     ),
 )

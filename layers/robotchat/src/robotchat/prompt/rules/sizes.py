@@ -8,13 +8,14 @@ import re
 
 from robotchat.prompt.models import PromptState
 from robotchat.prompt.rules.operations import Resize
+from robotchat.prompt.rules.patterns import Pattern
 from robotchat.prompt.shapes import fit, shaped
 
-_PIXELS = re.compile(
+_PIXELS = Pattern(
     r"(?<![A-Za-z0-9_.:])(\d{2,5})\s*(?:px)?\s*(?:x|×|\*|by|乘|乘以)\s*(\d{2,5})\s*(?:px|pixels|像素)?(?![A-Za-z0-9_])",
     re.I,
 )
-_RATIO = re.compile(
+_RATIO = Pattern(
     r"(?:(?:in|at|with)\s+(?:an?\s+)?)?(?:aspect(?: ratio)?\s*(?:of\s*)?|ratio\s*(?:of\s*)?|比例\s*)?"
     r"(?<![\d.:<])(\d{1,2})\s*(?:[::]|比)\s*(\d{1,2})(?![\d.:>)])(?:\s*(?:aspect(?: ratio)?|ratio|format|的?比例|的))?",
     re.I,
@@ -23,21 +24,21 @@ _NOUN = (
     r"(?:\s+(?:format|orientation|mode|shape|size|layout|version|picture|image|aspect(?: ratio)?))"
 )
 _WORDS = {
-    "portrait": re.compile(
+    "portrait": Pattern(
         rf"\b(?:(?:in|as|to|into)\s+(?:an?\s+)?)?(?:portrait{_NOUN}|vertical(?:ly)?{_NOUN}?|upright{_NOUN}|tall(?:er)?{_NOUN}|narrow{_NOUN})\b"
         r"|(?:^|(?<=[,.;!?])|\bmake (?:it|this)\b|\b(?:in|to)\b)\s*(?:a\s+)?(?:portrait|taller)\s*(?=$|[,.;!?]|please|instead|now)"
         r"|\b(?:as|for|to be)\s+(?:an?|my|the)\s+(?:phone|mobile|iphone)(?:'s)?(?:\s+(?:wallpaper|background|screen))?\b"
         r"|(?:要|用|改|换|做|弄)?(?:成|做)?(?:一?张)?(?:竖版|竖屏|竖图|竖构图|竖幅|竖着|纵向|竖向|竖的|手机壁纸|手机屏保)(?:图|的)?",
         re.I,
     ),
-    "landscape": re.compile(
+    "landscape": Pattern(
         rf"\b(?:(?:in|as|to|into)\s+(?:an?\s+)?)?(?:landscape(?! of){_NOUN}|horizontal(?:ly)?{_NOUN}?|wide ?screen{_NOUN}?|wide(?:r)?{_NOUN}|panoramic{_NOUN})\b"
         r"|(?:^|(?<=[,.;!?])|\bmake (?:it|this)\b|\b(?:in|to)\b)\s*(?:landscape|wider)\s*(?=$|[,.;!?]|please|instead|now)"
         r"|\b(?:as|for|to be)\s+(?:an?|my|the)\s+(?:desktop|pc|laptop)(?:'s)?(?:\s+(?:wallpaper|background|screen))\b"
         r"|(?:要|用|改|换|做|弄)?(?:成|做)?(?:一?张)?(?:横版|横屏|横图|横构图|横幅|横着|横向|横的|宽屏|宽幅|电脑壁纸|桌面壁纸)(?:图|的)?",
         re.I,
     ),
-    "square": re.compile(
+    "square": Pattern(
         rf"\b(?:(?:in|as|to|into)\s+(?:an?\s+)?)?square(?:{_NOUN}|d)\b"
         r"|(?:^|(?<=[,.;!?])|\bmake (?:it|this)\b)\s*(?:a\s+)?square\s*(?=$|[,.;!?]|please|instead|now)"
         rf"|\b(?:the |this |my )?(?:it|picture|image|photo|format|shape|ratio)(?:'s)? (?:should |could |must |can |needs to |has to |to )?(?:be )?(?:perfectly |a )?square\b"
@@ -50,8 +51,8 @@ _WHOLE = r"(?:picture|image|photo|photograph|canvas|file|format|resolution|size|
 _ZH_WHOLE = r"(?:(?:这|那|整)?(?:张|幅|个)?(?:图片|图像|图|画面|照片|画幅|尺寸|分辨率|像素)(?:的?(?:尺寸|分辨率|大小))?)"
 
 
-def _scale(english: str, make: str, chinese: str, verbs: str) -> re.Pattern[str]:
-    return re.compile(
+def _scale(english: str, make: str, chinese: str, verbs: str) -> Pattern:
+    return Pattern(
         rf"\b(?:(?:make|give me|render|draw|want|need|get) )?(?:it |me )?(?:(?:an?|the|in an?|at an?) )?(?:(?:much|bit|little|slightly|even|far) )*(?:{english})(?:[ -]res)? {_WHOLE}\b(?! of)"
         rf"|\b(?:make|have|scale|blow|get|want) (?:the|this|that|my) (?:whole |entire )?{_WHOLE}(?: (?:a|much|bit|little|slightly|even|far|be|to be))*? (?:{english})\b"
         rf"|\b(?:the |this )?{_WHOLE} (?:should |could |must |can |needs to |has to )?(?:be )?(?:(?:a|much|bit|little|slightly|even|far) )*(?:{english})\b"
@@ -63,12 +64,12 @@ def _scale(english: str, make: str, chinese: str, verbs: str) -> re.Pattern[str]
 
 
 _SCALES = (
-    (re.compile(rf"\b(?:twice as (?:big|large)|double (?:the |its )?(?:{_WHOLE}))\b|(?:大一倍|放大一倍|放大两倍)", re.I), 2.0),
-    (re.compile(rf"\b(?:half as (?:big|large)|half (?:the |its )(?:{_WHOLE})|halve (?:the |its )?(?:{_WHOLE}))\b|(?:小一半|缩小一半)", re.I), 0.5),
+    (Pattern(rf"\b(?:twice as (?:big|large)|double (?:the |its )?(?:{_WHOLE}))\b|(?:大一倍|放大一倍|放大两倍)", re.I), 2.0),
+    (Pattern(rf"\b(?:half as (?:big|large)|half (?:the |its )(?:{_WHOLE})|halve (?:the |its )?(?:{_WHOLE}))\b|(?:小一半|缩小一半)", re.I), 0.5),
     (_scale(r"bigger|larger|higher|hi-?res|enlarged", r"enlarge|upscale|scale up|increase|raise|bump up", r"更?大|更?高", r"放大|提高|加大|增大"), 1.5),
     (_scale(r"smaller|tinier|lower", r"reduce|scale down|downscale|decrease|shrink|lower", r"更?小|更?低", r"缩小|减小|降低"), 2 / 3),
 )  # fmt: skip
-_REST = re.compile(
+_REST = Pattern(
     r"\s*(?:(?:please|pls|can you|can|could you|could|should|would|will|must|you|me|i (?:want|need|would like|prefer)|i'd (?:like|prefer)|want|need|like|prefer|bigger|larger|smaller|wider|taller|shape|version|rather|just|than|only|also|but|too|bit|little|much|ok(?:ay)?|let's|now|and|actually|make|turn|set|change|crop|resize|do|draw|"
     r"have|use|render|get|it|this|that|the|picture|image|size|ratio|aspect|photo|one|to|in|at|as|into|with|a|an|be|for|so|instead|again|"
     r"format)\s*)*[,.!?;,。!?;\s]*"

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from robotchat.prompt.rules.lexicon import category, chinese, english, plural, singular
+from robotchat.prompt.rules.patterns import Pattern
 
 PREPOSITIONS = frozenset(
     "at in on with under over above below beneath near by beside behind between among amid amidst "
@@ -74,19 +75,19 @@ _TIMES = (
     r"sun ?set|sundown|dusk|twilight|evening|sunrise|dawn|daybreak|morning|noon|midday|afternoon|"
     r"night(?:time|fall)?|midnight|daytime|daylight|day|golden hour|blue hour"
 )
-_TIME = re.compile(
+_TIME = Pattern(
     r"(?:(?:at|in|during|around|by|under|on)\s+)?"
     r"(?:(?:the|a|an|early|late|deep|warm|soft|beautiful|dark|starry|moonlit|broad|quiet|summer|winter|"
     r"spring|autumn|golden|red|orange|glowing|dead of)\s+)*"
     rf"(?P<word>{_TIMES})(?:[\s-]?(?:time|light|sky|lighting|glow|scene|hours?))?",
     re.IGNORECASE,
 )
-_SEASON = re.compile(
+_SEASON = Pattern(
     r"(?:(?:in|during|at)\s+)?(?:(?:the|a|an|early|late|mid|deep|cold|hot|warm|snowy)[\s-]+)*"
     r"(?P<word>spring|summer|autumn|fall|winter)(?:[\s-]?(?:time|season|day|scene))?",
     re.IGNORECASE,
 )
-_WEATHER = re.compile(
+_WEATHER = Pattern(
     r"(?:(?:in|on|during|under|with|amid)\s+)?(?:(?:the|a|an|some|light|heavy|thick|thin|falling|pouring|dense|"
     r"gentle|soft|fresh|little|lots of|a bit of)\s+)*"
     r"(?P<word>rain(?:ing|y|fall)?|drizzl(?:e|ing)|downpour|snow(?:ing|y|fall|storm)?|blizzard|"
@@ -103,35 +104,35 @@ _MEDIA = (
     r"stained glass|pastel|charcoal|crayon|gouache|embroidery|sticker|logo|oil on canvas|oils|postcard|"
     r"close-up|wallpaper|avatar|flat design|pop art|made of lego"
 )
-_MEDIUM = re.compile(
+_MEDIUM = Pattern(
     rf"(?:as|in|like|into)?\s*(?:(?:an?|the)\s+)?(?:[\w-]+\s+){{0,3}}?(?P<word>{_MEDIA})(?:[\s-](?:style|form))?",
     re.IGNORECASE,
 )
-_LEAD = re.compile(
+_LEAD = Pattern(
     rf"(?P<medium>(?:(?:an?|the|some)\s+)?(?:[\w'-]+\s+){{0,4}}?(?:{_MEDIA}))\s+of\s+(?=\S)",
     re.IGNORECASE,
 )
-_STYLE = re.compile(
+_STYLE = Pattern(
     r"in the (?:style|manner) of\s+.+|(?:in\s+)?(?:an?\s+|the\s+)?[\w'’ -]{1,60}\s+style|inspired by\s+.+|"
     r"by (?:van gogh|monet|picasso|hokusai|rembrandt|dali|klimt)",
     re.IGNORECASE,
 )
-_PALETTE = re.compile(
+_PALETTE = Pattern(
     r"(?:in )?(?:an? )?(?:black[ -](?:and|&)[ -]white|b&w|sepia|monochrome|gr[ae]yscale)(?: tones?)?"
     r"|(?:back )?(?:in|to) (?:full )?colou?r",
     re.IGNORECASE,
 )
-_QUALITY = re.compile(
+_QUALITY = Pattern(
     r"(?:<.*>|masterpiece|(?:best|high|ultra high|low) (?:quality|resolution)|(?:highly|very|ultra)[ -]detailed|"
     r"[48]k|hdr?|sharp focus|award[- ]winning|trending on \w+|photorealistic|cinematic(?: lighting)?|bokeh|"
     r"wide[ -]angle|shallow depth of field|aerial view|macro)",
     re.IGNORECASE,
 )
-FOREIGN = re.compile(
+FOREIGN = Pattern(
     r"[\u0370-\u07ff\u0900-\u0e7f\u0f00-\u1cff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]+"
 )
 """Words in a script that picture models do not read."""
-_SHIELDED = re.compile(r"[\ue000-\uf8ff]")
+_SHIELDED = Pattern(r"[\ue000-\uf8ff]")
 
 
 class Shield:
@@ -140,7 +141,7 @@ class Shield:
     Each such part becomes one private character, which no rule can split or change.
     """
 
-    _VERBATIM = re.compile(
+    _VERBATIM = Pattern(
         r"<[^<>\n]{1,200}>|\([^()\n]{1,300}:\s*\d*\.?\d+\s*\)|\"[^\"\n]{1,200}\"|“[^”\n]{1,200}”"
     )
     _ROOM = 6000
@@ -578,8 +579,8 @@ def _is_participle(word: str) -> bool:
     )
 
 
-_STYLE_LINK = re.compile(r"in the (?:style|manner) of ", re.IGNORECASE)
-_GROUND = re.compile(
+_STYLE_LINK = Pattern(r"in the (?:style|manner) of ", re.IGNORECASE)
+_GROUND = Pattern(
     r"in (?:the )?(?:background|foreground|distance|middle|cent(?:re|er)|corner|front of)\b|on top of\b",
     re.IGNORECASE,
 )
