@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robotchat.prompt.rules.chinese import translate
 from robotchat.prompt.rules.lexicon import category, chinese, plural, singular
 from robotchat.prompt.rules.structure import Picture, Shield, canonical, role
+from robotchat.prompt.rules.translation import translate
 
 PHRASES = st.lists(
     st.sampled_from(
