@@ -41,6 +41,7 @@ from dev.stack.rest_events import (
 )
 from dev.stack.runtime_api import FunctionError
 from dev.template import (
+    ANY,
     INTEGRATION_TIMEOUT,
     PREFLIGHT_METHODS,
     Api,
@@ -169,7 +170,9 @@ class Gateway:
             return web.Response(status=405)  # before any API is looked at
         request = await _read(incoming)
         found = self._router.find(request.method, request.path)
-        if found is None:
+        # Preflights have a route of their own on every path; the one for other methods comes last.
+        preflight = request.method == "OPTIONS" and self._api.cors is not None
+        if found is None or (preflight and found[0].method == ANY):
             return self._without_route(request)
         route, parameters = found
         context["resourcePath"] = route.path

@@ -421,6 +421,8 @@ UTF_8 = {"Content-Type": 'application/json; Charset="UTF-8"'}
     ("raw", "headers", "status"),
     [
         ('{"prompt": "\ufffd\ufffd"}', {}, 422),
+        (f'{{"prompt": "{"一只猫".encode("gbk").decode()}"}}', {}, 422),
+        ('{"prompt": "кошка «é», Ελλάδα, 5 µм, ×Ж"}', {}, 202),
         ('{"prompt": "\u4e00"}', GBK, 422),
         ('{"prompt": "a"}', GBK, 202),
         ('{"prompt": "\u4e00"}', UTF_8, 202),

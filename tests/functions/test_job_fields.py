@@ -10,6 +10,7 @@ import pytest
 
 from robotchat.art.driver import Capabilities
 from robotchat.drivers.fake import FakeArt, plain_png
+from robotchat.errors import UpstreamUnavailable
 from robotchat.images import encode_base64
 from robotchat.jobs.job import Job
 from robotchat.lifecycle.queue_messages import accept
@@ -114,6 +115,21 @@ def test_a_queue_producer_may_say_them_in_either_place(service: Service) -> None
     assert job.request.keys() == SMALL.keys()
     dry = accept(service.robot.intake, json.dumps({**message, "dry_run": True}), message_id="m-2")
     assert (dry.status, dry.error and dry.error.code) == ("failed", "invalid_request")
+
+
+def test_a_batch_that_fell_short_is_answered_with_what_there_is(service: Service) -> None:
+    def short(body: dict[str, Any]) -> dict[str, Any]:
+        answer = FakeArt().draw(body)
+        return {**answer, "images": answer["images"][:2]}
+
+    service.hosts["sd-0"].enqueue([short, UpstreamUnavailable("out of memory")])
+    answer = service.call("sd/text2image", {**SMALL, "batch_size": 3, "seed": 7})
+    assert (answer.status, len(answer.body["images"])) == (200, 2)
+    job = service.call("jobs/get_job", path={"job_id": answer.body["job_id"]}).body
+    assert (job["status"], job["attempt"], len(job["images"])) == ("succeeded", 1, 2)
+    (missing,) = job["missing"]
+    assert (missing["index"], missing["seed"]) == (2, 9)
+    assert missing["error"]["code"] == "upstream_unavailable"
 
 
 # --- dry runs -------------------------------------------------------------------------------------

@@ -192,8 +192,11 @@ def test_a_binary_body_counts_as_base64(play: Callable[..., None]) -> None:
 
 def within(seconds: float) -> dict[str, Any]:
     """The sample's routes, with another integration timeout."""
-    routes = Template(SAMPLE / "template.yaml").api().routes
-    return {"routes": tuple(replace(route, timeout=seconds) for route in routes)}
+    api = Template(SAMPLE / "template.yaml").api()
+    return {
+        "routes": tuple(replace(route, timeout=seconds) for route in api.routes),
+        "others": tuple(replace(route, timeout=seconds) for route in api.others),
+    }
 
 
 def test_a_buffered_endpoint_has_its_integrations_time(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from robotchat.art.bot import ArtBot, ArtConfig
 from robotchat.art.driver import Capabilities
 from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest
+from robotchat.art.results import Drawing
 from robotchat.drivers.fake import FakeArt, plain_png
 from robotchat.errors import (
     ForbiddenOption,
@@ -19,6 +22,7 @@ from robotchat.errors import (
     UnknownSampler,
     UpstreamGarbage,
     UpstreamTimeout,
+    UpstreamUnavailable,
     WrongResult,
 )
 from robotchat.images import encode_base64
@@ -283,3 +287,48 @@ def test_a_checkpoint_set_as_an_option_must_have_been_loaded() -> None:
     host.answers["sdapi/v1/options"] = {"sd_model_checkpoint": "gone"}
     with pytest.raises(UpstreamGarbage):
         bot.set_options({"sd_model_checkpoint": "two"})
+
+
+# --- batches that fall short ----------------------------------------------------------------------
+
+
+def cut(pictures: int, broken: int | None = None) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """A host that draws a batch in part."""
+
+    def script(body: dict[str, Any]) -> dict[str, Any]:
+        answer = FakeArt().draw(body)
+        answer["images"] = answer["images"][:pictures]
+        if broken is not None:
+            answer["images"][broken] = encode_base64(b"no picture")
+        return answer
+
+    return script
+
+
+def batch(host: FakeArt) -> Drawing:
+    return ArtBot(host).text2image(prompt="a", width=64, height=64, seed=7, batch_size=2, n_iter=2)
+
+
+@pytest.mark.parametrize(("script", "redrawn"), [(cut(3), [10]), (cut(4, broken=1), [8])])
+def test_only_what_is_missing_of_a_batch_is_drawn_again(
+    script: Callable[[dict[str, Any]], dict[str, Any]], redrawn: list[int]
+) -> None:
+    host = FakeArt([script])
+    drawing = batch(host)
+    assert [picture.seed for picture in drawing.pictures] == [7, 8, 9, 10]
+    assert drawing.missing == []
+    again = [(sent["seed"], sent["batch_size"], sent["n_iter"]) for sent in host.requests[1:]]
+    assert again == [(seed, 1, 1) for seed in redrawn]
+    whole = batch(FakeArt())
+    assert [one.data for one in drawing.pictures] == [one.data for one in whole.pictures]
+    assert len(json.loads(drawing.info_text)["infotexts"]) == 4
+
+
+def test_what_came_of_a_batch_is_kept_when_the_rest_does_not() -> None:
+    host = FakeArt([cut(2), UpstreamUnavailable("out of memory")])
+    drawing = batch(host)
+    assert [picture.seed for picture in drawing.pictures] == [7, 8]
+    assert [(one.index, one.seed) for one in drawing.missing] == [(2, 9), (3, 10)]
+    assert len(host.requests) == 2, "a host that has failed is not asked for each of them"
+    with pytest.raises(WrongResult):
+        batch(FakeArt([cut(0)]))

@@ -93,6 +93,7 @@ def test_the_older_first_pass_decides_the_size() -> None:
     request = Text2ImageRequest.parse({**fields, "steps": 10})
     assert (request.size, request.final_size, request.work) == ((64, 80), (64, 80), 64 * 80 * 10)
     assert request.echo()["width"] == 128
+    assert request.body() == {"width": 64, "height": 80, "steps": 10}, "as every host knows it"
     assert Text2ImageRequest.parse({**fields, "enable_hr": True}).final_size == (128, 160)
     with pytest.raises(InvalidRequest, match="together"):
         Text2ImageRequest.parse({"firstphase_width": 64})

@@ -21,6 +21,7 @@ from robotchat.jobs.job import (
     JobImage,
     JobKind,
     JobStatus,
+    MissingImage,
     Reason,
     Timings,
 )
@@ -110,6 +111,10 @@ class JobView(_View):
     images: list[ImageView]
     extra_images: list[ImageView] = Field(
         default=[], description="Maps that ControlNet made on the way."
+    )
+    missing: list[MissingImage] = Field(
+        default=[],
+        description="Pictures of a batch that could not be drawn, while those in `images` were.",
     )
     request: dict[str, Any] = Field(
         description="The A1111 fields that were drawn, seed included: send them again for the "
@@ -308,6 +313,7 @@ class Viewer:
             reply=job.reply,
             images=self.pictures(job.images, until=_kept_until(job)),
             extra_images=self.pictures(job.extra_images, until=_kept_until(job)),
+            missing=job.missing,
             request=request,
             unverified=job.unverified,
             interrupted=job.interrupted,

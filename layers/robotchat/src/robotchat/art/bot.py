@@ -34,6 +34,7 @@ from robotchat.art.answers import (
 from robotchat.art.baseline import Baseline
 from robotchat.art.blame import verdict
 from robotchat.art.checks import ALLOWED_OPTIONS, check
+from robotchat.art.completing import completed, fell_short
 from robotchat.art.driver import ArtDriver, Capabilities
 from robotchat.art.input_pictures import prepare_images
 from robotchat.art.matching import find_checkpoint, squash
@@ -171,17 +172,26 @@ class ArtBot(Questions):
         model = self._model(request.checkpoint) if request.checkpoint else None
         samplers = self._samplers(request)
         capabilities = self._capabilities()
-        body = request.sent(task_id=task_id)
-        answer = self._sent(send, body, timeout or config.timeout, request.pixels_at_a_time)
-        partial = interrupted()
-        return verify(
-            request,
-            read_drawing(request, answer, partial=partial),
-            checkpoint=model,
-            samplers=samplers,
-            rounds_up_to=capabilities.rounds_up_to,
-            partial=partial,
-        )
+
+        def drawn(asked: DrawRequest) -> Drawing:
+            body = asked.sent(task_id=task_id)
+            answer = self._sent(send, body, timeout or config.timeout, asked.pixels_at_a_time)
+            return read_drawing(asked, answer, partial=interrupted())
+
+        def checked(asked: DrawRequest, drawing: Drawing) -> Drawing:
+            return verify(
+                asked,
+                drawing,
+                checkpoint=model,
+                samplers=samplers,
+                rounds_up_to=capabilities.rounds_up_to,
+                partial=interrupted(),
+            )
+
+        drawing = drawn(request)
+        if fell_short(request, drawing) and not interrupted():
+            drawing = completed(request, drawing, lambda one: checked(one, drawn(one)))
+        return checked(request, drawing)
 
     def _sent(
         self, send: Callable[..., dict[str, Any]], body: dict[str, Any], timeout: float, pixels: int

@@ -26,7 +26,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from robotchat.art.infotext import fields_in
+from robotchat.art.leniency import is_true, understood
 from robotchat.errors import InvalidRequest
 from robotchat.images import encode_base64
 from robotchat.pixels import FileFormat
@@ -68,12 +68,6 @@ NEVER_SENT: Final = frozenset(
 )
 """Fields that are understood here and not passed on to a host."""
 
-_OBJECTS = ("override_settings", "alwayson_scripts", "comments")
-"""Fields that are objects: PHP writes an empty one as ``[]``."""
-
-_BUILT_IN = frozenset({"comments", "extra options", "refiner", "sampler", "seed"})
-"""Always-on scripts that are part of the web UI's own form. Over the API it does not heed their
-arguments: fields of the request say the same."""
 
 _FORGE = ("distilled_cfg_scale", "hr_cfg", "hr_distilled_cfg")
 """Fields that Forge has beyond the web UI's."""
@@ -262,7 +256,7 @@ class DrawRequest(BaseModel):
         """Read a request as the web UI reads it."""
         if not isinstance(value, Mapping):
             return handler(value)
-        fields, ignored = _understood(value, cls.model_fields)
+        fields, ignored = understood(value, cls.model_fields)
         off = cls._switched_off(fields)
         request = handler({name: item for name, item in fields.items() if name not in off})
         request._ignored = tuple(ignored)
@@ -483,6 +477,13 @@ class Text2ImageRequest(DrawRequest):
         width, height = self.final_size
         return max(super().pixels_at_a_time, width * height * self.batch_size)
 
+    def body(self) -> dict[str, Any]:
+        """As for every request, with the first pass in the fields that all hosts know."""
+        fields = super().body()
+        if self.size != (self.width, self.height):
+            fields["width"], fields["height"] = self.size
+        return {name: v for name, v in fields.items() if not name.startswith("firstphase_")}
+
     @property
     def final_size(self) -> tuple[int, int]:
         """Width and height after the second pass, before the host's rounding."""
@@ -573,56 +574,6 @@ class Image2ImageRequest(DrawRequest):
 
 
 Request = TypeVar("Request", bound=DrawRequest)
-
-
-def is_true(value: object) -> bool:
-    """Whether a switch is on, written as a boolean, a number or a word."""
-    if isinstance(value, str):
-        return value.strip().lower() in ("1", "true", "t", "yes", "y", "on")
-    return bool(value)
-
-
-def _understood(
-    value: Mapping[str, Any], known: Collection[str]
-) -> tuple[dict[str, Any], list[str]]:
-    """The fields that mean something, in the forms that they have here; and what else there is."""
-    ignored = [str(name) for name in value if name not in known]
-    # In this API null means "not set", and some hosts refuse it altogether.
-    fields = {n: item for n, item in value.items() if n in known and item is not None}
-    for name in _OBJECTS:
-        if fields.get(name) == []:
-            fields[name] = {}
-    if isinstance(fields.get("infotext"), str):
-        said, options = fields_in(fields["infotext"])
-        given = fields.get("override_settings") or {}
-        fields = {**{n: item for n, item in said.items() if n in known}, **fields}
-        if options and isinstance(given, Mapping):
-            fields["override_settings"] = {**options, **given}
-    scripts = fields.get("alwayson_scripts")
-    if isinstance(scripts, Mapping):
-        fields["alwayson_scripts"] = kept = {}
-        for title, script in scripts.items():
-            if str(title).strip().lower() in _BUILT_IN:
-                ignored.append(f"alwayson_scripts.{title}")
-            else:
-                kept[title] = _script(str(title), {} if script == [] else script)
-    return fields, ignored
-
-
-def _script(title: str, script: Any) -> Any:
-    """An always-on script; of ControlNet's units, those that are on, and what they need."""
-    units = script.get("args") if isinstance(script, Mapping) else None
-    if title.lower() != "controlnet" or not isinstance(units, list):
-        return script
-    return {**script, "args": [_unit(unit) for unit in units]}
-
-
-def _unit(unit: Any) -> Any:
-    if unit == []:
-        return {"enabled": False}
-    if not isinstance(unit, Mapping):
-        return unit
-    return {**unit, "enabled": True} if is_true(unit.get("enabled")) else {"enabled": False}
 
 
 def effective(request: Request) -> Request:

@@ -40,11 +40,21 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Missing:
+    """A picture of a batch that did not come, not by itself either: its place, and why."""
+
+    index: int
+    seed: int | None
+    error: RobotchatError
+
+
+@dataclass(frozen=True)
 class Drawing:
     """The result of one request.
 
     ``extra_pictures`` are the maps that ControlNet worked from. ``info`` is the host's account,
-    empty with hosts that give none. ``unverified`` names what could not be checked.
+    empty with hosts that give none. ``unverified`` names what could not be checked. ``holes`` are
+    the places of files that cannot be decoded, ``missing`` what was given up of a batch.
     """
 
     pictures: list[Picture]
@@ -53,6 +63,8 @@ class Drawing:
     info: dict[str, Any] = field(repr=False)
     checkpoint: str | None
     unverified: list[str] = field(default_factory=list)
+    holes: tuple[int, ...] = ()
+    missing: list[Missing] = field(default_factory=list)
 
     @property
     def info_text(self) -> str:
@@ -97,11 +109,18 @@ def read_drawing(
         step = 0 if request.subseed_strength else 1
         seeds = [request.seed + index * step for index in range(count)] if request.seed >= 0 else []
 
-    pictures = []
+    pictures, holes = [], []
     for index, text in enumerate(images[first : first + count]):
         note = infotexts[first + index] if first + index < len(infotexts) else ""
         seed = seeds[index] if index < len(seeds) else None
-        pictures.append(_picture(text, seed, note if isinstance(note, str) else ""))
+        try:
+            pictures.append(_picture(text, seed, note if isinstance(note, str) else ""))
+        except UpstreamGarbage:
+            if request.count == 1:
+                raise
+            holes.append(index)
+    if holes and not pictures:
+        raise UpstreamGarbage("The SD host sent no picture that can be decoded.")
     extra = [_picture(text, None, "") for text in images[first + count :]]
 
     parameters = answer.get("parameters")
@@ -112,6 +131,7 @@ def read_drawing(
         info=info,
         checkpoint=_text(info, "sd_model_name"),
         unverified=unverified,
+        holes=tuple(holes),
     )
 
 
@@ -241,7 +261,7 @@ def verify(
 
 
 def _verify_count(request: DrawRequest, drawing: Drawing) -> None:
-    if len(drawing.pictures) != request.count:
+    if len(drawing.pictures) + len(drawing.missing) != request.count:
         raise WrongResult(
             f"The SD host drew {len(drawing.pictures)} of {request.count} pictures.",
             details={"expected": request.count, "actual": len(drawing.pictures)},

@@ -42,6 +42,7 @@ from aws_lambda_powertools.shared.json_encoder import Encoder
 
 from robotchat.aws import streams
 from robotchat.aws.document import openapi_document
+from robotchat.aws.encodings import foreign_at
 from robotchat.aws.log import correlate, logger
 from robotchat.aws.problems import (
     MAX_BODY_BYTES,
@@ -381,7 +382,7 @@ class Endpoint(APIGatewayRestResolver):
             return None
         if charset not in ("", "utf-8", "utf8") and not raw.isascii():
             raise UnsupportedMediaType("The body must be in UTF-8.")
-        if self._family() == "a1111" and (broken := raw.find(_UNDECODABLE)) >= 0:
+        if self._family() == "a1111" and (broken := foreign_at(raw)) >= 0:
             raise NotJson(broken, "not in UTF-8")
         try:
             text = base64.b64decode(raw, validate=True) if event.is_base64_encoded else raw.encode()
@@ -392,11 +393,6 @@ class Endpoint(APIGatewayRestResolver):
             raise NotJson(0, "not JSON in UTF-8") from None
         except Unfit as error:
             raise NotJson(0, str(error)) from None
-
-
-#: What API Gateway makes of bytes that are not UTF-8. Clients of the web UI that write in another
-#: encoding mean every such letter, and would get a picture of something else.
-_UNDECODABLE = "\ufffd"
 
 
 class _RequestValidation(OpenAPIRequestValidationMiddleware):

@@ -86,9 +86,6 @@ class SdCpp:
         fields = {name: value for name, value in body.items() if value is not None}
         for name in ("alwayson_scripts", "script_name", "script_args", "styles"):
             fields.pop(name, None)
-        first = {side: fields.pop(f"firstphase_{side}", 0) for side in ("width", "height")}
-        if any(first.values()):
-            fields |= first
         fields = {**_DEFAULTS, **fields}
         tags = _LORA_TAG.findall(str(fields.get("prompt", "")))
         if tags and not fields.get("disable_extra_networks"):

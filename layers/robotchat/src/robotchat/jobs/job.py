@@ -98,6 +98,14 @@ class JobImage(_Model):
     infotext: str | None = Field(default=None, description="The host's own account of it.")
 
 
+class MissingImage(_Model):
+    """A picture of a batch that could not be drawn, while others of it were."""
+
+    index: int = Field(description="Its place among the pictures that were asked for, from 0.")
+    seed: int | None = Field(description="Send the request with this seed to have it alone.")
+    error: JobError
+
+
 EventType = Literal["job.succeeded", "job.failed", "job.canceled", "job.expired"]
 """What a job's end is called when it is told."""
 
@@ -197,6 +205,7 @@ class Job(_Model):
     checkpoint: str | None = None
     images: list[JobImage] = Field(default_factory=list)
     extra_images: list[JobImage] = Field(default_factory=list)
+    missing: list[MissingImage] = Field(default_factory=list)
     unverified: list[str] = Field(default_factory=list)
     info: dict[str, Any] | None = None
     """The SD host's own account, for answers in A1111's shape."""

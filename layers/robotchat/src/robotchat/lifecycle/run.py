@@ -36,7 +36,7 @@ from robotchat.hosts.lease import Lease
 from robotchat.hosts.pool import HostPool
 from robotchat.images import Images
 from robotchat.jobs.charge import Charge
-from robotchat.jobs.job import Job, JobImage, JobStatus, Timings
+from robotchat.jobs.job import Job, JobError, JobImage, JobStatus, MissingImage, Timings
 from robotchat.jobs.limits import Ledger
 from robotchat.jobs.states import (
     StillRunning,
@@ -254,6 +254,10 @@ class Runner:
             "model_switch": lease.switched,
             "images": images,
             "extra_images": extra,
+            "missing": [
+                MissingImage(index=one.index, seed=one.seed, error=JobError.of(one.error))
+                for one in drawing.missing
+            ],
             "charge": self._charge(job, images=len(images), work=plan.request.work),
             "unverified": [
                 *drawing.unverified,
