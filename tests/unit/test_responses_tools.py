@@ -306,13 +306,16 @@ def test_all_that_the_system_says_leads_in_one_message() -> None:
             "instructions": "One.",
             "input": [
                 {"role": "user", "content": "x"},
-                {"role": "developer", "content": "Two."},
+                {
+                    "role": "developer",
+                    "content": [{"type": "input_text", "text": word} for word in ("Two.", "2.")],
+                },
                 {"role": "system", "content": "Three."},
             ],
         }
     )
     assert world.sent() == [
-        {"role": "system", "content": "One.\n\nTwo.\n\nThree."},
+        {"role": "system", "content": "One.\n\nTwo.\n\n2.\n\nThree."},
         {"role": "user", "content": "x"},
     ]
     world.responses.create({"input": "y", "previous_response_id": first["id"]})

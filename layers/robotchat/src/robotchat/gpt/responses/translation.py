@@ -52,13 +52,15 @@ def chat_messages(items: Sequence[Mapping[str, Any]]) -> list[Body]:
             message = {"role": "assistant", "content": _told(item)}
             messages.append(message)
         elif item["role"] == "assistant":
-            spoken = _add_spoken(messages, _chat_content(item["content"], joined=True))
+            spoken = _add_spoken(messages, _chat_content(item["content"], between=""))
             if spoken is None:
                 continue
             message = spoken
         else:
             role = "system" if item["role"] == "developer" else item["role"]
-            messages.append({"role": role, "content": _chat_content(item["content"])})
+            between = "\n\n" if role == "system" else None
+            content = _chat_content(item["content"], between)
+            messages.append({"role": role, "content": content})
             if role == "user":
                 thoughts.clear()
             thought = ""
@@ -150,11 +152,14 @@ def _told(picture: Mapping[str, Any]) -> str:
             return "[The picture was not drawn.]"
 
 
-def _chat_content(parts: Sequence[Mapping[str, Any]], *, joined: bool = False) -> str | list[Body]:
+def _chat_content(
+    parts: Sequence[Mapping[str, Any]], between: str | None = None
+) -> str | list[Body]:
+    """Parts as chat completions have them; texts joined by what is ``between`` them, if given."""
     # Plain text goes as a string: not every upstream takes parts.
     texts = [part["text"] for part in parts if part["type"] in ("input_text", "output_text")]
-    if len(texts) == len(parts) and (joined or len(parts) == 1):
-        return "".join(texts)
+    if len(texts) == len(parts) and (between is not None or len(parts) == 1):
+        return (between or "").join(texts)
     return [_chat_part(part) for part in parts]
 
 
