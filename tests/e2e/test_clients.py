@@ -104,8 +104,15 @@ def installed(folder: Path, pins: Path, *commands: list[str | Path]) -> None:
 def python() -> Path:
     """The interpreter that has the Python programs."""
     interpreter, pins = ENVIRONMENT / "bin/python", CLIENTS / "requirements.txt"
-    pip = [interpreter, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    making = [sys.executable, "-m", "venv", "--clear", ENVIRONMENT]
+    pip: list[str | Path] = [
+        interpreter,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--disable-pip-version-check",
+    ]
+    making: list[str | Path] = [sys.executable, "-m", "venv", "--clear", ENVIRONMENT]
     installed(ENVIRONMENT, pins, making, [*pip, "-r", pins])
     return interpreter
 
@@ -165,7 +172,7 @@ env_key = "OPENAI_API_KEY"
 """,
         "utf-8",
     )
-    codex = [node, CLIENTS / "node_modules/@openai/codex/bin/codex.js", "exec"]
+    codex: list[str | Path] = [node, CLIENTS / "node_modules/@openai/codex/bin/codex.js", "exec"]
     asked = [*codex, "--skip-git-repo-check", f"{mark}-0 what is a quince?"]
     said = world.run(*asked, folder=tmp_path, CODEX_HOME=str(tmp_path))
     assert said.strip() == ANSWER

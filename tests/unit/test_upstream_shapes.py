@@ -26,7 +26,7 @@ from robotchat.gpt.responses.inference import Options
 from tests.cases.clock import FakeClock
 
 CHAT: Body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
-CHUNKED: dict[str, Any] = {"content-type": "text/event-stream", "transfer-encoding": "chunked"}
+CHUNKED = {"content-type": "text/event-stream", "transfer-encoding": "chunked"}
 HALF = "\ud83d"
 OTHER_HALF = "\ude00"
 
@@ -36,9 +36,11 @@ TOOL = {"type": "function", "name": "f", "parameters": {"type": "object"}}
 class Server:
     """Gives one answer for ever, and counts how often it was asked."""
 
-    def __init__(self, body: bytes, *, status: int = 200, **headers: Any) -> None:
+    def __init__(
+        self, body: bytes, *, status: int = 200, headers: dict[str, str] | None = None
+    ) -> None:
         self.body, self.status = body, status
-        self.headers = {"content-type": "application/json", **headers}
+        self.headers = {"content-type": "application/json", **(headers or {})}
         self.asked = 0
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
@@ -55,11 +57,10 @@ class Server:
 def sse(*events: object, done: bool = True) -> Server:
     lines = [f"data: {json.dumps(event)}\n\n" for event in events]
     body = "".join([*lines, "data: [DONE]\n\n" if done else ""]).encode()
-    headers: dict[str, Any] = {"content-type": "text/event-stream"}
-    return Server(body, **headers)
+    return Server(body, headers={"content-type": "text/event-stream"})
 
 
-def delta(finish: str | None = None, index: int = 0, **fields: Any) -> Body:
+def delta(finish: str | None = None, index: Any = 0, **fields: Any) -> Body:
     return {"choices": [{"index": index, "delta": fields, "finish_reason": finish}]}
 
 
@@ -215,8 +216,7 @@ def test_content_as_parts_is_text_and_reasoning() -> None:
 )
 def test_half_characters_are_joined_or_replaced(pieces: tuple[str, ...], wanted: str) -> None:
     for field in ("content", "reasoning_content"):
-        given: list[dict[str, Any]] = [{field: piece} for piece in pieces]
-        chunks = [delta(**one) for one in given]
+        chunks = [delta(None, 0, **{field: piece}) for piece in pieces]
         for end in ([delta("stop")], []):
             events = streamed(sse(*chunks, *end))
             assert text_of(events, field) == wanted
@@ -480,7 +480,7 @@ def test_whatever_is_sent_a_stream_ends_or_says_why_not(
     events: list[Any], done: bool, whole: bool
 ) -> None:
     body = body_of(events, whole=whole) + (b"data: [DONE]\n\n" if done and not whole else b"")
-    server = Server(body, **CHUNKED)
+    server = Server(body, headers=CHUNKED)
     for ask in (
         lambda: list(server.driver(max_retries=0).stream_chat_completion(CHAT)),
         lambda: list(server.driver(max_retries=0).stream_completion({"prompt": "x"})),
@@ -507,7 +507,7 @@ def test_whatever_is_sent_a_stream_ends_or_says_why_not(
 def test_whatever_is_sent_a_response_is_final(
     events: list[Any], whole: bool, mode: Any, how: str
 ) -> None:
-    server = Server(body_of(events, whole=whole), **CHUNKED)
+    server = Server(body_of(events, whole=whole), headers=CHUNKED)
     queue: list[str] = []
     responses = Responses(
         server.driver(max_retries=0),
