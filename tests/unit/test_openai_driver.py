@@ -147,6 +147,16 @@ def test_completions_models_and_responses_have_their_own_paths() -> None:
     ]
 
 
+def test_a_model_is_found_in_the_list_of_an_upstream_that_has_no_more() -> None:
+    known = {"id": "org/name", "object": "model"}
+    listed = httpx2.Response(200, json={"object": "list", "data": [known]})
+    refusal = error(404, {"error": {"message": "File Not Found", "code": 404}})
+    assert driver(Server(refusal, listed)).model("org%2Fname") == known
+    with pytest.raises(UpstreamRejected) as caught:
+        driver(Server(refusal, listed)).model("other")
+    assert caught.value.message == "File Not Found"
+
+
 def test_deleting_what_is_gone_already_is_no_error() -> None:
     driver(Server(error(404))).delete_response("resp_1")
     with pytest.raises(UpstreamRejected):

@@ -179,8 +179,21 @@ class OpenAIChat:
         return self._get("/models")
 
     def model(self, model_id: str) -> Body:
-        """``GET /models/{id}``. An id that comes from a URL may still be percent-encoded."""
-        return self._get(f"/models/{quote(unquote(model_id), safe='')}")
+        """``GET /models/{id}``. An id that comes from a URL may still be percent-encoded.
+
+        Of an upstream that only has the list, such as llama.cpp, the list is searched.
+        """
+        name = unquote(model_id)
+        try:
+            return self._get(f"/models/{quote(name, safe='')}")
+        except UpstreamRejected as error:
+            if error.details.get("status") not in (404, 405):
+                raise
+            listed = self.models().get("data")
+            for one in listed if isinstance(listed, list) else ():
+                if isinstance(one, dict) and one.get("id") == name:
+                    return one
+            raise
 
     def close(self) -> None:
         """Close the connections to the upstreams."""
