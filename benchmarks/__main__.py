@@ -25,6 +25,7 @@ ALL = (
     "overhead",
     "throughput",
     "first_token",
+    "litellm_proxy",
     "cost",
 )
 

@@ -15,6 +15,7 @@ import pytest
 
 from robotchat.drivers.openai import OpenAIChat, Upstream
 from robotchat.errors import (
+    NotSupported,
     UpstreamError,
     UpstreamGarbage,
     UpstreamRateLimited,
@@ -155,6 +156,18 @@ def test_a_model_is_found_in_the_list_of_an_upstream_that_has_no_more() -> None:
     with pytest.raises(UpstreamRejected) as caught:
         driver(Server(refusal, listed)).model("other")
     assert caught.value.message == "File Not Found"
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_what_an_upstream_does_not_have_is_told_as_such_and_asked_for_once(status: int) -> None:
+    server = Server(error(status, {"error": {"message": "File Not Found", "code": status}}))
+    for ask in (driver(server).embeddings, driver(server).count_input_tokens):
+        with pytest.raises(NotSupported):
+            ask({"input": "x"})
+    assert len(server.requests) == 2
+    unknown = error(404, {"error": {"message": "no such model", "code": "model_not_found"}})
+    with pytest.raises(UpstreamRejected):
+        driver(Server(unknown)).embeddings({"input": "x", "model": "m"})
 
 
 def test_deleting_what_is_gone_already_is_no_error() -> None:

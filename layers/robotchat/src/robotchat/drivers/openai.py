@@ -30,6 +30,7 @@ from robotchat.drivers.openai_events import (
 )
 from robotchat.drivers.upstreams import Upstream
 from robotchat.errors import (
+    NotSupported,
     UpstreamError,
     UpstreamGarbage,
     UpstreamQuotaExceeded,
@@ -152,11 +153,11 @@ class OpenAIChat:
 
     def count_input_tokens(self, body: Mapping[str, Any], *, timeout: float | None = None) -> Body:
         """``POST /responses/input_tokens``, for upstreams that know it."""
-        return self._post("/responses/input_tokens", body, timeout)
+        return self._post_where_known("/responses/input_tokens", body, timeout)
 
     def embeddings(self, body: Mapping[str, Any], *, timeout: float | None = None) -> Body:
         """``POST /embeddings``."""
-        return self._post("/embeddings", body, timeout)
+        return self._post_where_known("/embeddings", body, timeout)
 
     def delete_response(self, response_id: str) -> None:
         """``DELETE /responses/{id}``; what is gone already is no error."""
@@ -227,6 +228,16 @@ class OpenAIChat:
             return completion(found) if path in _COMPLETIONS else clean(found)
 
         return self._first_that_answers(post)
+
+    def _post_where_known(self, path: str, body: Mapping[str, Any], timeout: float | None) -> Body:
+        """``_post`` to a path that not every upstream has. Raises NotSupported where it has not."""
+        try:
+            return self._post(path, body, timeout)
+        except UpstreamRejected as error:
+            unknown_path = error.details.get("status") in (404, 405)
+            if not unknown_path or error.details.get("code") == "model_not_found":
+                raise
+            raise NotSupported(f"The language model's API has no {path}.") from None
 
     def _whole(self, answer: httpx2.Response, upstream: Upstream) -> Body:
         text = answer.text.strip()

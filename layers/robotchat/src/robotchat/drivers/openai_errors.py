@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from robotchat.drivers.upstreams import Upstream
 from robotchat.errors import (
+    NotSupported,
     UpstreamError,
     UpstreamQuotaExceeded,
     UpstreamRateLimited,
@@ -104,6 +105,8 @@ def of_status(
             param=_param(error, upstream),
             details={"status": 400, "code": "context_length_exceeded", "type": _INVALID},
         )
+    if status == 501:
+        return NotSupported(text or "The language model's API does not have this.")
     if status >= 500:
         return UpstreamUnavailable("The language model failed to answer.", retry_after=retry_after)
     details: Body = {"status": status}
