@@ -244,7 +244,7 @@ def test_progress_and_interrupt_are_of_ones_own_work(
     assert seen["state"]["job"] == "scripts_txt2img"
     with httpx.Client(base_url=stack.api_url, headers=stack.headers) as others:
         theirs = others.get("/sdapi/v1/progress").json()
-        assert (theirs["job_id"], theirs["state"]["job_count"]) == (None, 0)
+        assert theirs["state"]["job_count"] == 0
         assert others.post("/sdapi/v1/interrupt").json() == {}
         assert others.post("/sdapi/v1/interrupt", params={"job_id": mine["job_id"]}).is_error
     assert api.interrupt() == {}
