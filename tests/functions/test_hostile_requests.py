@@ -75,9 +75,9 @@ def test_what_is_no_honest_picture_is_refused(service: Service, picture: bytes) 
     ):
         assert send(function, json.dumps(body)) in (413, 422)
     good = encode_base64(hostile.GOOD_PICTURE)
-    body = {"message": "make it blue", "image": good, "settings": {"mask": text}}
+    masked = {"message": "make it blue", "image": good, "settings": {"mask": text}}
     if picture:
-        assert send("chat/chat_image2image", json.dumps(body)) in (413, 422)
+        assert send("chat/chat_image2image", json.dumps(masked)) in (413, 422)
 
 
 def test_an_honest_picture_is_accepted(service: Service) -> None:
