@@ -16,6 +16,7 @@ ROBOTCHAT_PARAMETERS   template parameters, as in "RetryBaseSeconds=0.1 WorkerCo
 ROBOTCHAT_FUNCTION_ENV more variables for the functions, in the same form
 ROBOTCHAT_SD_ARGS      options of the stand-in SD host
 ROBOTCHAT_LEAVING      untold: a streaming function is not told that its client has left, as on AWS
+ROBOTCHAT_RECORD       a folder in which to note what each function asks of AWS
 ROBOTCHAT_STREAM_IDLE  seconds of silence after which a stream is cut, in place of API Gateway's
 """
 
@@ -79,6 +80,7 @@ class Options:
     openai_model: str
     tells_leaving: bool
     stream_idle: float | None
+    record: Path | None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str], default_state: Path | None = None) -> Options:
@@ -108,6 +110,7 @@ class Options:
             openai_model=env.get("OPENAI_MODEL", "").strip(),
             tells_leaving=leaving == "told",
             stream_idle=stream_idle,
+            record=Path(env["ROBOTCHAT_RECORD"]) if env.get("ROBOTCHAT_RECORD") else None,
         )
 
     @property
@@ -205,6 +208,7 @@ async def serving(options: Options, state: State) -> AsyncIterator[list[asyncio.
                 "ROBOTCHAT_LOCAL": "1",
                 **options.function_environment,
             },
+            record=options.record,
         )
         streams = Streams(
             host, endpoint=emulator.url, region=REGION, saved=state.folder / "aws" / "streams.json"

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dev.checks import privileges
 from dev.stack.lambda_host import Function, LambdaHost, Layer
 from dev.stack.ports import free_port
 from dev.stack.processes import Children
@@ -74,6 +75,8 @@ class RunningStack:
         self.env = {name: os.environ[name] for name in passed if name in os.environ}
         # As on AWS, a function is not told that its client has left.
         self.env |= {"PORT": str(free_port()), "ROBOTCHAT_LEAVING": "untold"}
+        self.recording = state / "operations"
+        self.env |= {"ROBOTCHAT_RECORD": str(self.recording)}
         self.env |= {"ROBOTCHAT_STATE": str(state), **(env or {})}
         self.process: subprocess.Popen[bytes] | None = None
         self.document: dict[str, Any] = {}
@@ -144,12 +147,17 @@ class RunningStack:
         return status
 
     def stop(self) -> None:
-        """Stop it in the ordinary way, if it still runs."""
+        """Stop it in the ordinary way, if it still runs.
+
+        What its functions have asked of AWS must be what their roles allow.
+        """
         if self.process is not None and self.process.poll() is None:
             assert self.end() == 0, self.errors
             assert not (self.state / "stack.json").exists()
         elif self.process is not None and self.process.stdout is not None:
             self.process.stdout.close()
+        if "ROBOTCHAT_TEMPLATE" not in self.env:
+            assert privileges.missing(ROOT, self.recording) == []
 
 
 def descendants(pid: int) -> dict[int, str]:

@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
-from dev.checks import layering, openapi
+from dev.checks import layering, openapi, privileges
 from dev.checks.deployed import (
     environments_fit,
     integrations_outlast_functions,
@@ -217,6 +217,7 @@ CHECKS: tuple[Callable[[Path], list[str]], ...] = (
     quotas_leave_room,
     environments_fit,
     log_levels_are_lambdas,
+    privileges.grants_are_used_by_code,
     document_is_current,
     layer_is_pinned,
     locks_are_whole,

@@ -352,7 +352,8 @@ class LambdaHost:
     """Invokes functions by name.
 
     ``environment`` holds variables that every function gets (the emulator's endpoint, say), in
-    place of what the template says of them. Function output goes to ``log_dir/<name>.log``.
+    place of what the template says of them. Function output goes to ``log_dir/<name>.log``, and
+    what functions ask of AWS to the folder ``record``, if there is one (see ``recorder/``).
     """
 
     def __init__(
@@ -363,7 +364,11 @@ class LambdaHost:
         children: Children,
         log_dir: Path,
         environment: Mapping[str, str] | None = None,
+        record: Path | None = None,
     ) -> None:
+        self._record = record
+        if record is not None:
+            record.mkdir(parents=True, exist_ok=True)
         self.functions = {function.name: function for function in functions}
         self.children = children
         self._layer = layer
@@ -477,6 +482,10 @@ class LambdaHost:
         if importlib.util.find_spec("runtime_client") is None:
             # awslambdaric has its native client on Linux only.
             path.append(str(Path(__file__).with_name("portable_runtime")))
+        if self._record is not None:
+            path.insert(0, str(Path(__file__).with_name("recorder")))
+            environment["ROBOTCHAT_RECORD"] = str(self._record)
+            environment["ROBOTCHAT_RECORD_AS"] = function.name
         environment |= {
             "LANG": environment.get("LANG", "C.UTF-8"),
             "TZ": ":UTC",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from openapi_spec_validator import validate
 
-from dev.checks import contract, deployed, layering, openapi
+from dev.checks import contract, deployed, layering, openapi, privileges
 
 ROOT = Path(__file__).parents[2]
 
@@ -430,6 +430,14 @@ def a_log_level_that_lambda_does_not_know_of(root: Path) -> None:
     change(root, "template.yaml", ", ApplicationLogLevel: !Ref Level", "")
 
 
+def a_role_that_may_more_than_the_code_does(root: Path) -> None:
+    grant = (
+        "Statement: {Effect: Allow, Action: dynamodb:Scan, Resource: !GetAtt Api.RootResourceId}"
+    )
+    properties = "      CodeUri: functions/jobs/get_job/\n"
+    change(root, "template.yaml", properties, f"{properties}      Policies: [{{{grant}}}]\n")
+
+
 def a_route_that_the_code_does_not_have(root: Path) -> None:
     change(root, "template.yaml", 'Path: "/v1/jobs/{job_id}",', 'Path: "/v1/jobs/{id}",')
 
@@ -529,6 +537,7 @@ FAULTS: list[tuple[Callable[[Path], list[str]], Callable[[Path], None]]] = [
     (deployed.environments_fit, variables_that_may_be_too_long),
     (deployed.environments_fit, a_variable_that_may_be_of_any_length),
     (deployed.log_levels_are_lambdas, a_log_level_that_lambda_does_not_know_of),
+    (privileges.grants_are_used_by_code, a_role_that_may_more_than_the_code_does),
     (contract.document_is_current, a_route_that_the_code_does_not_have),
     (contract.document_is_current, a_method_that_the_code_does_not_have),
     (contract.document_is_current, a_handler_that_is_no_endpoint),

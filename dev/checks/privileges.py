@@ -1,0 +1,170 @@
+"""What each function may do on AWS, beside what its code does and what it was seen to do.
+
+``python -m dev.checks.privileges FOLDER`` compares a recording (see ``dev/stack/recorder``) with
+the roles of the translated template, and prints what is missing and what was not used.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from dev.checks.deployed import translated
+from dev.template import FUNCTION, Template
+
+ROOT = Path(__file__).parents[2]
+
+CALLS: Mapping[str, frozenset[str]] = {
+    "get_item": frozenset({"dynamodb:GetItem"}),
+    "batch_get_item": frozenset({"dynamodb:BatchGetItem"}),
+    "query": frozenset({"dynamodb:Query"}),
+    "put_item": frozenset({"dynamodb:PutItem"}),
+    "delete_item": frozenset({"dynamodb:DeleteItem"}),
+    "transact_write_items": frozenset(
+        {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}
+    ),
+    # Without leave to list, S3 says of what is not there that it is forbidden.
+    "get_object": frozenset({"s3:GetObject", "s3:ListBucket"}),
+    "put_object": frozenset({"s3:PutObject"}),
+    "delete_objects": frozenset({"s3:DeleteObject"}),
+    "list_objects_v2": frozenset({"s3:ListBucket"}),
+    "send_message": frozenset({"sqs:SendMessage"}),
+    "change_message_visibility": frozenset({"sqs:ChangeMessageVisibility"}),
+    "get_queue_attributes": frozenset({"sqs:GetQueueAttributes"}),
+    "get_secret_value": frozenset({"secretsmanager:GetSecretValue"}),
+    "put_secret_value": frozenset({"secretsmanager:PutSecretValue"}),
+    "put_events": frozenset({"events:PutEvents"}),
+}
+"""What boto3's methods, by their names in the code, need to be allowed."""
+
+
+def grants_are_used_by_code(root: Path) -> list[str]:
+    """No role allows an action that no call in the code needs."""
+    needed: set[str] = set()
+    for path in (root / "layers/robotchat/src/robotchat/aws").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            name = node.attr if isinstance(node, ast.Attribute) else None
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                name = node.value  # a paginator's, or a link's
+            needed |= CALLS.get(name or "", frozenset())
+    return [
+        f"template.yaml: {function} may {action}, which no code does."
+        for function in dict(Template(root / "template.yaml").resources(FUNCTION))
+        for action in sorted({action for action, _ in grants(root, function)} - needed)
+    ]
+
+
+def grants(root: Path, function: str) -> set[tuple[str, str]]:
+    """The actions that a function's role allows, each with the logical ID of what it is for."""
+    role = _resources(root).get(f"{function}Role", {}).get("Properties", {})
+    todo = list(role.get("Policies", ()))
+    found: set[tuple[str, str]] = set()
+    while todo:
+        policy = todo.pop()
+        if "Fn::If" in policy:
+            todo += [one for one in policy["Fn::If"][1:] if isinstance(one, dict)]
+            continue
+        statements = policy.get("PolicyDocument", {}).get("Statement", ())
+        for statement in [statements] if isinstance(statements, dict) else statements:
+            for action in _listed(statement["Action"]):
+                found |= {(action, name) for name in _named(statement["Resource"])}
+    return found
+
+
+def missing(root: Path, recording: Path) -> list[str]:
+    """What functions were seen to do that their roles do not allow."""
+    variables = _variables(root)
+    wrong = []
+    for function, done in recorded(recording).items():
+        allowed = grants(root, function)
+        for action, variable in sorted(done):
+            place = variables.get((function, variable), variable)
+            if (action, place) not in allowed:
+                wrong.append(f"{function}: does {action} to {place}, which its role forbids.")
+    return wrong
+
+
+def unused(root: Path, recording: Path) -> list[str]:
+    """What functions may do and were not seen to do."""
+    variables = _variables(root)
+    seen = {
+        function: {(action, variables.get((function, name), name)) for action, name in done}
+        for function, done in recorded(recording).items()
+    }
+    return [
+        f"{function}: may {action} on {place}."
+        for function in dict(Template(root / "template.yaml").resources(FUNCTION))
+        for action, place in sorted(grants(root, function) - seen.get(function, set()))
+    ]
+
+
+def recorded(folder: Path) -> dict[str, set[tuple[str, str]]]:
+    """What was noted, by function: IAM actions, and the variables that name the resources."""
+    found: dict[str, set[tuple[str, str]]] = {}
+    for file in folder.glob("*.txt"):
+        for line in file.read_text("utf-8").splitlines():
+            action, _, variable = line.partition(" ")
+            found.setdefault(file.stem, set()).add((action, variable))
+    return found
+
+
+@cache
+def _resources(root: Path) -> dict[str, Any]:
+    logging.getLogger("samtranslator").setLevel(logging.ERROR)
+    found: dict[str, Any] = translated(root)["Resources"]
+    return found
+
+
+def _variables(root: Path) -> dict[tuple[str, str], str]:
+    """What each variable of a function refers to."""
+    found = {}
+    for function, properties in Template(root / "template.yaml").resources(FUNCTION):
+        variables = (properties.get("Environment") or {}).get("Variables") or {}
+        for name, value in variables.items():
+            if isinstance(value, Mapping) and "Ref" in value:
+                found[function, name] = str(value["Ref"])
+    return found
+
+
+def _named(resource: Any) -> Iterator[str]:
+    """The logical IDs in a statement's resources."""
+    for one in _listed(resource):
+        if isinstance(one, Mapping):
+            for value in one.values():
+                if isinstance(value, str):
+                    yield value.removeprefix("${").partition("}")[0].partition(".")[0]
+                elif isinstance(value, list):
+                    yield from _in_list(value)
+
+
+def _in_list(value: list[Any]) -> Iterator[str]:
+    """The logical IDs in ``Fn::GetAtt``, or in ``Fn::Sub`` with its own names."""
+    if len(value) == 2 and isinstance(value[1], Mapping):
+        for one in value[1].values():
+            yield from _named(one)
+    elif value and isinstance(value[0], str):
+        yield value[0]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def main() -> int:
+    """Print what is missing, and what was not used."""
+    recording = Path(sys.argv[1])
+    lacking = missing(ROOT, recording)
+    for line in lacking:
+        print(line)
+    print(json.dumps(unused(ROOT, recording), indent=1))
+    return 1 if lacking else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
