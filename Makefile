@@ -2,7 +2,7 @@
 PYTHON ?= $(shell sh dev/find_python.sh)
 export PORT ?= 8080
 
-.PHONY: help run demo reset sd-host llm sam-local sam test test-sam-local check fix eval bench soak docs locks
+.PHONY: help run demo reset sd-host llm sam-local sam test test-sam-local check fix policies eval bench soak docs locks
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-15s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,11 @@ check: .venv/.ready ## format, lint, types, template
 fix: .venv/.ready ## format, and mend what the linter can mend by itself; write what is generated
 	@.venv/bin/ruff check --fix-only --quiet . && .venv/bin/ruff format --quiet . && .venv/bin/python -m dev.checks.generated --write
 
+policies: .venv/.ready .venv-policies/.ready ## lint the template and its roles as AWS's auditors do (checkov, parliament)
+	@.venv/bin/python -m dev.checks.privileges --policies .venv-policies/roles
+	@.venv-policies/bin/parliament --directory .venv-policies/roles
+	@.venv-policies/bin/checkov -f template.yaml --skip-download
+
 eval: .venv/.ready ## score what writes prompts: make eval ARGS="--backend llm --base-url ... --model ..."
 	@.venv/bin/python -m tests.evaluation.score $(ARGS)
 
@@ -58,6 +63,10 @@ locks: ## pin all dependencies, with hashes (uv needed): make locks ARGS="--upgr
 
 .venv/.ready: dev/requirements.txt layers/robotchat/pyproject.toml
 	@sh dev/set_up.sh "$(PYTHON)"
+
+.venv-policies/.ready: dev/requirements-policies.txt
+	@$(PYTHON) -m venv --clear .venv-policies
+	@.venv-policies/bin/python -m pip install --quiet --disable-pip-version-check -r dev/requirements-policies.txt && touch $@
 
 .venv-sam/.ready: dev/requirements-sam.txt
 	@sh dev/set_up_sam.sh "$(PYTHON)"

@@ -1,7 +1,8 @@
 """What each function may do on AWS, beside what its code does and what it was seen to do.
 
 ``python -m dev.checks.privileges FOLDER`` compares a recording (see ``dev/stack/recorder``) with
-the roles of the translated template, and prints what is missing and what was not used.
+the roles of the translated template, and prints what is missing and what was not used. With
+``--policies FOLDER`` it writes each role's policy to a file of its own, for linters.
 """
 
 from __future__ import annotations
@@ -75,6 +76,38 @@ def grants(root: Path, function: str) -> set[tuple[str, str]]:
             for action in _listed(statement["Action"]):
                 found |= {(action, name) for name in _named(statement["Resource"])}
     return found
+
+
+ARNS: Mapping[str, str] = {
+    "AWS::DynamoDB::Table": "arn:aws:dynamodb:us-east-1:123456789012:table/{}",
+    "AWS::S3::Bucket": "arn:aws:s3:::{}",
+    "AWS::SQS::Queue": "arn:aws:sqs:us-east-1:123456789012:{}",
+    "AWS::Events::EventBus": "arn:aws:events:us-east-1:123456789012:event-bus/{}",
+    "AWS::SecretsManager::Secret": "arn:aws:secretsmanager:us-east-1:123456789012:secret:{}-AbCdEf",
+}
+"""How the ARNs of an account's resources look."""
+
+
+def policies(root: Path) -> dict[str, dict[str, Any]]:
+    """Each function's policy, as IAM would hold it in some account."""
+    found = {}
+    for function in dict(Template(root / "template.yaml").resources(FUNCTION)):
+        statements = [
+            {"Effect": "Allow", "Action": action, "Resource": resource}
+            for action, place in sorted(grants(root, function))
+            for resource in _arns(root, action, place)
+        ]
+        if statements:
+            found[function] = {"Version": "2012-10-17", "Statement": statements}
+    return found
+
+
+def _arns(root: Path, action: str, place: str) -> list[str]:
+    kind = _resources(root).get(place, {}).get("Type", "AWS::SecretsManager::Secret")
+    arn = ARNS[kind].format(place.lower() if kind == "AWS::S3::Bucket" else place)
+    if action == "dynamodb:Query":
+        return [arn, f"{arn}/index/*"]
+    return [f"{arn}/*" if kind == "AWS::S3::Bucket" and action != "s3:ListBucket" else arn]
 
 
 def missing(root: Path, recording: Path) -> list[str]:
@@ -157,7 +190,13 @@ def _listed(value: Any) -> list[Any]:
 
 
 def main() -> int:
-    """Print what is missing, and what was not used."""
+    """Print what is missing, and what was not used; or write the policies."""
+    if sys.argv[1] == "--policies":
+        folder = Path(sys.argv[2])
+        folder.mkdir(parents=True, exist_ok=True)
+        for function, policy in policies(ROOT).items():
+            (folder / f"{function}.json").write_text(json.dumps(policy, indent=1))
+        return 0
     recording = Path(sys.argv[1])
     lacking = missing(ROOT, recording)
     for line in lacking:

@@ -15,7 +15,7 @@ SAMPLE = Path(__file__).parents[1] / "integration" / "fixtures" / "sample" / "te
 
 def test_routes_carry_their_function_authorizer_and_mode() -> None:
     api = Template(SAMPLE).api()
-    routes = {(route.method, route.path): route for route in api.routes}
+    routes = {(route.method, route.path): route for route in (*api.routes, *api.others)}
     assert routes["GET", "/closed"].authorizer == "Keys"
     assert [(other.path, other.authorizer) for other in api.others] == [("/echo/{name}", None)]
     assert routes["GET", "/stream"].streams
