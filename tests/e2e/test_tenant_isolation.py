@@ -27,9 +27,9 @@ PICTURE: str = FakeArt().draw({"prompt": "x", "width": 64, "height": 64})["image
 SMALL = {"steps": 1, "width": 64, "height": 64}
 
 KNOWN_PARAMETERS = {"job_id", "conversation_id", "item_id", "response_id", "delivery_id"}
-NO_IDS = {"model", "force_task_id", "idempotency_key"}
-"""Names of models, what the web UI's clients send for themselves, and keys that a tenant has of
-its own (tested below)."""
+NO_IDS = {"model", "force_task_id", "idempotency_key", "last_event_id"}
+"""Names of models, what the web UI's clients send for themselves, keys that a tenant has of its own
+(tested below), and how far a client has read of what it may read."""
 BODY_FIELDS = {"conversation_id", "conversation", "previous_response_id", "image", "init_images"}
 
 
