@@ -60,7 +60,7 @@ class World:
             }
             for number, body in enumerate(bodies)
         ]
-        answer = requests.Intake()({"Records": records}, Context(seconds))
+        answer = requests.RequestsConsumer()({"Records": records}, Context(seconds))
         return [int(one["itemIdentifier"].partition("-")[2]) for one in answer["batchItemFailures"]]
 
 

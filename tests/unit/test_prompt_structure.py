@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robotchat.prompt.rules.lexicon import category, chinese, plural, singular
-from robotchat.prompt.rules.structure import Picture, Shield, canonical, role
+from robotchat.prompt.rules.structure import Scene, Shield, canonical, role
 from robotchat.prompt.rules.translation import translate
 
 PHRASES = st.lists(
@@ -26,8 +26,8 @@ PHRASES = st.lists(
 
 @given(PHRASES)
 def test_rendering_what_was_parsed_gives_the_prompt_again(text: str) -> None:
-    tidy = Picture.parse(text).render()
-    assert Picture.parse(tidy).render() == tidy
+    tidy = Scene.parse(text).render()
+    assert Scene.parse(tidy).render() == tidy
     assert tidy.replace(",", " ").split() == text.replace(",", " ").split()
 
 

@@ -1,5 +1,5 @@
 """SQS: take in what producers ask for."""
 
-from robotchat.aws.requests import Intake
+from robotchat.aws.requests import RequestsConsumer
 
-handler = Intake()
+handler = RequestsConsumer()

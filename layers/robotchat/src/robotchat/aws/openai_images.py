@@ -41,13 +41,13 @@ def created(
         draw = openai_images.to_redraw(request, steps, lambda text, at: _load(text, at, tenant))
     else:
         draw = openai_images.to_draw(request, steps)
-    drawn = _Drawn(request, draw, endpoint, idempotency_key, revised)
+    drawn = _ImageRequest(request, draw, endpoint, idempotency_key, revised)
     if request.stream:
         return EventStream(drawn.events(), heartbeat=HEARTBEAT, cancel=drawn.cancel)
     return drawn.response(drawn.run())
 
 
-class _Drawn:
+class _ImageRequest:
     """One request on its way through the hosts."""
 
     def __init__(

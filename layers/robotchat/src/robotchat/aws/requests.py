@@ -28,7 +28,7 @@ _TIME_FOR_ONE = 10.0
 """Seconds of the function's time without which no further message of a batch is begun."""
 
 
-class Intake:
+class RequestsConsumer:
     """Takes in the messages of a batch, and reports those that must come back."""
 
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from robotchat.prompt.rules.lexicon import category
 from robotchat.prompt.rules.operations import Chat, Count
 from robotchat.prompt.rules.structure import (
     FOREIGN,
-    Picture,
     Piece,
+    Scene,
     adjective_group,
     is_adjective,
     is_colour,
@@ -154,7 +154,7 @@ def _describing(nouns: set[str], prompt: str) -> set[str]:
     """The adjectives of the pieces that some nouns are about: they go with them."""
     return {
         word
-        for piece in Picture.parse(prompt).pieces
+        for piece in Scene.parse(prompt).pieces
         if piece.stems() & nouns
         for word in piece.stems()
         if is_adjective(word)
@@ -164,7 +164,7 @@ def _describing(nouns: set[str], prompt: str) -> set[str]:
 def _new_pieces(state: PromptState, rules: Fold) -> list[Piece]:
     """What the rules have put into the picture."""
     before = _content(state.prompt)
-    drawn = Picture.parse(rules.prompt)
+    drawn = Scene.parse(rules.prompt)
     pieces = [*drawn.pieces, *([Piece("", "", drawn.medium)] if drawn.medium else [])]
     return [piece for piece in pieces if _content(str(piece)) - before]
 

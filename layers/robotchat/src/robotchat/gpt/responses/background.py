@@ -12,7 +12,7 @@ from datetime import timedelta
 from robotchat.clock import Clock
 from robotchat.errors import InvalidRequest, NotFound
 from robotchat.gpt.driver import AnswerStream, Body, Interrupt
-from robotchat.gpt.responses.events import FINAL, Answer, told
+from robotchat.gpt.responses.events import FINAL, AnswerBuilder, told
 from robotchat.gpt.responses.inference import Inference
 from robotchat.gpt.responses.request import Request, parse_request
 from robotchat.gpt.responses.store import Claim, ResponseStore, ResponseSuperseded, StoredResponse
@@ -109,7 +109,7 @@ class Background:
             return
         self._conclude(turn, answer, log)
 
-    def _conclude(self, turn: Turn, answer: Answer, log: _EventLog) -> None:
+    def _conclude(self, turn: Turn, answer: AnswerBuilder, log: _EventLog) -> None:
         """Store how it ended, patiently: what was answered once must not be asked again."""
         for pause in CONCLUDE_AGAIN:
             try:
@@ -120,7 +120,7 @@ class Background:
             self._clock.sleep(pause)
         return self._turns.conclude(turn, answer, log.ending)
 
-    def _listen(self, turn: Turn, answer: Answer, log: _EventLog, watch: _Watch) -> None:
+    def _listen(self, turn: Turn, answer: AnswerBuilder, log: _EventLog, watch: _Watch) -> None:
         # The first events are not written before the first words: until then, the work of a
         # worker that dies can be done again.
         log.hold(answer.start())

@@ -23,7 +23,7 @@ from robotchat.errors import Conflict, InvalidRequest
 from robotchat.gpt.driver import Body, ChatDriver, ResponsesDriver
 from robotchat.gpt.responses.background import TAIL_INTERVAL, Background
 from robotchat.gpt.responses.conversations import ConversationItems
-from robotchat.gpt.responses.events import Answer, told
+from robotchat.gpt.responses.events import AnswerBuilder, told
 from robotchat.gpt.responses.inference import Inference, Options
 from robotchat.gpt.responses.items import item_page
 from robotchat.gpt.responses.request import Request, parse_request
@@ -207,7 +207,7 @@ class Responses:
                     answer.cut()
                     self._turns.conclude(turn, answer)
 
-    def _conclude(self, turn: Turn, answer: Answer) -> None:
+    def _conclude(self, turn: Turn, answer: AnswerBuilder) -> None:
         try:
             self._turns.conclude(turn, answer)
         except Exception as error:  # noqa: BLE001 - told, and logged where it is ours

@@ -25,7 +25,7 @@ FINAL = frozenset({"completed", "incomplete", "failed", "cancelled"})
 """The states of a response that never change."""
 
 
-class Answer(Protocol):
+class AnswerBuilder(Protocol):
     """A response in the making. ``upstream_id`` is its id at an upstream that keeps the state."""
 
     response: Body

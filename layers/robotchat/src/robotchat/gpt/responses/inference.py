@@ -11,7 +11,7 @@ from robotchat.clock import Clock
 from robotchat.errors import ContextLengthExceeded, UpstreamRejected
 from robotchat.gpt.driver import AnswerStream, Body, ChatDriver, ResponsesDriver
 from robotchat.gpt.responses.budget import fit
-from robotchat.gpt.responses.events import Answer, ChatAnswer, RelayedAnswer
+from robotchat.gpt.responses.events import AnswerBuilder, ChatAnswer, RelayedAnswer
 from robotchat.gpt.responses.request import Request
 from robotchat.gpt.responses.store import ResponseStore, StoredResponse
 from robotchat.gpt.responses.translation import chat_body, relayed_items
@@ -55,13 +55,13 @@ class Inference:
         self._options = options
         self._clock = clock
 
-    def begin_answer(self, turn: Turn) -> Answer:
+    def begin_answer(self, turn: Turn) -> AnswerBuilder:
         response = {**turn.stored.response, "status": "in_progress", "output": []}
         if self._options.mode == "responses":
             return RelayedAnswer(response)
         return ChatAnswer(response)
 
-    def ask(self, turn: Turn) -> Answer:
+    def ask(self, turn: Turn) -> AnswerBuilder:
         """Ask the upstream for a whole answer."""
         answer = self.begin_answer(turn)
         if isinstance(answer, RelayedAnswer):

@@ -11,7 +11,7 @@ from datetime import timedelta
 from robotchat.clock import Clock
 from robotchat.errors import Conflict, ConversationBusy, InvalidRequest, NotFound
 from robotchat.gpt.driver import Body
-from robotchat.gpt.responses.events import Answer
+from robotchat.gpt.responses.events import AnswerBuilder
 from robotchat.gpt.responses.items import REFERENCE, identified, title_of
 from robotchat.gpt.responses.request import Request, response_object
 from robotchat.gpt.responses.store import (
@@ -55,7 +55,7 @@ class Turn:
         # In a conversation also what may not be read back by its id is remembered.
         return self.request.stored or self.claim is not None
 
-    def as_of(self, answer: Answer) -> StoredResponse:
+    def as_of(self, answer: AnswerBuilder) -> StoredResponse:
         """The record with what the answer has come to."""
         # Of a conversation, the upstream keeps nothing that could be continued there.
         upstream_id = answer.upstream_id if self.claim is None else None
@@ -167,7 +167,7 @@ class Turns:
             )
         return previous
 
-    def note_beginning(self, turn: Turn, answer: Answer) -> None:
+    def note_beginning(self, turn: Turn, answer: AnswerBuilder) -> None:
         """Store that a response is being made, once something was said, so that it can be seen."""
         if not turn.recorded or turn.noted or not answer.response["output"]:
             return
@@ -182,7 +182,7 @@ class Turns:
             return
         turn.begun = True
 
-    def conclude(self, turn: Turn, answer: Answer, ending: Ending | None = None) -> None:
+    def conclude(self, turn: Turn, answer: AnswerBuilder, ending: Ending | None = None) -> None:
         """Store the final response, whatever became of its conversation."""
         try:
             self.settle(turn, answer, ending)
@@ -190,7 +190,7 @@ class Turns:
             answer.fail(error)
             self.settle(replace(turn, claim=None), answer, ending)
 
-    def settle(self, turn: Turn, answer: Answer, ending: Ending | None = None) -> None:
+    def settle(self, turn: Turn, answer: AnswerBuilder, ending: Ending | None = None) -> None:
         """Store the final response, its place in the conversation and its last events at once.
 
         Raises ConversationBusy when the conversation went on without this response. One that was

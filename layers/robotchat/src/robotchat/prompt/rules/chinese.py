@@ -10,7 +10,7 @@ from collections.abc import Callable
 from robotchat.prompt.rules.english import is_value, join_corrections
 from robotchat.prompt.rules.lexicon import bare, chinese, plural, simplified, singular
 from robotchat.prompt.rules.operations import (
-    Add,
+    Addition,
     Attach,
     Chat,
     ChatKind,
@@ -21,7 +21,7 @@ from robotchat.prompt.rules.operations import (
     Operation,
     Place,
     Redraw,
-    Remove,
+    Removal,
     Replace,
     Reset,
     Restyle,
@@ -31,8 +31,8 @@ from robotchat.prompt.rules.patterns import Pattern
 from robotchat.prompt.rules.structure import (
     FOREIGN,
     PREPOSITIONS,
-    Picture,
     Piece,
+    Scene,
     is_adjective,
     role,
     stems,
@@ -243,7 +243,7 @@ def _understood(operation: Operation, clause: str, knows: Knows) -> Operation:
     texts = [value for value in _texts(operation) if FOREIGN.search(value)]
     if not texts:
         match operation:
-            case Add(text) | Draw(text) if words(text) and not stems(text):
+            case Addition(text) | Draw(text) if words(text) and not stems(text):
                 return Chat("unclear", clause)  # "some", and nothing more
         return operation
     unknown = "、".join(dict.fromkeys(word for text in texts for word in FOREIGN.findall(text)))
@@ -251,9 +251,9 @@ def _understood(operation: Operation, clause: str, knows: Knows) -> Operation:
         case Draw(text, fresh) if fresh or not knows(""):
             known = _known(text)
             return Draw(known, fresh, left_out=unknown) if known else Chat("unclear", clause)
-        case Add(text, back):
+        case Addition(text, back):
             known = _known(text)
-            return Add(known, back, left_out=unknown) if known else Chat("unclear", clause)
+            return Addition(known, back, left_out=unknown) if known else Chat("unclear", clause)
     return Chat("unclear", clause)
 
 
@@ -268,7 +268,7 @@ def _texts(operation: Operation) -> list[str]:
 
 def _known(text: str) -> str:
     """A translated phrase without its Chinese words; empty when its subject is among them."""
-    picture = Picture.parse(text)
+    picture = Scene.parse(text)
     kept: list[Piece] = []
     for number, piece in enumerate(picture.pieces):
         found = piece.text.split()
@@ -369,7 +369,7 @@ def _redo(clause: str) -> list[Operation] | None:
         return [Redraw()]
     for pattern in _BACK:
         if match := pattern.fullmatch(clause):
-            return [Add(translate(match["what"]), back=True)]
+            return [Addition(translate(match["what"]), back=True)]
     return None
 
 
@@ -394,7 +394,7 @@ def _count(clause: str, knows: Knows) -> list[Operation] | None:
 
 def _amount(clause: str) -> list[Operation] | None:
     if match := _MANY.fullmatch(clause):
-        return [Add(f"many {_plural(translate(match['what'] or match['thing']))}")]
+        return [Addition(f"many {_plural(translate(match['what'] or match['thing']))}")]
     if match := _FEW.fullmatch(clause):
         return [Fewer(_plural(translate(match["what"] or match["thing"] or match["them"])))]
     return None
@@ -415,7 +415,7 @@ def _remove(clause: str) -> list[Operation] | None:
             if what in ("", "这样", "这么多", "那么多", "变", "太"):
                 return None
             parts = re.split(r"[和与跟、或]", what)
-            return [Remove(translate(part)) for part in parts if part]
+            return [Removal(translate(part)) for part in parts if part]
     return None
 
 
@@ -549,11 +549,11 @@ def _add(clause: str, more: bool) -> list[Operation] | None:
     place, what = match["place"], match["what"]
     where = re.sub(r"^(?:在|往|给)", "", place)
     if not where or _PRONOUN.fullmatch(where) or _PICTURE.fullmatch(where):
-        return [Add(translate(what))]
+        return [Addition(translate(what))]
     if (
         segment(where) and segment(where)[-1].kind in ("loc", "somewhere", "place")
     ) or where in PLACES:
-        return [Add(translate(f"{where}有{what}"))]
+        return [Addition(translate(f"{where}有{what}"))]
     return None
 
 
@@ -571,8 +571,8 @@ def _unruled(
     last = before[-1] if before else None
     if corrected:
         return [Set(None, text) if is_value(text) else Replace(None, text)]
-    if more or isinstance(last, Add):
-        return [Add(text)]
+    if more or isinstance(last, Addition):
+        return [Addition(text)]
     if is_value(text) and not isinstance(last, Draw):
         return [Set(None, text)]
     if singular(text.lower()) in ("picture", "photo") and not fresh:

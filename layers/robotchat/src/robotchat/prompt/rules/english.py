@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from robotchat.prompt.rules.lexicon import category, opposites
 from robotchat.prompt.rules.operations import (
-    Add,
+    Addition,
     Attach,
     Chat,
     ChatKind,
@@ -20,7 +20,7 @@ from robotchat.prompt.rules.operations import (
     Operation,
     Place,
     Redraw,
-    Remove,
+    Removal,
     Replace,
     Reset,
     Restyle,
@@ -384,7 +384,7 @@ def _understood(operation: Operation) -> Operation:
         return Chat("unclear", unread[0])
     match operation:
         case (
-            Add(text)
+            Addition(text)
             | Attach(_, text)
             | Place(_, text)
             | Restyle(text)
@@ -532,9 +532,9 @@ def _redo(clause: str, knows: Knows) -> list[Operation] | None:
         return [Chat("statement")]
     for pattern in _BACK:
         if match := pattern.fullmatch(clause):
-            return [Add(match["what"], back=True)]
+            return [Addition(match["what"], back=True)]
     if match := _FORGET.fullmatch(clause):
-        return [Remove(match[1], verb=True)] if knows(match[1]) else [Reset()]
+        return [Removal(match[1], verb=True)] if knows(match[1]) else [Reset()]
     return None
 
 
@@ -549,7 +549,7 @@ def _count(clause: str, knows: Knows) -> list[Operation] | None:
     if any(word in PREPOSITIONS for word in said) or not knows(what):
         return None
     if "more" in said:
-        return [Add(f"{number} {what}")]
+        return [Addition(f"{number} {what}")]
     return [Count(number, what)]
 
 
@@ -562,13 +562,13 @@ def _remove(clause: str, knows: Knows) -> list[Operation] | None:
         return [Fewer(match["what"])]
     for pattern in _REMOVE_VERB:
         if match := pattern.fullmatch(clause):
-            return [Remove(part, verb=True) for part in _listed(match["what"])]
+            return [Removal(part, verb=True) for part in _listed(match["what"])]
     for pattern in _REMOVE:
         if match := pattern.fullmatch(clause):
             what = match["what"]
             if what.lower() in ("it", "this", "that", "idea", "problem"):
                 return [Chat("statement")]
-            return [Remove(part) for part in _listed(what)]
+            return [Removal(part) for part in _listed(what)]
     return None
 
 
@@ -605,7 +605,7 @@ def _change(clause: str, knows: Knows) -> list[Operation] | None:
     if _TONE_DOWN.fullmatch(clause):
         return [Set(None, "muted colours")]
     if match := _BLUR.fullmatch(clause):
-        return [Add(f"blurry {match['what']}")]
+        return [Addition(f"blurry {match['what']}")]
     if (match := _ADD_TO.fullmatch(clause)) and not _is_picture(match["target"]):
         what, target = match["what"], match["target"]
         if not re.search(
@@ -647,13 +647,13 @@ def _add(clause: str, knows: Knows) -> list[Operation] | None:
                 what = match["more"]
                 if is_adjective(words(what)[-1]) if words(what) else True:
                     return [Set(None, f"more {what}")]
-                return [Add(f"many {what}") if category(what) else Set(None, f"more {what}")]
+                return [Addition(f"many {what}") if category(what) else Set(None, f"more {what}")]
             what = match["what"]
             if re.match(r"(?:an? )?(?:more|less) ", what, re.IGNORECASE) and is_adjective(
                 words(what)[-1]
             ):
                 return [Set(None, what)]
-            return _with_removals(what, Add)
+            return _with_removals(what, Addition)
     return None
 
 
@@ -696,21 +696,21 @@ def _unruled(
             return found
     clause = _CONTINUOUS.sub(r"\1 ", clause)
     last = before[-1] if before else None
-    if isinstance(last, Remove) and (
+    if isinstance(last, Removal) and (
         last.verb or clause.lower().startswith(("or ", "nor ")) or " or " in clause
     ):
-        return [Remove(part, verb=last.verb) for part in _listed(clause)]
+        return [Removal(part, verb=last.verb) for part in _listed(clause)]
     if (match := _SET_TOO.fullmatch(clause)) and (
         isinstance(last, Set) or is_value(match["value"])
     ):
         return [Set(match["target"], match["value"])]
-    if isinstance(last, Add):
-        return _with_removals(clause, Add)
+    if isinstance(last, Addition):
+        return _with_removals(clause, Addition)
     if corrected:
         return [Set(None, clause) if is_value(clause) else Replace(None, clause)]
     if more or re.match(r"(?:with|featuring|including|having)\s", clause, re.IGNORECASE):
         return _with_removals(
-            re.sub(r"^(?:featuring|including|having)\s+", "with ", clause, flags=re.I), Add
+            re.sub(r"^(?:featuring|including|having)\s+", "with ", clause, flags=re.I), Addition
         )
     first = words(clause)[0] if words(clause) else ""
     if is_value(clause) and not isinstance(last, Draw):
@@ -734,7 +734,7 @@ def _with_removals(text: str, wanted: Callable[[str], Operation]) -> list[Operat
     removed: list[Operation] = []
 
     def keep(match: re.Match[str]) -> str:
-        removed.extend(Remove(part) for part in _listed(match["what"]))
+        removed.extend(Removal(part) for part in _listed(match["what"]))
         return ""
 
     text = _INLINE_NOT.sub(keep, f" {text}").strip()
@@ -787,7 +787,7 @@ def join_corrections(found: list[Operation], knows: Knows) -> list[Operation]:
                 del pending[index + 1]
                 continue
             case (Not(old), _):
-                pending[index] = Remove(old)
+                pending[index] = Removal(old)
                 continue
             case (Draw(text, fresh, left), Draw(more, _, right)):
                 unknown = "、".join(filter(None, (left, right)))

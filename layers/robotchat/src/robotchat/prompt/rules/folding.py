@@ -12,7 +12,7 @@ from robotchat.prompt.models import MAX_PROMPT, Fold, PromptState
 from robotchat.prompt.rules import chinese, english
 from robotchat.prompt.rules.lexicon import articled, bare, category, opposites, singular
 from robotchat.prompt.rules.operations import (
-    Add,
+    Addition,
     Attach,
     Chat,
     Count,
@@ -23,7 +23,7 @@ from robotchat.prompt.rules.operations import (
     Operation,
     Place,
     Redraw,
-    Remove,
+    Removal,
     Replace,
     Reset,
     Resize,
@@ -36,8 +36,8 @@ from robotchat.prompt.rules.structure import (
     DETERMINERS,
     NUMBERS,
     PREPOSITIONS,
-    Picture,
     Piece,
+    Scene,
     Shield,
     adjective_group,
     canonical,
@@ -162,7 +162,7 @@ def folded(current: PromptState | None, message: str, *, editing: bool) -> Folde
     shield = Shield()
     hidden, size = take_size(shield.hide(text), kept)
     folder = _Folder(
-        Picture.parse(shield.hide(_readable(kept.prompt[: 2 * MAX_PROMPT]))),
+        Scene.parse(shield.hide(_readable(kept.prompt[: 2 * MAX_PROMPT]))),
         [
             item.strip()
             for item in shield.hide(_readable(kept.negative_prompt)).split(",")
@@ -181,7 +181,7 @@ def folded(current: PromptState | None, message: str, *, editing: bool) -> Folde
     unclear += [
         shield.show(operation.left_out)
         for operation in found
-        if isinstance(operation, Draw | Add) and operation.left_out
+        if isinstance(operation, Draw | Addition) and operation.left_out
     ]
     replies = _REPLIES[language]
     understood = not (unclear or folder.guessed) and (bool(found) or size is not None)
@@ -251,7 +251,7 @@ def _bounded(prompt: str) -> str:
 class _Folder:
     """The picture while operations change it."""
 
-    def __init__(self, picture: Picture, negative: list[str]) -> None:
+    def __init__(self, picture: Scene, negative: list[str]) -> None:
         self.picture = picture
         self.negative = negative
         self.changed = False
@@ -281,7 +281,7 @@ class _Folder:
             case Chat():
                 return
             case Reset():
-                self.picture, self.negative = Picture(), []
+                self.picture, self.negative = Scene(), []
                 self._moved(_NEW_STRENGTH)
             case Redraw():
                 self.changed = self.changed or bool(self.picture.pieces or self.picture.medium)
@@ -292,11 +292,11 @@ class _Folder:
                 self.changed = True
             case Draw(text, fresh, _):
                 self._draw(text, fresh)
-            case Add(text, back, _):
+            case Addition(text, back, _):
                 self._add(_indefinite(text) if back else text, explicit=True)
             case Fewer(text):
                 self._thin_out(text)
-            case Remove(text) | Not(text):
+            case Removal(text) | Not(text):
                 self._remove(text)
             case Replace(old, new):
                 self._replace(old, new)
@@ -321,7 +321,7 @@ class _Folder:
         text = _trimmed(text)
         if not text:
             return
-        drawn = Picture.parse(text)
+        drawn = Scene.parse(text)
         main = self.picture.main()
         first = words(text)[0] if words(text) else ""
         if not self.picture.pieces and not self.picture.medium:
@@ -506,7 +506,7 @@ class _Folder:
             self._set(None, new)
             return
         self._allow(new)
-        drawn = Picture.parse(new)
+        drawn = Scene.parse(new)
         head, *rest = drawn.pieces or [Piece("", "", new)]
         if old is None and next(iter(words(str(head))), "") in _WHERE:
             self._place(None, new)
@@ -837,7 +837,7 @@ def _indefinite(target: str) -> str:
 
 def _parts(text: str) -> list[str]:
     """The parts of an addition that each have a role of their own."""
-    picture = Picture.parse(text)
+    picture = Scene.parse(text)
     if picture.medium:
         return [text]
     parts: list[str] = []

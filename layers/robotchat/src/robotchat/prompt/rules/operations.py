@@ -29,7 +29,7 @@ class Draw:
 
 
 @dataclass(frozen=True, slots=True)
-class Add:
+class Addition:
     """Show this as well. `back`: it was there before, and was taken away.
 
     `left_out`: words that were not understood.
@@ -41,7 +41,7 @@ class Add:
 
 
 @dataclass(frozen=True, slots=True)
-class Remove:
+class Removal:
     """Do not show this. `verb`: said outright ("remove the dog"), so that a list goes on."""
 
     text: str
@@ -141,8 +141,8 @@ class Chat:
 Operation = (
     Reset
     | Draw
-    | Add
-    | Remove
+    | Addition
+    | Removal
     | Fewer
     | Not
     | Replace

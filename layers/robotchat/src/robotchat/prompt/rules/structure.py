@@ -298,14 +298,14 @@ def with_article(text: str) -> str:
 
 
 @dataclass(slots=True)
-class Picture:
+class Scene:
     """A prompt in parts: the medium ("a photo"), if it leads, then the pieces in order."""
 
     medium: str = ""
     pieces: list[Piece] = field(default_factory=list)
 
     @classmethod
-    def parse(cls, prompt: str) -> Picture:
+    def parse(cls, prompt: str) -> Scene:
         """Take a prompt apart; `render` puts it together again."""
         prompt = re.sub(r"\s+", " ", prompt).strip(" ,")
         lead = _LEAD.match(prompt)
@@ -362,7 +362,7 @@ class Picture:
 
     def add(self, text: str) -> None:
         """Add noun phrases or linked phrases; what is there already is refined, not repeated."""
-        for group in _groups(Picture.parse(text)):
+        for group in _groups(Scene.parse(text)):
             first = group[0]
             if first.link:
                 first.link = first.link[:1].lower() + first.link[1:]
@@ -654,7 +654,7 @@ def _part(text: str, joiner: str) -> Iterator[Piece]:
         yield Piece(joiner, " ".join(link), " ".join(content))
 
 
-def _groups(picture: Picture) -> Iterator[list[Piece]]:
+def _groups(picture: Scene) -> Iterator[list[Piece]]:
     """The pieces of a text by clause: those that a space or "and" joins stay together."""
     group: list[Piece] = []
     if picture.medium:
