@@ -279,6 +279,10 @@ def test_another_tenants_conversation_cannot_be_continued(
     assert without_ids(theirs) == without_ids(nobodys)
 
 
+UNIT = {"enabled": True, "module": "canny", "model": "control_v11p_sd15_canny"}
+"""A ControlNet unit that draws; what is in one that is switched off nobody reads."""
+
+
 @pytest.mark.parametrize(
     "reference", ["{upload_id}", "robotchat-image:tenants/dev/uploads/{upload_id}"]
 )
@@ -293,7 +297,7 @@ def test_another_tenants_upload_cannot_be_drawn_upon(reference: str, tenants: Te
         {"init_images": [PICTURE], "mask": image},
         {
             "init_images": [PICTURE],
-            "alwayson_scripts": {"controlnet": {"args": [{"image": image}]}},
+            "alwayson_scripts": {"controlnet": {"args": [{**UNIT, "image": image}]}},
         },
     ):
         answer = tenants.other.post("/sdapi/v1/img2img", json={**SMALL, **body})
