@@ -126,7 +126,7 @@ def test_functions_run_with_the_layer_and_the_environment_of_the_template(accoun
     assert worker["Runtime"] == "python3.12"
     assert worker["Environment"]["Variables"]["TABLE_NAME"] == resources["Table"][1]
     layers = [arn for kind, arn in resources.values() if kind == "AWS::Lambda::LayerVersion"]
-    assert [layer["Arn"] for layer in worker["Layers"]] == layers
+    assert sorted(layer["Arn"] for layer in worker["Layers"]) == sorted(layers)
 
 
 def test_an_update_in_place_keeps_the_data(account: Account) -> None:
