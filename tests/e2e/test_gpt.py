@@ -487,19 +487,20 @@ def draw(gpt: Gpt, message: str, prompt: str, conversation: str | None = None) -
 
 
 def test_a_conversation_draws_talks_about_it_and_draws_again(gpt: Gpt, mark: str) -> None:
-    first = draw(gpt, f"{mark} one", "a beach")
+    first = draw(gpt, f"a beach, {mark}", f"a beach, {mark}")
     conversation = first["conversation_id"]
     talk = gpt.client.responses.create(
         model="stand-in", input=f"{mark} two", conversation=conversation
     )
     sent = gpt.upstream.wait("finished", f"{mark} two")["body"]["messages"]
     assert [message["content"] for message in sent] == [
-        f"{mark} one",
-        "[I drew a picture: a beach]",
+        f"a beach, {mark}",
+        f"[I drew a picture: a beach, {mark}]",
         f"{mark} two",
     ]
-    second = draw(gpt, f"{mark} three", "a beach at sunset", conversation)
-    assert (second["turn"], second["prompt"]) == (3, "a beach at sunset")
+    at_sunset = f"a beach at sunset, {mark}, three"
+    second = draw(gpt, f"at sunset, {mark}, three", at_sunset, conversation)
+    assert (second["turn"], second["prompt"]) == (3, at_sunset)
     items = list(gpt.client.conversations.items.list(conversation, order="asc"))
     assert [item.type for item in items] == [
         "message",
@@ -511,7 +512,7 @@ def test_a_conversation_draws_talks_about_it_and_draws_again(gpt: Gpt, mark: str
     ]
     picture: Any = items[-1]
     assert (picture.status, picture.job_id) == ("completed", second["id"])
-    assert picture.revised_prompt == "a beach at sunset"
+    assert picture.revised_prompt == at_sunset
     image = httpx.get(picture.images[0]["url"])
     assert (image.status_code, image.headers["content-type"]) == (200, "image/png")
     gpt.client.conversations.items.delete(picture.id, conversation_id=conversation)
