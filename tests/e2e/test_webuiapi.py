@@ -221,7 +221,7 @@ def test_new_files_are_found_after_a_refresh(api: webuiapi.WebUIApi, host: Contr
 
 
 def test_progress_and_interrupt_are_of_ones_own_work(
-    api: webuiapi.WebUIApi, stack: RunningStack, host: Control
+    api: webuiapi.WebUIApi, stack: RunningStack, key: str, host: Control
 ) -> None:
     api.util_wait_for_ready(check_interval=0.2)
     assert api.get_progress()["state"]["job_count"] == 0
@@ -246,7 +246,9 @@ def test_progress_and_interrupt_are_of_ones_own_work(
         theirs = others.get("/sdapi/v1/progress").json()
         assert theirs["state"]["job_count"] == 0
         assert others.post("/sdapi/v1/interrupt").json() == {}
-        assert others.post("/sdapi/v1/interrupt", params={"job_id": mine["job_id"]}).is_error
+        with httpx.Client(base_url=stack.api_url, headers={"x-api-key": key}) as own:
+            job = own.get("/v1/jobs").json()["data"][0]["id"]
+        assert others.post("/sdapi/v1/interrupt", params={"job_id": job}).is_error
     assert api.interrupt() == {}
     thread.join(30)
     (result,) = results

@@ -220,8 +220,7 @@ def test_progress_is_seen_and_an_interrupt_ends_the_work(
     assert 0 < progress.progress < 1
     assert progress.current_image is None
     bot.interrupt()
-    with pytest.raises(WrongResult, match="of 2 pictures"):
-        drawing.result(30)
+    assert len(drawing.result(30).pictures) == 1, "what there is, of two"
     progress = bot.progress()
     assert progress is not None
     assert progress.idle

@@ -103,6 +103,7 @@ class ArtBot(Questions):
         self._config = config or ArtConfig()
         self._lists: dict[str, tuple[float, Any]] = {}
         self._lock = threading.Lock()
+        self._stops = 0
         self.baseline = Baseline(driver, lambda: self._config.allowed_options)
         """The host's options as they are when no request overrides them."""
         self.home: str | None = None
@@ -169,6 +170,11 @@ class ArtBot(Questions):
             max_pixels=config.max_image_pixels,
         )
         request = self.check(request)
+        stops = self._stops
+        told = interrupted
+        # Also what was stopped through this object is no batch that fell short.
+        interrupted = lambda: told() or self._stops != stops  # noqa: E731
+
         model = self._model(request.checkpoint) if request.checkpoint else None
         samplers = self._samplers(request)
         capabilities = self._capabilities()
@@ -517,10 +523,12 @@ class ArtBot(Questions):
 
     def interrupt(self) -> None:
         """End what the host draws now, whoever asked for it. Raises NotSupported."""
+        self._stops += 1
         self.driver.interrupt()
 
     def skip(self) -> None:
         """End the batch that the host draws now, whoever asked for it. Raises NotSupported."""
+        self._stops += 1
         self.driver.skip()
 
     def set_options(self, options: Mapping[str, Any]) -> None:
