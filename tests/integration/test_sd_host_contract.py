@@ -632,8 +632,10 @@ def test_a_client_that_leaves_does_not_cancel_its_job(host: RunningHost) -> None
 
 def test_forty_waiting_requests_stall_every_sync_route(host: RunningHost, send: Send) -> None:
     host.hold()
-    for _ in range(40):
+    for number in range(40):
         send("txt2img", steps=1, width=64, height=64, send_images=False)
+        if number == 0:
+            host.wait_for(paused=1)
     host.wait_for(paused=1, waiting=39)
     with (
         httpx.Client(base_url=host.url, trust_env=False) as client,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from botocore.exceptions import ClientError
 
 from robotchat.aws.stores import DynamoRecords
 from robotchat.errors import Contended
 from robotchat.hosts.options import TenantOptions
-from robotchat.records import MemoryRecords, Operation, Retries, Stale
+from robotchat.records import MemoryRecords, Operation, Put, Record, Retries, Stale
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +84,30 @@ def test_a_table_that_puts_off_everything_is_asked_ever_more_rarely_and_not_for_
         DynamoRecords(table, "t").get_all([("a", "b")])
     assert 5 <= len(table.asked) <= 20
     assert sum(pauses[-3:]) > 5 * sum(pauses[:3])
+
+
+class OtherClasses:
+    """A client of DynamoDB that raises classes of its own, as one of several threads that make
+    botocore's classes at the same time gets them."""
+
+    def __init__(self, code: str, **response: Any) -> None:
+        self.raised = ClientError({"Error": {"Code": code}, **response}, "TransactWriteItems")
+
+    def transact_write_items(self, **_: Any) -> None:
+        raise self.raised
+
+    put_item = get_item = transact_write_items
+
+
+def test_a_refused_write_is_known_by_its_code_and_not_by_its_class() -> None:
+    reasons = [{"Code": "ConditionalCheckFailed"}, {"Code": "None"}]
+    many = OtherClasses("TransactionCanceledException", CancellationReasons=reasons)
+    one = OtherClasses("ConditionalCheckFailedException")
+    write = Put(Record("job#a", "job", {}))
+    with pytest.raises(Stale):
+        DynamoRecords(cast("Any", many), "table").commit(write, write)
+    with pytest.raises(Stale):
+        DynamoRecords(cast("Any", one), "table").commit(write)
+    other = OtherClasses("ValidationException")
+    with pytest.raises(ClientError):
+        DynamoRecords(cast("Any", other), "table").commit(write)

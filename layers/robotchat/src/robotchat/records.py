@@ -65,20 +65,21 @@ class Retries:
         return
     """
 
-    def __init__(self, most: int = 20) -> None:
+    def __init__(self, most: int = 24) -> None:
         self._left = most
         self._pause = 0.001
 
     def spend(self) -> None:
         """Wait for a moment before another try, a little longer each time.
 
-        Raises Contended when there were too many.
+        The pauses grow until a hundred writers who want the same get through one after the other.
+        Raises Contended when there were too many tries, which takes about eight seconds.
         """
         self._left -= 1
         if self._left <= 0:
             raise Contended("Too many requests change the same thing at once.", retry_after=1)
         time.sleep(random.uniform(0.0, self._pause))  # noqa: S311 - so that they do not meet again
-        self._pause = min(2 * self._pause, 0.1)
+        self._pause = min(2 * self._pause, 1.0)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
 from robotchat.errors import Contended, NotFound
 from robotchat.records import (
     PAGE_BYTES,
@@ -69,7 +71,6 @@ class DynamoRecords:
         # DynamoDB knows it again; a single write is known by the mark that it left.
         mark = secrets.token_hex(8)
         requests: list[Any] = [self._request(operation, mark) for operation in operations]
-        errors = self._client.exceptions
         for attempt in range(12):
             try:
                 if len(requests) > 1 or isinstance(operations[0], Add):
@@ -77,21 +78,22 @@ class DynamoRecords:
                 else:
                     self._single(requests[0])
                 return
-            except errors.ConditionalCheckFailedException as error:
-                there: Any = error.response.get("Item", {})
-                if there.get("mark", {}).get("S") == mark:
-                    return
-                raise self._refusal(operations, [True]) from error
-            except errors.TransactionCanceledException as error:
-                response: Any = error.response
-                reasons = [reason.get("Code") for reason in response["CancellationReasons"]]
-                failed = [code == "ConditionalCheckFailed" for code in reasons]
+            except ClientError as error:
+                # By its code: botocore makes the classes of a client's exceptions when they are
+                # first asked for, and threads that ask at once may get different ones.
+                code = error.response["Error"]["Code"]
+                details: Any = error.response
+                if code == "ConditionalCheckFailedException":
+                    if details.get("Item", {}).get("mark", {}).get("S") == mark:
+                        return
+                    raise self._refusal(operations, [True]) from error
+                reasons = [reason.get("Code") for reason in details.get("CancellationReasons", [])]
+                failed = [reason == "ConditionalCheckFailed" for reason in reasons]
                 if any(failed):
                     raise self._refusal(operations, failed) from error
-                if "TransactionConflict" not in reasons:
+                # Another transaction holds an item for a moment: try again, below.
+                if "TransactionConflict" not in reasons and code != "TransactionConflictException":
                     raise
-            except errors.TransactionConflictException:
-                pass  # another transaction holds the item for a moment: try again, below
             time.sleep(random.uniform(0.005, 0.02) * 2 ** min(attempt, 6))  # noqa: S311
         raise Stale("too many transactions on the same records")
 
@@ -428,7 +430,9 @@ class S3Images:
     def get(self, key: str) -> bytes:
         try:
             return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
-        except self._client.exceptions.NoSuchKey as error:
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchKey":
+                raise
             raise NotFound("The file is not stored, or not any more.") from error
 
     def url(self, key: str, *, expires_in: float) -> str:
