@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from robotchat.prompt.models import MAX_PROMPT, Fold, PromptState
@@ -460,6 +460,11 @@ def test_any_text_folds_the_same_way_each_time_and_within_bounds(
 
 @settings(max_examples=20, deadline=None)
 @given(st.text(min_size=1, max_size=3), st.integers(1, 20000))
+@example(" ", 20000)  # took minutes when spaces in a row were not drawn together
+@example("\n", 20000)
+@example("\n ", 20000)
+@example("a ", 20000)
+@example("，", 20000)
 def test_a_flood_of_text_is_bounded(unit: str, times: int) -> None:
     answer = fold(PromptState(prompt=unit * times), unit * times, editing=False)
     assert len(answer.prompt) <= MAX_PROMPT

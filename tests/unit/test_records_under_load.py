@@ -91,7 +91,8 @@ class OtherClasses:
     botocore's classes at the same time gets them."""
 
     def __init__(self, code: str, **response: Any) -> None:
-        self.raised = ClientError({"Error": {"Code": code}, **response}, "TransactWriteItems")
+        answer: Any = {"Error": {"Code": code}, **response}
+        self.raised = ClientError(answer, "TransactWriteItems")
 
     def transact_write_items(self, **_: Any) -> None:
         raise self.raised

@@ -19,6 +19,7 @@ from robotchat.ids import new_id
 from robotchat.jobs.asking import JobFields
 from robotchat.jobs.job import Job
 from robotchat.jobs.store import Jobs
+from robotchat.prompt.models import MAX_MESSAGE
 from robotchat.records import Put, Record, Records, Remove, Retries, Stale, every
 from robotchat.text import check_json
 
@@ -30,7 +31,7 @@ class ChatImageRequest(JobFields):
 
     message: str = Field(
         min_length=1,
-        max_length=4000,
+        max_length=MAX_MESSAGE,
         description="What the user says, in any language.",
         examples=["I want to see a photo of a beach"],
     )
@@ -60,7 +61,7 @@ class ChatEditRequest(ChatImageRequest):
 
     message: str = Field(
         min_length=1,
-        max_length=4000,
+        max_length=MAX_MESSAGE,
         description="What the user says, in any language.",
         examples=["can you make this cat blue?"],
     )

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 MAX_PROMPT = 2000
 """Characters that a folded prompt has at most."""
 
+MAX_MESSAGE = 4000
+"""Characters of a message in a conversation that draws; more is refused, and is not read."""
+
 
 class PromptState(BaseModel):
     """What the conversation draws so far, in the words of the picture model."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from pydantic import ValidationError
 
 from robotchat.errors import RobotchatError
-from robotchat.prompt.models import MAX_PROMPT, Fold, PromptState
+from robotchat.prompt.models import MAX_MESSAGE, MAX_PROMPT, Fold, PromptState
 from robotchat.text import read_json
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ logger = logging.getLogger(__name__)
 
 Source = Literal["llm", "fallback"]
 _RULES: Source = "fallback"
-
-MAX_MESSAGE = 4000
-"""Characters of a message that the language model is shown."""
 
 _LEAST_TIME = 1.0
 """Seconds that must be left to ask a second time."""

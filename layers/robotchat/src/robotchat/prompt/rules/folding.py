@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 
 from robotchat.prompt.models import MAX_PROMPT, Fold, PromptState
@@ -30,7 +29,7 @@ from robotchat.prompt.rules.operations import (
     Restyle,
     Set,
 )
-from robotchat.prompt.rules.patterns import Pattern
+from robotchat.prompt.rules.patterns import Pattern, readable
 from robotchat.prompt.rules.sizes import take_size
 from robotchat.prompt.rules.structure import (
     DETERMINERS,
@@ -50,9 +49,6 @@ from robotchat.prompt.rules.structure import (
     words,
 )
 from robotchat.prompt.rules.translation import CJK, translate
-
-MAX_MESSAGE = 4000
-"""Characters of a message that are read."""
 
 _SCENES = ("time", "season", "weather")
 _LOOKS = ("medium", "style", "palette")
@@ -157,15 +153,15 @@ def fold(current: PromptState | None, message: str, *, editing: bool) -> Fold:
 def folded(current: PromptState | None, message: str, *, editing: bool) -> Folded:
     """`fold`, with what led to it."""
     kept = current or PromptState(prompt="")
-    text = _readable(message[:MAX_MESSAGE])
+    text = readable(message)
     language = "zh" if CJK.search(text) else "en"
     shield = Shield()
     hidden, size = take_size(shield.hide(text), kept)
     folder = _Folder(
-        Scene.parse(shield.hide(_readable(kept.prompt[: 2 * MAX_PROMPT]))),
+        Scene.parse(shield.hide(readable(kept.prompt[: 2 * MAX_PROMPT]))),
         [
             item.strip()
-            for item in shield.hide(_readable(kept.negative_prompt)).split(",")
+            for item in shield.hide(readable(kept.negative_prompt)).split(",")
             if item.strip()
         ],
     )
@@ -224,16 +220,6 @@ def _take_negative(message: str) -> tuple[str, str]:
         return message, ""
     items = [translate(item) for item in re.split(r"\s*[,,、]\s*", match["what"])]
     return message[: match.start()] + message[match.end() :], ", ".join(filter(None, items))
-
-
-def _readable(text: str) -> str:
-    """The text without control, private and surrogate characters, with plain quotation marks."""
-    text = "".join(
-        " " if char.isspace() and char != "\n" else char
-        for char in text
-        if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Co", "Cs", "Cn")
-    )
-    return re.sub(r"[ \t]+", " ", text.replace("’", "'").replace("‘", "'")).strip()
 
 
 def _bounded(prompt: str) -> str:

@@ -1,4 +1,4 @@
-"""Regular expressions that are compiled when they are first used.
+"""Regular expressions that are compiled when they are first used, and the text they read.
 
 A message is in one language, so that most of the patterns are never needed; compiling them all
 takes longer than anything else that the rules do.
@@ -7,8 +7,11 @@ takes longer than anything else that the rules do.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
+
+from robotchat.prompt.models import MAX_MESSAGE
 
 
 class Pattern:
@@ -57,3 +60,16 @@ class Pattern:
     ) -> str:
         """The text with its matches replaced."""
         return self.compiled.sub(replacement, text, count)
+
+
+def readable(text: str) -> str:
+    """As much of a message as is read, without control, private and surrogate characters, with
+    plain quotation marks and single spaces: expressions that look for spaces around a word need
+    time with the square of the spaces in a row, and more."""
+    text = "".join(
+        " " if char.isspace() and char != "\n" else char
+        for char in text[:MAX_MESSAGE]
+        if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Co", "Cs", "Cn")
+    )
+    text = re.sub(r"[ \t]+", " ", text.replace("’", "'").replace("‘", "'")).strip()
+    return re.sub(r" ?\n\s*", "\n", text)

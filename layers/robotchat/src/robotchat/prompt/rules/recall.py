@@ -17,7 +17,7 @@ from robotchat.prompt.models import Fold, PromptState
 from robotchat.prompt.rules import english
 from robotchat.prompt.rules.chinese import PUNCTUATION
 from robotchat.prompt.rules.lexicon import simplified
-from robotchat.prompt.rules.patterns import Pattern
+from robotchat.prompt.rules.patterns import Pattern, readable
 from robotchat.prompt.rules.structure import head_of, stems
 from robotchat.prompt.rules.translation import CJK, translate
 
@@ -62,6 +62,7 @@ class Recall:
 
 def recall(message: str) -> Recall | None:
     """The earlier picture that a message names, if it names one."""
+    message = readable(message)
     if CJK.search(message):
         return _recall(_chinese_clauses(message), _chinese)
     return _recall(_english_clauses(message), _english)
