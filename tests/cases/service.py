@@ -56,7 +56,9 @@ class Service:
 
     @classmethod
     @contextmanager
-    def over(cls, hosts: Sequence[FakeArt], **parts: Any) -> Iterator[Service]:
+    def over(
+        cls, hosts: Sequence[FakeArt], settings: Settings | None = None, **parts: Any
+    ) -> Iterator[Service]:
         """A service whose stores and hosts are in this process. ``parts`` are of its deployment."""
         service = cls({f"sd-{number}": host for number, host in enumerate(hosts)})
         own = {
@@ -66,7 +68,7 @@ class Service:
             "hosts": service.hosts,
             "job_queue": service,
         }
-        with wiring.serving(wiring.Deployment(Settings(), **{**own, **parts})):
+        with wiring.serving(wiring.Deployment(settings or Settings(), **{**own, **parts})):
             yield service
 
     @property

@@ -18,6 +18,7 @@ from robotchat.aws import wiring
 from robotchat.drivers.webui import WebUI
 from robotchat.images import decode_base64, encode_base64
 from robotchat.lifecycle import heartbeat
+from robotchat.settings import Settings
 from tests.cases.service import ROOT, Answer, Context, Service
 
 SMALL = {"prompt": "a beach", "steps": 2, "width": 64, "height": 64}
@@ -47,9 +48,9 @@ def over() -> Iterator[Callable[..., Surface]]:
     """Makes the functions over hosts with these options each."""
     with ExitStack() as stack:
 
-        def make(*options: dict[str, Any]) -> Surface:
+        def make(*options: dict[str, Any], settings: Settings | None = None) -> Surface:
             hosts = [stack.enter_context(sd_host.running(**one)) for one in options or ({},)]
-            service = stack.enter_context(Service.over([]))
+            service = stack.enter_context(Service.over([], settings))
             for number, host in enumerate(hosts):
                 driver = WebUI(host.url)
                 stack.callback(driver.close)
@@ -260,9 +261,9 @@ def test_maps_of_controlnet_come_behind_the_pictures_and_apart_in_the_job(
 # --- hosts that fail ------------------------------------------------------------------------------
 
 
-def test_a_host_out_of_memory_is_a_503_without_its_own_words(surface: Surface) -> None:
+def test_a_host_out_of_memory_is_a_503_without_its_own_words(over: Callable[..., Surface]) -> None:
+    surface = over(settings=Settings(max_attempts=1))
     surface.host.set_faults({"kind": "error", "times": None})
-    wiring.robot().settings = wiring.robot().settings.__class__(max_attempts=1)
     answer = surface.txt2img()
     assert (answer.status, answer.body["error"]) == (503, "upstream_unavailable")
     assert "CUDA" not in json.dumps(answer.body)
@@ -270,10 +271,9 @@ def test_a_host_out_of_memory_is_a_503_without_its_own_words(surface: Surface) -
 
 
 def test_what_one_host_refuses_in_silence_another_does(over: Callable[..., Surface]) -> None:
-    surface = over({}, {})
+    surface = over({}, {}, settings=Settings(retry_base=0.01))
     liar = surface.hosts[0]
     liar.set_faults({"kind": "wrong_sampler", "sampler": "LMS", "times": None})
-    wiring.robot().settings = wiring.robot().settings.__class__(retry_base=0.01)
     for seed in range(3):
         body = surface.txt2img(seed=seed, sampler_name="Euler a").body
         assert json.loads(body["info"])["sampler_name"] == "Euler a"
