@@ -6,11 +6,7 @@ records, images, queue and hosts there are.
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -29,11 +25,12 @@ from robotchat.hosts.webui_api import WebuiApi
 from robotchat.images import Images, MemoryImages
 from robotchat.jobs.job import Estimate, Job, WebhookTarget
 from robotchat.jobs.limits import Ledger
-from robotchat.jobs.states import NotYet, StillRunning, discard, released, succeeded
 from robotchat.jobs.states import cancel as cancel_job
+from robotchat.jobs.states import released, succeeded
 from robotchat.jobs.states import retry as retry_job
 from robotchat.jobs.store import Jobs
 from robotchat.lifecycle.accept import LOCAL_TENANT, Intake
+from robotchat.lifecycle.at_once import AtOnce
 from robotchat.lifecycle.estimate import estimate
 from robotchat.lifecycle.inline import Inline
 from robotchat.lifecycle.prepare import Preparation
@@ -47,11 +44,6 @@ from robotchat.settings import Settings
 
 if TYPE_CHECKING:
     from robotchat.gpt.responses.store import ResponseStore
-
-logger = logging.getLogger(__name__)
-
-_LOOK_AGAIN = 0.05
-"""Seconds between two looks at a job that another thread is on."""
 
 
 class Robot:
@@ -84,7 +76,7 @@ class Robot:
         self.records = records or MemoryRecords()
         self.images = images or MemoryImages()
         self.writer = writer or PromptWriter(None, model="")
-        self.queue = queue or _RunAtOnce(self)
+        self.queue = queue or AtOnce(self.run, self.clock)
         self.ledger = Ledger(self.records, self.clock, lambda: self.settings.limits)
         self.jobs = Jobs(self.records, self.clock, self.ledger, self.images)
         self.conversations = Conversations(self.records, self.jobs, self.clock)
@@ -127,12 +119,7 @@ class Robot:
             self.images,
             self.hosts,
             Preparation(
-                self.jobs,
-                self.images,
-                self.writer,
-                self.options,
-                self.ledger,
-                self.settings,
+                self.jobs, self.images, self.writer, self.options, self.ledger, self.settings
             ),
             self.ledger,
             self.settlement,
@@ -146,9 +133,7 @@ class Robot:
     def close(self) -> None:
         """Close the connections to the hosts."""
         for driver in self._art:
-            close = getattr(driver, "close", None)
-            if close is not None:
-                close()
+            getattr(driver, "close", lambda: None)()
 
     async def aclose(self) -> None:
         """As ``close``, for ``asyncio``."""
@@ -198,7 +183,9 @@ class Robot:
 
     def _finished(self, job: Job) -> Job:
         """The job at its end, if jobs are run in this process."""
-        return self.queue.finish(job) if isinstance(self.queue, _RunAtOnce) else job
+        if not isinstance(self.queue, AtOnce):
+            return job
+        return self.queue.finish(job, self.jobs, self.settlement)
 
     def submit_chat_image(
         self,
@@ -315,15 +302,7 @@ class Robot:
     def delete_job(self, job_id: str, *, tenant: str = LOCAL_TENANT) -> None:
         """Delete a final job's pictures and words; that it was, and how it ended, is kept for a
         while. Raises JobNotFinal."""
-
-        def delete(job: Job, now: datetime) -> Job:
-            if not job.status.final:
-                raise JobNotFinal(f"The job is {job.status}; cancel it first.")
-            return discard(job, now)
-
-        self.jobs.get(job_id, tenant)
-        job = self.jobs.change(job_id, delete)
-        self.images.delete(job.images_prefix)
+        self.settlement.discard(self.jobs.get(job_id, tenant))
 
     # --- what was said and drawn ------------------------------------------------------------------
 
@@ -349,11 +328,9 @@ class Robot:
         """
         conversation = self.conversations.close(conversation_id, tenant)
         turns = {job.id for job in self.conversations.turns(conversation.id)}
-        if conversation.tail is not None:
-            turns.add(conversation.tail)  # which the index may not have yet
+        turns |= {conversation.tail} if conversation.tail else set()  # the index may not have it
         for job_id in turns:
-            job = self.jobs.change(job_id, discard)
-            self.images.delete(job.images_prefix)
+            self.settlement.discard(self.jobs.get(job_id, tenant), even_open=True)
         self.response_store.forget_conversation(conversation_id, tenant)
         self.conversations.forget(conversation)
 
@@ -361,53 +338,6 @@ class Robot:
     def sweeper(self) -> Sweeper:
         """Repairs and clears up what all else has missed; run now and then."""
         return Sweeper(self.records, self.jobs, self.images, self.settlement, self.clock)
-
-
-class _RunAtOnce:
-    """The queue of a program: a job is run, attempt after attempt, when it is sent."""
-
-    def __init__(self, robot: Robot) -> None:
-        self._robot = robot
-        self._here = threading.local()
-
-    def send(self, job: Job, *, delay: float = 0.0) -> None:
-        sent: deque[tuple[str, float]] | None = getattr(self._here, "sent", None)
-        if sent is not None:
-            # The end of a job sends the next one: it is run after that one, not within it.
-            sent.append((job.id, delay))
-            return
-        self._here.sent = sent = deque([(job.id, delay)])
-        try:
-            while sent:
-                job_id, pause = sent.popleft()
-                self._robot.clock.sleep(pause)
-                try:
-                    self._robot.run(job_id)
-                except NotYet as wait:
-                    sent.append((job_id, wait.seconds))
-                except StillRunning:
-                    logger.info("another thread is on it", extra={"job_id": job_id})
-        finally:
-            self._here.sent = None
-
-    def finish(self, job: Job) -> Job:
-        """Bring a job to its end; other threads may be on it, or on the turns before it."""
-        robot = self._robot
-        while not job.status.final:
-            first = robot.settlement.first_open(job)
-            try:
-                robot.run(first.id)
-            except (NotYet, StillRunning):
-                robot.clock.sleep(_LOOK_AGAIN)
-            except Exception:
-                if first.id == job.id:
-                    raise
-                logger.exception("another's turn failed", extra={"job_id": first.id})
-            job = robot.jobs.get(job.id, job.tenant)
-        return job
-
-    def backlog(self) -> int:
-        return 0
 
 
 def _named(art: ArtDriver | Sequence[ArtDriver] | Mapping[str, ArtDriver]) -> Mapping[str, Any]:

@@ -5,14 +5,14 @@ Everything here may be done again whenever nobody can know whether it was done.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Protocol
 
 from robotchat.clock import Clock
+from robotchat.errors import JobNotFinal
 from robotchat.images import Images
 from robotchat.jobs.job import Job, JobStatus
-from robotchat.jobs.states import (
-    released,
-)
+from robotchat.jobs.states import discard, released
 from robotchat.jobs.store import Jobs
 
 
@@ -69,6 +69,20 @@ class Settlement:
         if not self.must_wait(job):
             self._release_next(job)
         return job
+
+    def discard(self, job: Job, *, even_open: bool = False) -> None:
+        """Delete a job's pictures and words; an open one is canceled, if that is meant.
+
+        That it was, and how it ended, is kept for a while. Raises JobNotFinal.
+        """
+
+        def transition(job: Job, now: datetime) -> Job:
+            if not (job.status.final or even_open):
+                raise JobNotFinal(f"The job is {job.status}; cancel it first.")
+            return discard(job, now)
+
+        job = self._jobs.change(job.id, transition, known=job)
+        self._images.delete(job.images_prefix)
 
     def must_wait(self, job: Job) -> bool:
         """Whether a turn before this one is still open."""
