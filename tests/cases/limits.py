@@ -14,6 +14,7 @@ from robotchat.drivers.fake import FakeArt
 from robotchat.errors import LimitExceeded, RobotchatError, UpstreamRejected
 from robotchat.jobs.job import Job, JobStatus
 from robotchat.jobs.limits import Limits, Usage
+from robotchat.jobs.waiting import Place
 from robotchat.records import Add, Records
 from robotchat.robot import Robot
 from robotchat.settings import Settings
@@ -228,3 +229,36 @@ class LimitsCases:
         assert [type(office.submit()) for _ in range(3)] == [Job] * 3
         with pytest.raises(LimitExceeded):
             office.submit()
+
+    def test_of_a_hundred_who_wait_at_once_as_many_have_a_place_as_may(
+        self, records: Records
+    ) -> None:
+        office = Office(records, waiting_requests=60)  # more than one record has
+        waiting = office.robot.ledger.waiting
+        results = together(100, lambda number: waiting.take("acme", seconds=60))
+        places = [result for result in results if isinstance(result, Place)]
+        refused = [result for result in results if isinstance(result, LimitExceeded)]
+        assert (len(places), len(refused)) == (60, 40)
+        assert refused[0].details == {"limit": "waiting_requests", "maximum": 60, "used": 60}
+        together(60, lambda number: waiting.give_back(places[number]))
+        assert office.usage().now.waiting_requests == 0
+        assert waiting.take("acme", seconds=60)
+
+    def test_a_place_whose_function_died_runs_out(self, records: Records) -> None:
+        office = Office(records, waiting_requests=1)
+        waiting = office.robot.ledger.waiting
+        place = waiting.take("acme", seconds=60)
+        assert place
+        assert waiting.take("other", seconds=60), "each tenant has places of its own"
+        office.clock.advance(59)
+        with pytest.raises(LimitExceeded):
+            waiting.take("acme", seconds=60)
+        office.clock.advance(2)
+        assert office.usage().now.waiting_requests == 0
+        later = waiting.take("acme", seconds=60)
+        assert later
+        waiting.give_back(place)  # it was not dead, only late: the other's place is not given back
+        assert office.usage().now.waiting_requests == 1
+        waiting.give_back(later)
+        waiting.give_back(later)
+        assert office.usage().now.waiting_requests == 0

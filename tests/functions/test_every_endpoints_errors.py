@@ -20,6 +20,7 @@ from dev.checks.contract import endpoint_folders
 from robotchat.aws.api import Endpoint
 from robotchat.aws.problems import Family, family_of
 from robotchat.errors import RobotchatError
+from tests.cases.service import Service
 
 ROOT = Path(__file__).parents[2]
 SECRETS = ("10.9.8.7", "arn:aws", "Traceback", "ZeroDivisionError", "ClientError", "site-packages")
@@ -68,6 +69,13 @@ ENDPOINTS = [
 @pytest.fixture(params=ENDPOINTS, ids=lambda folder: folder.name)
 def endpoint(request: pytest.FixtureRequest) -> Failing:
     return Failing(request.param)
+
+
+@pytest.fixture(autouse=True)
+def stores() -> Iterator[None]:
+    """What endpoints look at by themselves, before and after the route."""
+    with Service.over([]):
+        yield
 
 
 class Failing:

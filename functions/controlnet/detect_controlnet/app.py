@@ -10,4 +10,5 @@ handler = Endpoint(scope="images")
 
 @handler.post("/controlnet/detect")
 def detect_controlnet(request: DetectRequest) -> Detection:
+    handler.occupy()
     return robot().webui_api.detect_controlnet(request, time_left=time_left(handler.lambda_context))

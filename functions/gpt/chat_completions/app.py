@@ -12,5 +12,6 @@ handler = Endpoint(scope="chat")
 
 @handler.post("/v1/chat/completions")
 def chat_completions(request: ChatCompletionRequest) -> dict[str, Any] | EventStream:
+    handler.occupy()
     bot = chatbot()
     return completed(request.body(), whole=bot.chat_completion, stream=bot.stream_chat_completion)

@@ -12,5 +12,6 @@ handler = Endpoint(scope="chat")
 
 @handler.post("/v1/completions")
 def completions(request: CompletionRequest) -> dict[str, Any] | EventStream:
+    handler.occupy()
     bot = chatbot()
     return completed(request.body(), whole=bot.completion, stream=bot.stream_completion)

@@ -22,6 +22,7 @@ def get_response(
 ) -> dict[str, Any] | EventStream:
     engine, tenant = responses(), handler.tenant
     if stream:
+        handler.occupy()
         after = max(starting_after, sequence_number(last_event_id))
         return responded(
             lambda: engine.background.events(response_id, tenant, starting_after=after),

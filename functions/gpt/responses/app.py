@@ -14,7 +14,10 @@ handler = Endpoint(scope="chat")
 def responses(
     request: ResponseRequest, idempotency_key: IdempotencyKey = None
 ) -> dict[str, Any] | EventStream:
-    engine, body, tenant = all_responses(new=True), request.body(), handler.tenant
+    body, tenant = request.body(), handler.tenant
+    if request.stream or not body.get("background"):
+        handler.occupy()
+    engine = all_responses(new=True)
     if request.stream:
         return responded(
             lambda: engine.stream(body, tenant, idempotency_key=idempotency_key),

@@ -23,5 +23,6 @@ def job_events(job_id: str, last_event_id: Annotated[str | None, Header()] = Non
     job = robot().jobs.get(job_id, handler.tenant)
     if has_seen_the_end(job, last_event_id):
         return EventStream((), status_code=204)
+    handler.occupy()
     seconds = settings().follow_time
     return EventStream(follow(job, seconds=seconds, last_event_id=last_event_id), heartbeat=10)

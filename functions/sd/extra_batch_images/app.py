@@ -12,4 +12,5 @@ handler = Endpoint(scope="images")
 
 @handler.post("/sdapi/v1/extra-batch-images")
 def extra_batch_images(request: UpscaleBatchRequest) -> dict[str, Any]:
+    handler.occupy()
     return robot().webui_api.upscale_batch(request, time_left=time_left(handler.lambda_context))

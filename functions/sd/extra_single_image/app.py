@@ -12,4 +12,5 @@ handler = Endpoint(scope="images")
 
 @handler.post("/sdapi/v1/extra-single-image")
 def extra_single_image(request: UpscaleRequest) -> dict[str, Any]:
+    handler.occupy()
     return robot().webui_api.upscale(request, time_left=time_left(handler.lambda_context))

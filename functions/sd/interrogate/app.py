@@ -10,5 +10,6 @@ handler = Endpoint(scope="images")
 
 @handler.post("/sdapi/v1/interrogate")
 def interrogate(request: InterrogateRequest) -> dict[str, str]:
+    handler.occupy()
     words = robot().webui_api.interrogate(request, time_left=time_left(handler.lambda_context))
     return {"caption": words}

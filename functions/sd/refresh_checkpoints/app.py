@@ -11,4 +11,5 @@ handler = Endpoint(scope="images")
 
 @handler.post("/sdapi/v1/refresh-checkpoints")
 def refresh_checkpoints() -> None:
+    handler.occupy()
     robot().catalog.refresh_models()

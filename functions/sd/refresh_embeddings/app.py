@@ -11,4 +11,5 @@ handler = Endpoint(scope="images")
 
 @handler.post("/sdapi/v1/refresh-embeddings")
 def refresh_embeddings() -> None:
+    handler.occupy()
     robot().catalog.refresh_embeddings()

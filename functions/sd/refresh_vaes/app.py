@@ -11,4 +11,5 @@ handler = Endpoint(scope="images")
 
 @handler.post("/sdapi/v1/refresh-vae")
 def refresh_vaes() -> None:
+    handler.occupy()
     robot().catalog.refresh_vaes()

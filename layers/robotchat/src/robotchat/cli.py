@@ -185,6 +185,7 @@ def _show_tenant(asked: argparse.Namespace, records: Records) -> None:
         return
     used: dict[str, object] = {
         "active_jobs": usage.now.active_jobs,
+        "waiting_requests": usage.now.waiting_requests,
         "images_per_day": usage.today.images,
         "stored_bytes": usage.now.stored_bytes,
     }
@@ -305,6 +306,7 @@ def _parser() -> argparse.ArgumentParser:
     setting.add_argument("tenant", type=_tenant)
     for option, read, metavar, said in (
         ("--active-jobs", _count, "N", "jobs queued or running at the same time"),
+        ("--waiting-requests", _count, "N", "requests that wait or follow at the same time"),
         ("--images-per-day", _count, "N", "pictures asked for in a day (UTC)"),
         ("--work-per-request", _count, "N", "pixels x steps x pictures of one request"),
         ("--stored-bytes", _size, "SIZE", "stored pictures and uploads, as in 50GB"),

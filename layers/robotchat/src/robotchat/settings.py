@@ -171,6 +171,7 @@ class Settings:
             link_ttl=number("LINK_TTL_SECONDS", cls.link_ttl),
             limits=Limits(
                 active_jobs=limit("LIMIT_ACTIVE_JOBS"),
+                waiting_requests=limit("LIMIT_WAITING_REQUESTS"),
                 images_per_day=limit("LIMIT_IMAGES_PER_DAY"),
                 work_per_request=limit("LIMIT_WORK_PER_REQUEST"),
                 stored_bytes=limit("LIMIT_STORED_BYTES"),

@@ -84,6 +84,8 @@ def draw(
     if body.dry_run:
         quote = robot().intake.quote(request, endpoint.tenant)
         return Response(200, "application/json", quote, headers)
+    if wait is None or wait > 0:
+        endpoint.occupy()
     if wait is None:
         make = (
             robot().image2image if isinstance(request, Image2ImageRequest) else robot().text2image

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 from aws_lambda_powertools.event_handler.api_gateway import (
@@ -71,6 +71,10 @@ from robotchat.errors import (
 from robotchat.settings import Settings
 from robotchat.text import Unfit, read_json
 
+if TYPE_CHECKING:
+    from robotchat.aws.wiring import Deployment
+    from robotchat.jobs.waiting import Place
+
 #: Everything that a handler needs; Powertools' own names included, so that it needs no other.
 __all__ = [
     "Caller",
@@ -98,6 +102,9 @@ IdempotencyKey = Annotated[
 _LEAVE_BEFORE = 15.0
 """Seconds before the end of the function's time at which a stream ends by itself; longer than the
 time between two heartbeats."""
+
+_LONGEST = 900.0
+"""Seconds that a function of Lambda may take at most."""
 
 _EXPOSED = (
     "etag, location, preference-applied, retry-after, x-ratelimit-limit, x-ratelimit-remaining, "
@@ -161,6 +168,7 @@ class Endpoint(APIGatewayRestResolver):
         self.family = family
         self.max_body_bytes = max_body_bytes
         self.forms = forms
+        self._place: Place | None = None
         self._serializer = partial(
             json.dumps, separators=(",", ":"), ensure_ascii=False, cls=Encoder
         )
@@ -187,15 +195,28 @@ class Endpoint(APIGatewayRestResolver):
         """The id that the answer and every log line of this request carry."""
         return _request_id(BaseRouter.current_event.raw_event)
 
+    def occupy(self) -> None:
+        """Count this request, until it is answered, among those of its tenant that wait or follow.
+
+        For what may take longer than an answer at once does. Raises LimitExceeded when there are
+        too many of them.
+        """
+        # Longer than this function has left, nobody can be waiting here.
+        seconds = min(self._time_left(), _LONGEST)
+        self._place = _deployment().ledger.waiting.take(self.tenant, seconds=seconds)
+
     # The two faces.
 
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         """Answer with a finished proxy response; a stream is read to its end first."""
-        answer = self.resolve(event, context)
-        body = answer["body"]
-        if body is None or isinstance(body, str):
-            return answer
-        data = streams.joined(body)
+        try:
+            answer = self.resolve(event, context)
+            body = answer["body"]
+            if body is None or isinstance(body, str):
+                return answer
+            data = streams.joined(body)
+        finally:
+            self._leave()
         try:
             return {**answer, "body": data.decode()}
         except UnicodeDecodeError:
@@ -231,6 +252,7 @@ class Endpoint(APIGatewayRestResolver):
         finally:
             # Also when the client has gone: one request at a time, and so not before this one ends.
             streams.close(answering.result()["body"])
+            self._leave()
 
     def resolve(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         """The proxy response; its ``body`` may be an iterator of bytes, started already."""
@@ -267,6 +289,17 @@ class Endpoint(APIGatewayRestResolver):
         return answer
 
     # How they work.
+
+    def _leave(self) -> None:
+        """Give back the place among those that wait, if there is one."""
+        place, self._place = self._place, None
+        if place is None:
+            return
+        log = logger()
+        try:
+            _deployment().ledger.waiting.give_back(place)
+        except Exception:  # the answer is there already; the place runs out by itself
+            log.exception("a place among those that wait could not be given back")
 
     def _common_headers(self, event: Mapping[str, Any]) -> dict[str, str]:
         origin = _environment().allow_origin
@@ -451,10 +484,14 @@ def _request_id(event: Mapping[str, Any]) -> str:
 
 
 def _environment() -> Settings:
+    return _deployment().environment
+
+
+def _deployment() -> Deployment:
     # Imported when it is needed: the wiring takes its time, and some endpoints never use it.
     from robotchat.aws.wiring import deployment
 
-    return deployment().environment
+    return deployment()
 
 
 class _Begun:

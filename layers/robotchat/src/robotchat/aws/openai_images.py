@@ -31,6 +31,7 @@ def created(
     request: CreateImageRequest, endpoint: Endpoint, *, idempotency_key: str | None
 ) -> dict[str, Any] | EventStream:
     """OpenAI's answer to a request for pictures, whole or streamed."""
+    endpoint.occupy()
     revised = _revised(request)
     if revised is not None:
         request = request.model_copy(update={"prompt": revised})

@@ -33,6 +33,7 @@ from robotchat.clock import Clock
 from robotchat.errors import CheckpointNotAllowed, LimitExceeded, WorkTooLarge
 from robotchat.jobs.charge import Charge, cost, day_of
 from robotchat.jobs.job import Job
+from robotchat.jobs.waiting import Waiting
 from robotchat.records import Add, LimitReached, Put, Record, Records, Retries, Stale
 
 if TYPE_CHECKING:
@@ -61,6 +62,12 @@ class Limits(BaseModel):
 
     active_jobs: int | None = Field(
         default=None, ge=0, description="Jobs that are queued or running at the same time."
+    )
+    waiting_requests: int | None = Field(
+        default=None,
+        ge=0,
+        description="Requests that wait for their answer, or follow a job or a response, at the "
+        "same time.",
     )
     images_per_day: int | None = Field(
         default=None, ge=0, description="Pictures asked for in one day (UTC)."
@@ -102,6 +109,9 @@ class UsageNow(BaseModel):
     """What is in use at this moment."""
 
     active_jobs: int
+    waiting_requests: int = Field(
+        description="Requests that wait or follow; counted only where there is a limit for them."
+    )
     stored_bytes: int = Field(description="Pictures and uploads that have not expired, about.")
 
 
@@ -173,6 +183,7 @@ class Ledger:
         self._records = records
         self._clock = clock
         self._defaults = defaults
+        self.waiting = Waiting(records, clock, lambda tenant: self.limits(tenant).waiting_requests)
         self._remembered: dict[str, _Terms] = {}
         self._stored_lately: dict[str, tuple[datetime, int]] = {}
 
@@ -364,7 +375,9 @@ class Ledger:
             tenant=tenant,
             limits=self.limits(tenant),
             now=UsageNow(
-                active_jobs=max(counters.get("active", 0), 0), stored_bytes=self._stored(counters)
+                active_jobs=max(counters.get("active", 0), 0),
+                waiting_requests=self.waiting.count(tenant),
+                stored_bytes=self._stored(counters),
             ),
             today=UsageToday(
                 date=day_of(now),
