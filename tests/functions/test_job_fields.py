@@ -181,7 +181,7 @@ def test_an_option_that_no_host_takes_any_more_is_left_out_and_told(service: Ser
     service.call("sd/set_options", {"CLIP_stop_at_last_layers": 2, "eta_noise_seed_delta": 5})
     queued = service.call("sd/text2image", SMALL, headers=LATER).body["id"]
     plain = FakeArt(capabilities=Capabilities(options=False))
-    parts = {"records": service.records, "images": service.images}
+    parts: dict[str, Any] = {"records": service.records, "images": service.images}
     with Service.over([plain], **parts) as changed:
         assert changed.call("sd/text2image", SMALL).status == 200
         assert changed.robot.run(queued).status == "succeeded"

@@ -44,7 +44,7 @@ def long_running() -> list[str]:
 
 
 def event(function: str) -> dict[str, Any]:
-    found = json.loads((ROOT / "events" / f"{function}.json").read_text("utf-8"))
+    found: dict[str, Any] = json.loads((ROOT / "events" / f"{function}.json").read_text("utf-8"))
     found["requestContext"]["authorizer"] |= {"tenant": "dev", "scopes": "*"}
     if function == "gpt/get_response":
         found["queryStringParameters"] = {"stream": "true"}
