@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import http.client
 import json
-import random
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -294,29 +292,6 @@ def test_a_host_that_goes_wrong_costs_an_attempt_and_no_job(
     (found,) = service.ends(job["id"])
     assert found["attempt"] >= 2
     assert found["error"] is None
-
-
-def test_messages_that_come_twice_and_out_of_order_draw_each_picture_once(
-    service: Service,
-) -> None:
-    conversations = [[service.say(f"a ship {n}")] for n in range(3)]
-    for turns in conversations:
-        for word in ("at sea", "at night"):
-            turns.append(service.say(word, turns[0]["conversation_id"]))
-    ids = [job["id"] for turns in conversations for job in turns]
-    copies = ids * 3
-    random.Random(7).shuffle(copies)  # noqa: S311
-    for job_id in copies:
-        service.sqs.send_message(
-            QueueUrl=service.stack.queue_url, MessageBody=json.dumps({"job_id": job_id})
-        )
-    found = {job["id"]: job for job in service.ends(*ids)}
-    assert service.drawn() == len(ids)
-    for turns in conversations:
-        done = [found[turn["id"]] for turn in turns]
-        assert [job["turn"] for job in done] == [1, 2, 3]
-        assert all(a["finished_at"] <= b["started_at"] for a, b in pairwise(done))
-        assert "night" in done[2]["prompt"]
 
 
 def test_what_nobody_can_read_is_put_where_an_operator_sees_it(service: Service) -> None:

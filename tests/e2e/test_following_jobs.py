@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import boto3
@@ -32,6 +34,7 @@ class Bench:
         self.api = httpx.Client(base_url=stack.api_url, headers=stack.headers, timeout=30)
         session = boto3.Session("test", "test", region_name=stack.region)
         table = session.client("dynamodb", endpoint_url=stack.aws_endpoint_url)
+        self.sqs = session.client("sqs", endpoint_url=stack.aws_endpoint_url)
         self.jobs = Jobs(DynamoRecords(table, stack.table), SystemClock())
 
     def say(self, message: str, **fields: Any) -> dict[str, Any]:
@@ -132,7 +135,8 @@ def test_a_job_is_followed_from_its_snapshot_to_its_end(bench: Bench) -> None:
     events = follower.events()
     assert events[0][0] == "snapshot"
     assert events[0][1]["id"] == job["id"]
-    assert "status" in [name for name, _ in events]
+    told = dict.fromkeys(d["status"] for name, d in events if name in ("snapshot", "status"))
+    assert list(told)[-1] == "running", "it may be running before its follower looks"
     assert events[-1][0] == "done"
     assert events[-1][1]["status"] == "succeeded"
     assert events[-1][1]["images"][0]["url"]
@@ -151,6 +155,29 @@ def test_the_events_of_a_final_job_are_its_snapshot_and_its_end(bench: Bench) ->
 def test_events_of_a_job_that_is_not_there_are_not_found(bench: Bench) -> None:
     answer = bench.api.get("/v1/jobs/job_nonesuch/events")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_messages_that_come_twice_and_out_of_order_draw_each_picture_once(bench: Bench) -> None:
+    conversations = [[bench.say(f"a ship {n}")] for n in range(3)]
+    for turns in conversations:
+        for word in ("at sea", "at night"):
+            turns.append(bench.say(word, conversation_id=turns[0]["conversation_id"]))
+    ids = [job["id"] for turns in conversations for job in turns]
+    copies = ids * 3
+    random.Random(7).shuffle(copies)  # noqa: S311
+    for job_id in copies:
+        bench.sqs.send_message(
+            QueueUrl=bench.stack.queue_url, MessageBody=json.dumps({"job_id": job_id})
+        )
+    found = {job_id: bench.until(job_id, "succeeded", "failed", "expired") for job_id in ids}
+    assert bench.host.stats()["generations_started"] == len(ids)
+    for turns in conversations:
+        done = [found[turn["id"]] for turn in turns]
+        assert [(job["turn"], job["status"]) for job in done] == [
+            (number, "succeeded") for number in (1, 2, 3)
+        ]
+        assert all(a["finished_at"] <= b["started_at"] for a, b in pairwise(done))
+        assert "night" in done[2]["prompt"]
 
 
 def test_queued_jobs_are_told_their_place_and_time(bench: Bench) -> None:
