@@ -1,9 +1,10 @@
 """GET /v1/conversations/{conversation_id}/items: what was said and drawn, page by page."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from robotchat.aws.api import Endpoint, Query
+from robotchat.aws.api import Endpoint, PageLimit
 from robotchat.aws.wiring import responses, viewer
+from robotchat.records import PAGE_SIZE
 
 handler = Endpoint(scope=("chat", "jobs:read"))
 
@@ -11,7 +12,7 @@ handler = Endpoint(scope=("chat", "jobs:read"))
 @handler.get("/v1/conversations/<conversation_id>/items")
 def list_conversation_items(
     conversation_id: str,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: PageLimit = PAGE_SIZE,
     order: Literal["asc", "desc"] = "desc",
     after: str | None = None,
 ) -> dict[str, Any]:

@@ -6,9 +6,10 @@ The answer has an `ETag`; with `If-None-Match` it is 304 and empty as long as no
 from typing import Annotated
 
 from robotchat.aws.answers import unless_known
-from robotchat.aws.api import Endpoint, Header, Query, Response
+from robotchat.aws.api import Endpoint, Header, PageLimit, Response
 from robotchat.aws.wiring import robot, viewer
 from robotchat.jobs.job import JobKind, JobStatus
+from robotchat.records import PAGE_SIZE
 from robotchat.views import JobList
 
 handler = Endpoint(scope="jobs:read")
@@ -19,7 +20,7 @@ def list_jobs(
     status: JobStatus | None = None,
     kind: JobKind | None = None,
     conversation_id: str | None = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: PageLimit = PAGE_SIZE,
     cursor: str | None = None,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response[JobList]:

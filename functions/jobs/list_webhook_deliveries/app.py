@@ -1,10 +1,9 @@
 """GET /v1/webhook-deliveries: what was sent to the caller's webhooks, newest first."""
 
-from typing import Annotated
-
-from robotchat.aws.api import Endpoint, Query
+from robotchat.aws.api import Endpoint, PageLimit
 from robotchat.aws.wiring import webhooks
 from robotchat.events.delivery import DeliveryList, DeliveryState, DeliveryView
+from robotchat.records import PAGE_SIZE
 
 handler = Endpoint(scope="jobs:read")
 
@@ -13,7 +12,7 @@ handler = Endpoint(scope="jobs:read")
 def list_webhook_deliveries(
     job_id: str | None = None,
     state: DeliveryState | None = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: PageLimit = PAGE_SIZE,
     cursor: str | None = None,
 ) -> DeliveryList:
     found, following = webhooks().of_tenant(

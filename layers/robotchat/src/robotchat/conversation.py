@@ -20,7 +20,7 @@ from robotchat.jobs.asking import JobFields
 from robotchat.jobs.job import Job
 from robotchat.jobs.store import Jobs
 from robotchat.prompt.models import MAX_MESSAGE
-from robotchat.records import Put, Record, Records, Remove, Retries, Stale, every
+from robotchat.records import PAGE_SIZE, Put, Record, Records, Remove, Retries, Stale, every
 from robotchat.text import check_json
 
 
@@ -168,7 +168,7 @@ class Conversations:
             return changed.model_copy(update={"version": conversation.version + 1})
 
     def of_tenant(
-        self, tenant: str, *, limit: int = 20, cursor: str | None = None
+        self, tenant: str, *, limit: int = PAGE_SIZE, cursor: str | None = None
     ) -> tuple[list[Conversation], str | None]:
         """A tenant's conversations, the last used first, and the cursor of the next page."""
         page = self._records.query(

@@ -30,6 +30,9 @@ MAX_RECORD_BYTES = 390_000
 MAX_KEY_BYTES = (2048, 1024)
 """Bytes of a key's two parts, in the table and in its indexes, as DynamoDB has it."""
 
+PAGE_SIZE = 20
+"""How many entries a page of a list has where its caller does not say."""
+
 PAGE_BYTES = 2_000_000
 """Bytes of documents in one page of a query. Lambda answers with at most 6 MB."""
 

@@ -12,6 +12,7 @@ from robotchat.errors import Misconfigured
 from robotchat.images import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
 from robotchat.jobs.job import ALIVE
 from robotchat.jobs.limits import Limits
+from robotchat.prompt.models import PROMPT_TIMEOUT
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Settings:
     """How long the upstream may be silent."""
     prompt_writer: str = "auto"
     """``auto``: the LLM when one is configured; ``llm`` or ``fallback`` to force one."""
-    prompt_timeout: float = 20.0
+    prompt_timeout: float = PROMPT_TIMEOUT
 
     table_name: str | None = None
     bucket_name: str | None = None
@@ -95,6 +96,11 @@ class Settings:
     """The origin whose pages may call the API from a browser."""
     local: bool = False
     """The local stack: lets image URLs and webhooks point at this machine."""
+
+    def drawing_timeout(self, time_left: float) -> float:
+        """Seconds that a host gets to draw, of those that whoever waits for it has left: some are
+        kept for storing what it drew."""
+        return max(min(self.run_timeout, time_left - 20.0), 1.0)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:

@@ -82,6 +82,7 @@ __all__ = [
     "EventStream",
     "Header",
     "IdempotencyKey",
+    "PageLimit",
     "Path",
     "Query",
     "Response",
@@ -98,6 +99,9 @@ IdempotencyKey = Annotated[
     ),
 ]
 """The header ``Idempotency-Key``; the parameter must be called ``idempotency_key``."""
+
+PageLimit = Annotated[int, Query(ge=1, le=100)]
+"""How many entries of a list the caller wants at a time; the parameter must be called ``limit``."""
 
 _LEAVE_BEFORE = 15.0
 """Seconds before the end of the function's time at which a stream ends by itself; longer than the

@@ -44,7 +44,7 @@ from robotchat.events.tenant_webhook import (
 from robotchat.ids import id_for_key
 from robotchat.jobs.job import WebhookTarget
 from robotchat.net.addresses import check_url, is_loopback
-from robotchat.records import Put, Record, Records, Retries, Stale
+from robotchat.records import PAGE_SIZE, Put, Record, Records, Retries, Stale
 
 if TYPE_CHECKING:
     import httpx
@@ -269,7 +269,7 @@ class Webhooks:
         *,
         job_id: str | None = None,
         state: DeliveryState | None = None,
-        limit: int = 20,
+        limit: int = PAGE_SIZE,
         cursor: str | None = None,
     ) -> tuple[list[Delivery], str | None]:
         """A tenant's deliveries, newest first, and the cursor of the next page."""

@@ -414,7 +414,7 @@ class WebuiApi:
                 with self._pool.lease(among=among, avoid=tried, patience=patience) as lease:
                     held = True
                     tried.append(lease.host.name)
-                    timeout = max(min(self._settings.run_timeout, time_left() - 20.0), 1.0)
+                    timeout = self._settings.drawing_timeout(time_left())
                     with lease.kept():
                         return work(lease.host.bot, timeout)
             except UpstreamError as error:

@@ -31,7 +31,16 @@ from robotchat.jobs.states import (
     RUNNING_SINCE,
     TOMBSTONE,
 )
-from robotchat.records import LimitReached, Operation, Put, Record, Records, Retries, Stale
+from robotchat.records import (
+    PAGE_SIZE,
+    LimitReached,
+    Operation,
+    Put,
+    Record,
+    Records,
+    Retries,
+    Stale,
+)
 
 INLINE_BYTES = 64_000
 """Large parts of a job up to this size together, as JSON, are in its record."""
@@ -235,7 +244,7 @@ class Jobs:
         status: JobStatus | None = None,
         kind: JobKind | None = None,
         conversation_id: str | None = None,
-        limit: int = 20,
+        limit: int = PAGE_SIZE,
         cursor: str | None = None,
     ) -> tuple[list[Job], str | None]:
         """A tenant's jobs, newest first, and the cursor of the next page. Large ones are

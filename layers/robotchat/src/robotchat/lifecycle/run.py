@@ -334,7 +334,7 @@ class Runner:
         return _Drawn(drawing, request, lease, waited, seconds)
 
     def _draw(self, bot: ArtBot, request: Asked, context: RunContext, heart: Heartbeat) -> Drawing:
-        timeout = max(min(self._settings.run_timeout, context.time_left() - 20.0), 1.0)
+        timeout = self._settings.drawing_timeout(context.time_left())
         draw: Any = bot.image2image if isinstance(request, Image2ImageRequest) else bot.text2image
         drawing: Drawing = draw(request, timeout=timeout, interrupted=lambda: heart.stopped)
         return drawing

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 MAX_PROMPT = 2000
 """Characters that a folded prompt has at most."""
 
+PROMPT_TIMEOUT = 20.0
+"""Seconds that a language model gets to write a prompt, before the rules do it."""
+
 MAX_MESSAGE = 4000
 """Characters of a message in a conversation that draws; more is refused, and is not read."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from pydantic import ValidationError
 
 from robotchat.errors import RobotchatError
-from robotchat.prompt.models import MAX_MESSAGE, MAX_PROMPT, Fold, PromptState
+from robotchat.prompt.models import MAX_MESSAGE, MAX_PROMPT, PROMPT_TIMEOUT, Fold, PromptState
 from robotchat.text import read_json
 
 if TYPE_CHECKING:
@@ -157,7 +157,9 @@ class PromptWriter:
     `chat` is any OpenAI-compatible driver, or `None` for the rules alone; `timeout` is in seconds.
     """
 
-    def __init__(self, chat: CompletesChat | None, *, model: str, timeout: float = 20.0) -> None:
+    def __init__(
+        self, chat: CompletesChat | None, *, model: str, timeout: float = PROMPT_TIMEOUT
+    ) -> None:
         self._chat = chat
         self._model = model
         self._timeout = timeout

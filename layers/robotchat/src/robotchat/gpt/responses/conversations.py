@@ -21,6 +21,7 @@ from robotchat.gpt.responses.request import check_metadata
 from robotchat.gpt.responses.store import ResponseStore, StoredResponse
 from robotchat.ids import new_id
 from robotchat.jobs.job import Job
+from robotchat.records import PAGE_SIZE
 
 MAX_ADDED_ITEMS = 20
 """Most items that can be put into a conversation at a time, as OpenAI has it."""
@@ -67,7 +68,7 @@ class ConversationItems:
         conversation_id: str,
         tenant: str = "local",
         *,
-        limit: int = 20,
+        limit: int = PAGE_SIZE,
         order: Literal["asc", "desc"] = "desc",
         after: str | None = None,
         show: Show = lambda item, job: item,

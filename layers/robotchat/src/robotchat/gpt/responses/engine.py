@@ -35,7 +35,7 @@ from robotchat.images import MemoryImages
 from robotchat.jobs.states import StillRunning
 from robotchat.jobs.store import Jobs
 from robotchat.periodic import Periodic
-from robotchat.records import MemoryRecords
+from robotchat.records import PAGE_SIZE, MemoryRecords
 
 FIRST_EVENT_PATIENCE = 4.0
 """Seconds for which a stream waits for its first event before it begins without: until then, what
@@ -233,7 +233,7 @@ class Responses:
         response_id: str,
         tenant: str = "local",
         *,
-        limit: int = 20,
+        limit: int = PAGE_SIZE,
         order: Literal["asc", "desc"] = "desc",
         after: str | None = None,
     ) -> Body:

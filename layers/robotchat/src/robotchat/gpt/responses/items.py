@@ -10,6 +10,7 @@ from robotchat.errors import InvalidRequest
 from robotchat.gpt.driver import Body
 from robotchat.gpt.responses.tools import OUTPUTS
 from robotchat.jobs.job import Job, JobStatus
+from robotchat.records import PAGE_SIZE
 
 ID_PREFIXES = {
     "message": "msg",
@@ -229,7 +230,7 @@ def title_of(items: Iterable[Body]) -> str:
 def item_page(
     items: Sequence[Body],
     *,
-    limit: int = 20,
+    limit: int = PAGE_SIZE,
     order: Literal["asc", "desc"] = "desc",
     after: str | None = None,
 ) -> Body:
