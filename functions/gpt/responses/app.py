@@ -3,7 +3,7 @@
 from typing import Any
 
 from robotchat.aws.api import Endpoint, EventStream, IdempotencyKey
-from robotchat.aws.gpt import responded
+from robotchat.aws.gpt import may_draw, responded
 from robotchat.aws.wiring import responses as all_responses
 from robotchat.gpt.requests import ResponseRequest
 
@@ -15,6 +15,7 @@ def responses(
     request: ResponseRequest, idempotency_key: IdempotencyKey = None
 ) -> dict[str, Any] | EventStream:
     body, tenant = request.body(), handler.tenant
+    may_draw(body)
     if request.stream or not body.get("background"):
         handler.occupy()
     engine = all_responses(new=True)

@@ -190,6 +190,12 @@ class Conversations:
         if tail is not None and (tail.turn or 0) > last:
             yield tail
 
+    def picture(self, job_id: str, tenant: str) -> Job | None:
+        """A picture turn by its job, as it is now; None if the tenant has no such turn."""
+        job = self._jobs.find(job_id)
+        ours = job is not None and job.tenant == tenant and job.conversation_id is not None
+        return job if ours else None
+
     def forget(self, conversation: Conversation) -> None:
         """Delete the record of a conversation; its turns are the caller's to delete."""
         current = self._records.get(f"conversation#{conversation.id}", "conversation")

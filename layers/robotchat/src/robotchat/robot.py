@@ -44,6 +44,7 @@ from robotchat.settings import Settings
 
 if TYPE_CHECKING:
     from robotchat.gpt.responses.store import ResponseStore
+    from robotchat.lifecycle.draws import ToolPictures
 
 
 class Robot:
@@ -318,6 +319,21 @@ class Robot:
             self.images,
             clock=self.clock,
             retention=self.settings.response_retention,
+        )
+
+    @cached_property
+    def draws(self) -> ToolPictures:
+        """Who draws for responses: ``Responses(..., store=robot.response_store,
+        draws=robot.draws)`` has the tool ``image_generation``."""
+        from robotchat.lifecycle.draws import ToolPictures
+
+        return ToolPictures(
+            self.intake,
+            self.jobs,
+            self.conversations,
+            self.images,
+            self.settlement,
+            self.settings,
         )
 
     def delete_conversation(self, conversation_id: str, *, tenant: str = LOCAL_TENANT) -> None:

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from robotchat.aws import streams
-from robotchat.aws.api import EventStream
+from robotchat.aws.api import EventStream, caller
 from robotchat.aws.metrics import record_first_token
 from robotchat.aws.wiring import settings
+from robotchat.errors import Forbidden
 from robotchat.gpt.driver import AnswerStream, Body, Interrupt
+from robotchat.gpt.responses.image_tool import TOOL
 
 HEARTBEAT = 5.0
 """Seconds of silence after which a stream shows that it is still there."""
@@ -42,6 +44,14 @@ def responded(open_stream: Callable[[], AnswerStream], *, follows: bool = False)
     if not follows:
         return _streamed(open_stream, lambda event: (event["type"], event))
     return _streamed(open_stream, _numbered, bound=settings().follow_time)
+
+
+def may_draw(body: Mapping[str, Any]) -> None:
+    """Whether the caller may have the pictures that a response is asked for. Raises Forbidden."""
+    tools = body.get("tools")
+    named = [tool.get("type") for tool in tools or () if isinstance(tool, dict)]
+    if TOOL in named and not caller().may("images"):
+        raise Forbidden("This key does not have the scope 'images'.", param="tools")
 
 
 def sequence_number(last_event_id: str | None) -> int:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from robotchat.events.webhooks import Webhooks
     from robotchat.gpt.bot import ChatBot
     from robotchat.gpt.responses.engine import Responses
+    from robotchat.gpt.responses.painting import Draws
     from robotchat.jobs.job import Job
 
 
@@ -323,6 +324,7 @@ class Configured(_Whole):
                 cache_prompt=own.openai_cache_prompt,
             ),
             enqueue=lambda response_id, tenant: deployment.response_queue.send(response_id, tenant),
+            draws=cast("Draws", _LazyDraws(self)),
             clock=clock,
         )
 
@@ -381,6 +383,16 @@ class _LazyHost:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._driver, name)
+
+
+class _LazyDraws:
+    """Who draws for responses, built when one wants a picture: most do not."""
+
+    def __init__(self, configured: Configured) -> None:
+        self._configured = configured
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._configured.robot.draws, name)
 
 
 class _LazyChat:

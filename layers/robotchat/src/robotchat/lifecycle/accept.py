@@ -33,6 +33,7 @@ from robotchat.jobs.limits import Ledger, Quote
 from robotchat.jobs.store import Jobs
 from robotchat.lifecycle import inputs
 from robotchat.lifecycle.settle import Settlement
+from robotchat.prompt.models import Fold
 from robotchat.records import Operation, Retries, Stale
 from robotchat.settings import Settings
 
@@ -72,12 +73,16 @@ class Intake:
         tenant: str = LOCAL_TENANT,
         idempotency_key: str | None = None,
         job_id: str | None = None,
+        written: Fold | None = None,
+        parent: Job | None = None,
     ) -> Job:
         """Accept a turn of a conversation and queue it.
 
         The turn is stored, in its place in the conversation, before it is queued. A turn whose
         predecessor is not final is not queued now: finishing the predecessor will do that. The
         same ``idempotency_key`` (or ``job_id``) with the same request gives the same job.
+        ``written`` is the prompt, where a language model has written it already; ``parent`` is
+        the turn to build on, of this conversation or another one of the tenant's.
         Raises InvalidRequest and its kin for what the caller must change, NotFound for a
         conversation that is not the tenant's, and IdempotencyKeyReused.
         """
@@ -95,6 +100,7 @@ class Intake:
             message=request.message,
             metadata=request.metadata,
             webhook=accept_target(request.webhook, local=self.settings.local),
+            **_written(written),
         )
         if idempotency_key is not None or job_id is not None:
             # Before anything that may be refused today and was not when the job was accepted.
@@ -109,13 +115,13 @@ class Intake:
         retries = Retries()
         while True:
             try:
-                stored = self._add_turn(job, request)
+                stored = self._add_turn(job, request, parent)
             except Stale:
                 retries.spend()
                 continue
             return self._settlement.send(stored)
 
-    def _add_turn(self, job: Job, request: ChatImageRequest) -> Job:
+    def _add_turn(self, job: Job, request: ChatImageRequest, named: Job | None) -> Job:
         """Store a job as the next turn of its conversation, linked to the turn before."""
         also: list[Operation] = []
         if request.conversation_id is None:
@@ -126,7 +132,9 @@ class Intake:
             conversation = self._conversations.get(request.conversation_id, job.tenant)
         parent = self._jobs.find(conversation.tail) if conversation.tail else None
         predecessor = self._settlement.still_open(parent)
-        if request.after_turn is not None:
+        if named is not None:
+            parent = self._jobs.get(named.id, job.tenant)
+        elif request.after_turn is not None:
             parent = self._turn(conversation, request.after_turn)
         if job.kind is JobKind.CHAT_IMAGE2IMAGE and not job.request.get("init_images"):
             _check_has_picture(parent)
@@ -347,6 +355,17 @@ class Intake:
 
 def _kind(request: DrawRequest) -> JobKind:
     return JobKind.IMAGE2IMAGE if isinstance(request, Image2ImageRequest) else JobKind.TEXT2IMAGE
+
+
+def _written(fold: Fold | None) -> dict[str, Any]:
+    """The fields of a job whose prompt is there already."""
+    if fold is None:
+        return {}
+    return {
+        "prompt": fold.prompt,
+        "negative_prompt": fold.negative_prompt,
+        "prompt_source": "llm",
+    }
 
 
 def _identity(request: ChatImageRequest) -> dict[str, Any]:

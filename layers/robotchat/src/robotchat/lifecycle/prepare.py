@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest, effective
 from robotchat.errors import InvalidRequest, JobExpired
@@ -21,7 +21,7 @@ from robotchat.jobs.limits import Ledger
 from robotchat.jobs.store import Jobs
 from robotchat.lifecycle import inputs
 from robotchat.prompt.models import Fold, PromptState
-from robotchat.prompt.writer import PromptWriter
+from robotchat.prompt.writer import PromptWriter, Source
 from robotchat.settings import Settings
 from robotchat.text import readable
 
@@ -89,7 +89,7 @@ class Preparation:
         editing = job.kind is JobKind.CHAT_IMAGE2IMAGE
         state, before = self._said_so_far(job)
         pictures = cache(lambda: self._pictures(before))
-        fold, source = self._writer.write(
+        fold, source = _written(job, editing=editing) or self._writer.write(
             state, message, editing=editing, earlier=lambda: [_state(job) for job in pictures()]
         )
         base = before if fold.turn is None else pictures()[fold.turn]
@@ -172,6 +172,15 @@ class Preparation:
                 found.insert(0, last)
             last = self._jobs.find(last.parent) if last.parent else None
         return found
+
+
+def _written(job: Job, *, editing: bool) -> tuple[Fold, Source] | None:
+    """The prompt that the turn was accepted with, if it was."""
+    if job.prompt is None or job.prompt_source != "llm":
+        return None
+    mode: Literal["edit", "generate"] = "edit" if editing else "generate"
+    fold = Fold(mode=mode, prompt=job.prompt, negative_prompt=job.negative_prompt or "")
+    return fold, "llm"
 
 
 def _state(turn: Job) -> PromptState:

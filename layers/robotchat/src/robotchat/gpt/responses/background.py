@@ -11,10 +11,10 @@ from datetime import timedelta
 
 from robotchat.clock import Clock
 from robotchat.errors import InvalidRequest, NotFound
-from robotchat.gpt.driver import AnswerStream, Body, Interrupt
-from robotchat.gpt.responses.events import FINAL, AnswerBuilder, told
-from robotchat.gpt.responses.inference import Inference
+from robotchat.gpt.driver import Body
+from robotchat.gpt.responses.events import FINAL, AnswerBuilder, closed, told
 from robotchat.gpt.responses.request import Request, parse_request
+from robotchat.gpt.responses.rounds import Rounds
 from robotchat.gpt.responses.store import Claim, ResponseStore, ResponseSuperseded, StoredResponse
 from robotchat.gpt.responses.stream import ResponseStream
 from robotchat.gpt.responses.turns import SIGN_OF_LIFE, Turn, Turns, interrupted
@@ -43,26 +43,30 @@ _TERMINAL = frozenset(f"response.{status}" for status in FINAL)
 
 
 class Background:
-    """Makes responses in the background. ``enqueue`` hands the id (and tenant) to a worker."""
+    """Makes responses in the background. ``enqueue`` hands the id (and tenant) to a worker.
+
+    ``rounds`` makes the one that a turn takes.
+    """
 
     def __init__(
         self,
         store: ResponseStore,
         turns: Turns,
-        inference: Inference,
+        rounds: Callable[[Turn], Rounds],
         *,
         enqueue: Callable[[str, str], None] | None,
         clock: Clock,
     ) -> None:
         self._store = store
         self._turns = turns
-        self._inference = inference
+        self._rounds = rounds
         self._clock = clock
         self.enqueue = enqueue or self._run_in_thread
 
     def queue(self, request: Request, tenant: str, response_id: str) -> StoredResponse:
         turn = self._turns.begin(request, tenant, "queued", response_id)
         with self._turns.holding(turn):
+            self._rounds(turn)  # raises what cannot be drawn
             body = {**request.body, "input": request.items}
             stored = self._store.add(replace(turn.stored, request=body))
             try:
@@ -84,9 +88,10 @@ class Background:
             return
         request = parse_request(stored.request or {})
         turn = Turn(request, stored, Claim.of(stored), begun=True)
-        answer = self._inference.begin_answer(turn)
+        rounds = self._rounds(turn)
+        answer = rounds.answer
         log = _EventLog(self._store, stored)
-        watch = _Watch()
+        watch = _Watch(rounds)
         beside = Periodic(
             f"background-{response_id}",
             (FLUSH_AFTER, log.flush),
@@ -97,7 +102,7 @@ class Background:
         )
         with beside:
             try:
-                self._listen(turn, answer, log, watch)
+                self._listen(rounds, log, watch)
             except ResponseSuperseded:
                 watch.supersede()
             except Exception as error:  # noqa: BLE001 - told, and logged where it is ours
@@ -120,20 +125,14 @@ class Background:
             self._clock.sleep(pause)
         return self._turns.conclude(turn, answer, log.ending)
 
-    def _listen(self, turn: Turn, answer: AnswerBuilder, log: _EventLog, watch: _Watch) -> None:
+    def _listen(self, rounds: Rounds, log: _EventLog, watch: _Watch) -> None:
         # The first events are not written before the first words: until then, the work of a
         # worker that dies can be done again.
-        log.hold(answer.start())
-        with watch.interrupt.armed():
-            source = self._inference.open(turn)
-        watch.over(source)
-        try:
-            for event in source:
-                log.add(answer.feed(event))
-        finally:
-            source.close()
+        log.hold(rounds.answer.start())
+        for event in rounds.events():
+            log.add([event])
         if not watch.superseded:
-            log.add(answer.end(self._turns.now()))
+            log.add(rounds.answer.end(self._turns.now()))
 
     def _take_up(self, response_id: str) -> StoredResponse | None:
         def take(stored: StoredResponse) -> StoredResponse:
@@ -189,12 +188,13 @@ class Background:
             raise InvalidRequest(
                 "Only a response made with 'background' can be streamed again.", param="stream"
             )
-        return ResponseStream(lambda cut: self._tail(response_id, starting_after, cut))
+        return ResponseStream(lambda cut: self._tail(response_id, tenant, starting_after, cut))
 
     def _tail(
-        self, response_id: str, after: int, cut: threading.Event
+        self, response_id: str, tenant: str, after: int, cut: threading.Event
     ) -> Generator[Body, None, None]:
         yield {}  # see ResponseStream
+        shown = self._store.shown
         last = -1
         index = 0
         ended: StoredResponse | None = None
@@ -205,13 +205,14 @@ class Background:
                 for event in batch:
                     last = event["sequence_number"]
                     if last > after:
-                        yield event
+                        yield shown.event_to_show(event, tenant)
                     if event["type"] in _TERMINAL:
                         return
             elif ended is not None:
                 # It ended without a last event: it was cancelled, or its worker is gone.
                 kind = "response.failed" if ended.status == "failed" else "response.incomplete"
-                yield {"type": kind, "sequence_number": last + 1, "response": ended.response}
+                response = shown.response(ended.response, tenant)
+                yield {"type": kind, "sequence_number": last + 1, "response": response}
                 return
             else:
                 stored = self._store.find(response_id)
@@ -236,32 +237,27 @@ class Background:
         def cancel(present: StoredResponse) -> StoredResponse:
             if present.final:
                 return present
-            return replace(present, response={**present.response, "status": "cancelled"})
+            output = [closed(item) for item in present.response["output"]]
+            return replace(
+                present, response={**present.response, "status": "cancelled", "output": output}
+            )
 
         cancelled = self._store.change(response_id, cancel)
         if claim := Claim.of(cancelled):
             self._store.release(claim)
-        return cancelled.response
+        return self._store.shown.response(cancelled.response, tenant)
 
 
 class _Watch:
     """Notices that a response in the background is someone else's now, and stops its source."""
 
-    def __init__(self) -> None:
-        self._source: AnswerStream | None = None
+    def __init__(self, rounds: Rounds) -> None:
+        self._rounds = rounds
         self.superseded = False
-        self.interrupt = Interrupt()
-
-    def over(self, source: AnswerStream) -> None:
-        self._source = source
-        if self.superseded:
-            source.close()
 
     def supersede(self) -> None:
         self.superseded = True
-        self.interrupt.set()
-        if self._source is not None:
-            self._source.close()
+        self._rounds.close()
 
 
 class _EventLog:

@@ -54,13 +54,15 @@ def fit(
     reserve: int,
     auto: bool,
     halvings: int = 0,
+    draws: bool = False,
 ) -> list[Body]:
     """The messages to send: instructions, the turns so far, and the new items.
 
     They must fit ``window`` tokens with ``reserve`` left for the answer (None: no limit is
     known). When they do not, the oldest turns are dropped if ``auto``; if that does not help, or
     may not be done, ContextLengthExceeded is raised. ``halvings`` drops more of the past: half of
-    it, three quarters, and so on, for an upstream whose limit is found by trying.
+    it, three quarters, and so on, for an upstream whose limit is found by trying. ``draws`` is
+    that of ``chat_messages``.
 
     Turns are dropped in steps of a quarter of the window, so that the cut stays where it is for
     several turns and the upstream's prompt cache keeps its worth.
@@ -68,8 +70,8 @@ def fit(
     head: list[Body] = [{"role": "system", "content": instructions}] if instructions else []
     groups = _inseparable([*turns, new])
     past, last = groups[:-1], groups[-1]
-    costs = [sum(map(message_tokens, chat_messages(group))) for group in past]
-    fixed = sum(map(message_tokens, [*head, *chat_messages(last)]))
+    costs = [sum(map(message_tokens, chat_messages(group, draws=draws))) for group in past]
+    fixed = sum(map(message_tokens, [*head, *chat_messages(last, draws=draws)]))
     drop = 0
     if window is not None:
         drop = _oldest_to_drop(costs, fixed, window - reserve, auto=auto)
@@ -78,7 +80,7 @@ def fit(
         while drop < len(costs) and sum(costs[drop:]) > keep:
             drop += 1
     kept = [item for group in [*past[drop:], last] for item in group]
-    return led_by_one_system_message([*head, *chat_messages(kept)])
+    return led_by_one_system_message([*head, *chat_messages(kept, draws=draws)])
 
 
 def _oldest_to_drop(costs: Sequence[int], fixed: int, budget: int, *, auto: bool) -> int:

@@ -27,7 +27,7 @@ MAX_ADDED_ITEMS = 20
 """Most items that can be put into a conversation at a time, as OpenAI has it."""
 
 Show = Callable[[Body, Job | None], Body]
-"""How an item is shown; with the job behind it, for the items of a picture turn."""
+"""How an item is shown; with the job behind it, for pictures and what belongs to them."""
 
 
 class ConversationItems:
@@ -127,13 +127,9 @@ class ConversationItems:
         raise _no_item(item_id)
 
     def _transcript(self, conversation_id: str, tenant: str) -> list[tuple[Body, Job | None]]:
-        """The items of a conversation in order, with the jobs behind those of picture turns."""
+        """The items of a conversation in order, those of pictures with their jobs."""
         history = self._store.conversation_history(conversation_id, tenant)
-        return [
-            (item, job)
-            for items, job in self._store.timeline(conversation_id, history)
-            for item in items
-        ]
+        return [pair for items in self._store.timeline(conversation_id, history) for pair in items]
 
 
 def _added_items(given: object) -> list[Body]:
@@ -146,7 +142,11 @@ def _added_items(given: object) -> list[Body]:
     for index, item in enumerate(parsed):
         if item["type"] == REFERENCE:
             raise InvalidRequest("Only whole items can be added.", param=f"items[{index}].type")
-    return [{**item, "id": new_id(ID_PREFIXES[item["type"]])} for item in parsed]
+    ours = ("id", "job_id")
+    return [
+        {"id": new_id(ID_PREFIXES[item["type"]])} | {k: v for k, v in item.items() if k not in ours}
+        for item in parsed
+    ]
 
 
 def _no_item(item_id: str) -> NotFound:

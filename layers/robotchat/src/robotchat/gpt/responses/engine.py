@@ -26,7 +26,9 @@ from robotchat.gpt.responses.conversations import ConversationItems
 from robotchat.gpt.responses.events import AnswerBuilder, told
 from robotchat.gpt.responses.inference import Inference, Options
 from robotchat.gpt.responses.items import item_page
+from robotchat.gpt.responses.painting import Draws, Painter
 from robotchat.gpt.responses.request import Request, parse_request
+from robotchat.gpt.responses.rounds import Rounds
 from robotchat.gpt.responses.store import ResponseStore, ResponseSuperseded
 from robotchat.gpt.responses.stream import Opening, ResponseStream
 from robotchat.gpt.responses.turns import SIGN_OF_LIFE, Turn, Turns
@@ -52,7 +54,8 @@ class Responses:
     ``model`` is used where a request names none. ``enqueue`` hands the id of a background
     response (and its tenant) to a worker, which calls
     ``background.run``; by default a thread of this process
-    does. What was drawn in a conversation of the ``store`` can be talked about.
+    does. What was drawn in a conversation of the ``store`` can be talked about; with ``draws``,
+    of the same robot, the tool ``image_generation`` draws there.
     """
 
     def __init__(
@@ -63,17 +66,19 @@ class Responses:
         store: ResponseStore | None = None,
         options: Options | None = None,
         enqueue: Callable[[str, str], None] | None = None,
+        draws: Draws | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._driver = driver
         self._clock = clock or SystemClock()
         self._store = store or memory_store(self._clock)
+        self._draws = draws
         self._turns = Turns(self._store, model=model, clock=self._clock)
         self._inference = Inference(
             driver, self._store, model=model, options=options or Options(), clock=self._clock
         )
         self.background = Background(
-            self._store, self._turns, self._inference, enqueue=enqueue, clock=self._clock
+            self._store, self._turns, self._rounds, enqueue=enqueue, clock=self._clock
         )
         """Responses that a worker makes."""
         self.conversations = ConversationItems(self._store)
@@ -93,7 +98,7 @@ class Responses:
         ContextLengthExceeded and the ``Upstream*`` errors; nothing is stored then, and the key
         can be used again.
         """
-        request = parse_request(body)
+        request = self._parsed(body, tenant)
         if idempotency_key is None:
             return self._make(request, tenant, new_id("resp"))
         return self._make_once(request, tenant, idempotency_key, fingerprint({"body": body}))
@@ -103,9 +108,39 @@ class Responses:
             return self.background.queue(request, tenant, response_id).response
         turn = self._turns.begin(request, tenant, "in_progress", response_id)
         with self._turns.holding(turn), self._turns.renewing(turn):
-            answer = self._inference.ask(turn)
+            rounds = self._rounds(turn, whole=True)
+            answer = rounds.answer
+            for _ in rounds.events():
+                continue
+            for _ in answer.end(self._turns.now()):
+                continue
             self._turns.settle(turn, answer)
         return answer.response
+
+    def _parsed(self, body: Mapping[str, Any], tenant: str) -> Request:
+        """A request that can be answered here, also if it wants pictures."""
+        request = parse_request(body)
+        if (tool := request.image_tool) is not None:
+            param = f"tools[{request.body['tools'].index(tool)}]"
+            if self._draws is None:
+                raise InvalidRequest("There is nobody here who draws.", param=param)
+            self._draws.check(tool, param, tenant)
+        return request
+
+    def _rounds(self, turn: Turn, *, whole: bool = False) -> Rounds:
+        """The way of a turn to its answer. Raises InvalidRequest where it has no picture to
+        change, and must change one."""
+        painter: Painter | None = None
+        tool = turn.request.image_tool
+        if tool is not None and self._draws is not None:
+            past = self._inference.past(turn)
+            items = [item for items in past.turns for item in items]
+            painter = Painter(self._draws, turn, items, left=past.left, clock=self._clock)
+            if tool.get("action") == "edit" and painter.source() is None:
+                raise InvalidRequest(
+                    "There is no picture to change: send one, or continue from one.", param="input"
+                )
+        return Rounds(self._inference, turn, painter, whole=whole)
 
     def _make_once(self, request: Request, tenant: str, key: str, request_hash: str) -> Body:
         """The response of an idempotency key: made now, or before."""
@@ -120,7 +155,7 @@ class Responses:
             if stored.status == "queued":
                 # Whoever stored it may have died before this; twice does no harm.
                 self.background.enqueue(response_id, tenant)
-            return stored.response
+            return self._store.shown.response(stored.response, tenant)
         try:
             renewal = (SIGN_OF_LIFE, lambda: self._store.keys.renew(response_id, token))
             with Periodic(f"renewal-{response_id}", renewal, until=ResponseSuperseded):
@@ -157,7 +192,7 @@ class Responses:
         An ``idempotency_key`` is for responses in the background only: no other stream can be
         given a second time.
         """
-        request = parse_request(body)
+        request = self._parsed(body, tenant)
         if request.background:
             queued = self.create(body, tenant, idempotency_key=idempotency_key)
             return self.background.events(queued["id"], tenant)
@@ -169,25 +204,36 @@ class Responses:
         turn = self._turns.begin(request, tenant, "in_progress", new_id("resp"))
         with self._turns.holding(turn), ExitStack() as stack:
             stack.enter_context(self._turns.renewing(turn))
-            opening = Opening(lambda: self._inference.open(turn))
+            rounds = self._rounds(turn)
+            opening = Opening(rounds.open)
             stack.callback(opening.close)
             if opening.ended(FIRST_EVENT_PATIENCE):
                 opening.stream()  # raises what kept it from being opened
             held = stack.pop_all()
-            return ResponseStream(lambda cut: self._play(turn, opening, held, cut), opening.close)
+
+            def close() -> None:
+                rounds.close()
+                opening.close()
+
+            return ResponseStream(lambda cut: self._play(turn, rounds, opening, held, cut), close)
 
     def _play(
-        self, turn: Turn, opening: Opening, held: ExitStack, cut: threading.Event
+        self,
+        turn: Turn,
+        rounds: Rounds,
+        opening: Opening,
+        held: ExitStack,
+        cut: threading.Event,
     ) -> Generator[Body, None, None]:
-        answer = self._inference.begin_answer(turn)
+        answer = rounds.answer
         concluded = False
         with held:
             try:
                 yield {}  # see ResponseStream
                 try:
                     yield from answer.start()
-                    for event in opening.stream():
-                        yield from answer.feed(event)
+                    for event in rounds.events(opening.stream()):
+                        yield event
                         # Not before: the first word must not wait for the store.
                         self._turns.note_beginning(turn, answer)
                     if cut.is_set():
@@ -226,7 +272,7 @@ class Responses:
 
     def get(self, response_id: str, tenant: str = "local") -> Body:
         """``GET /v1/responses/{id}``. Raises NotFound."""
-        return self._turns.present(response_id, tenant).response
+        return self._store.shown.response(self._turns.present(response_id, tenant).response, tenant)
 
     def input_items(
         self,
@@ -239,7 +285,8 @@ class Responses:
     ) -> Body:
         """``GET /v1/responses/{id}/input_items``: what the response was asked, page by page."""
         items = self._store.get(response_id, tenant).input
-        return item_page(items, limit=limit, order=order, after=after)
+        page = item_page(items, limit=limit, order=order, after=after)
+        return {**page, "data": [self._store.shown.item(item, tenant) for item in page["data"]]}
 
     def delete(self, response_id: str, tenant: str = "local") -> Body:
         """``DELETE /v1/responses/{id}``. What continues it stays, without its words."""

@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Protocol
 
 from robotchat.errors import RobotchatError, UpstreamError, UpstreamGarbage, UpstreamRateLimited
 from robotchat.gpt.driver import Body
-from robotchat.gpt.normalize import as_json_text, chunks_of, garbage, text_of
+from robotchat.gpt.normalize import as_json_text, garbage, text_of
+from robotchat.gpt.responses.image_tool import CALL, TOOL, PictureCall
 from robotchat.gpt.responses.items import item_id
 from robotchat.gpt.responses.tools import Tool, call_fields, tools_by_function
 from robotchat.ids import new_id
@@ -86,8 +87,7 @@ class _Numbered:
     def cut(self) -> None:
         self.response["status"] = "incomplete"
         for item in self.response["output"]:
-            if item.get("status") == "in_progress":
-                item["status"] = "incomplete"
+            item.update(closed(item))
 
     def terminal(self) -> Body:
         status = self.response["status"]
@@ -97,6 +97,14 @@ class _Numbered:
             "sequence_number": self._sequence,
             "response": copy.deepcopy(self.response),
         }
+
+
+def closed(item: Body) -> Body:
+    """An item as it is when nothing more will come."""
+    if item.get("type") == CALL and item.get("status") in ("in_progress", "generating"):
+        # Clients take no other state of a picture, and none without a text as its result.
+        return {**item, "status": "failed", "result": ""}
+    return {**item, "status": "incomplete"} if item.get("status") == "in_progress" else item
 
 
 def told(error: Exception, response_id: str) -> RobotchatError:
@@ -121,10 +129,17 @@ class ChatAnswer(_Numbered):
 
     def __init__(self, response: Body) -> None:
         super().__init__(response)
+        self.pictures: list[PictureCall] = []
+        """The pictures that were called for since this was last emptied."""
+        self.muted = False
+        """Whether words are left out: where a picture is all that is wanted."""
+        self.left_out = 0
+        """Characters that were left out."""
         self._tools = tools_by_function(response["tools"])
         self._open: _TextItem | None = None
         self._calls: dict[int, _OpenCall] = {}
         self._finish_reason: str | None = None
+        self._spent: Body | None = None
 
     def feed(self, event: Mapping[str, Any]) -> Iterator[Body]:
         if isinstance(event.get("model"), str) and event["model"]:
@@ -132,7 +147,7 @@ class ChatAnswer(_Numbered):
         if isinstance(event.get("service_tier"), str):
             self.response["service_tier"] = event["service_tier"]
         if isinstance(event.get("usage"), dict):
-            self.response["usage"] = _usage(event["usage"])
+            self.response["usage"] = _sum(self._spent, _usage(event["usage"]))
         choices = event.get("choices") or []
         if not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices):
             raise garbage("stream")
@@ -142,23 +157,37 @@ class ChatAnswer(_Numbered):
                 reason = choice.get("finish_reason")
                 self._finish_reason = reason if isinstance(reason, str) else self._finish_reason
 
-    def feed_whole(self, completion: Mapping[str, Any]) -> Iterator[Body]:
-        """Take an unstreamed chat completion, as the chunks that it amounts to."""
-        for chunk in chunks_of(completion):
-            yield from self.feed(chunk)
+    @property
+    def cut_short(self) -> str | None:
+        """Why the upstream stopped before its end, in the API's words."""
+        reasons = {"length": "max_output_tokens", "content_filter": "content_filter"}
+        return reasons.get(self._finish_reason or "")
+
+    def pause(self) -> Iterator[Body]:
+        """The upstream has ended; it may be asked again, and the answer goes on."""
+        status = "incomplete" if self.cut_short else "completed"
+        yield from self._close(status)
+        calls, self._calls = self._calls, {}
+        for index in sorted(calls):
+            yield from calls[index].done(status)
+        self._spent = self.response["usage"]
 
     def end(self, now: int) -> Iterator[Body]:
-        reasons = {"length": "max_output_tokens", "content_filter": "content_filter"}
-        reason = reasons.get(self._finish_reason or "")
-        status = "incomplete" if reason else "completed"
-        yield from self._close(status)
-        for index in sorted(self._calls):
-            yield from self._calls[index].done(status)
-        self.response["status"] = status
-        if reason:
-            self.response["incomplete_details"] = {"reason": reason}
+        yield from self.pause()
+        self.response["status"] = "incomplete" if self.cut_short else "completed"
+        if self.cut_short:
+            self.response["incomplete_details"] = {"reason": self.cut_short}
         else:
             self.response["completed_at"] = now
+
+    def say(self, text: str) -> Iterator[Body]:
+        """A message of our own, which may be empty."""
+        yield from self._close("completed")
+        message = _Text(self)
+        yield from message.added()
+        if text:
+            yield from message.delta(text, [])
+        yield from message.done("completed")
 
     def _feed_delta(self, delta: Mapping[str, Any], logprobs: object) -> Iterator[Body]:
         if not isinstance(delta, dict):
@@ -183,6 +212,9 @@ class ChatAnswer(_Numbered):
             yield from self._feed_call(call)
 
     def _feed_text(self, kind: type[_TextItem], text: str, logprobs: list[Body]) -> Iterator[Body]:
+        if self.muted:
+            self.left_out += len(text)
+            return
         if self._open is None or type(self._open) is not kind:
             yield from self._close("completed")
             opened = kind(self)
@@ -200,6 +232,8 @@ class ChatAnswer(_Numbered):
             yield from self._close("completed")
             # A function that nobody has asked for is the client's to refuse.
             tool = self._tools.get(name) or Tool("function", name, name)
+            if self.muted and tool.kind != TOOL:
+                return
             opened = _opened_call(self, call.get("id") or new_id("call"), tool)
             self._calls[index] = opened
             yield from opened.added()
@@ -212,7 +246,7 @@ class ChatAnswer(_Numbered):
             yield from opened.done(status)
 
 
-class _OpenItem:
+class OpenItem:
     """An output item that is still growing; ``item`` is the one in the response itself."""
 
     def __init__(self, answer: ChatAnswer, item: Body) -> None:
@@ -243,7 +277,7 @@ class _OpenItem:
         )
 
 
-class _TextItem(_OpenItem):
+class _TextItem(OpenItem):
     """An item with one part of text. The class attributes are what kinds of text differ in."""
 
     shape: ClassVar[Body]
@@ -320,6 +354,8 @@ def _opened_call(answer: ChatAnswer, call_id: str, tool: Tool) -> _OpenCall:
     match tool.kind:
         case "function":
             return _FunctionCall(answer, call_id, tool)
+        case "image_generation":
+            return _PictureCalled(answer)
         case "custom":
             return _CustomCall(answer, call_id, tool)
         case _:
@@ -330,7 +366,7 @@ def _named(tool: Tool) -> Body:
     return {"name": tool.name} | ({"namespace": tool.namespace} if tool.namespace else {})
 
 
-class _FunctionCall(_OpenItem):
+class _FunctionCall(OpenItem):
     def __init__(self, answer: ChatAnswer, call_id: str, tool: Tool) -> None:
         kind = "function_call"
         head = {"id": answer.next_id(kind), "type": kind, "status": "in_progress"}
@@ -352,7 +388,7 @@ class _FunctionCall(_OpenItem):
         yield from super().done(status)
 
 
-class _CustomCall(_OpenItem):
+class _CustomCall(OpenItem):
     """A call whose input is free text; it is wrapped in JSON until all of it is there."""
 
     def __init__(self, answer: ChatAnswer, call_id: str, tool: Tool) -> None:
@@ -372,6 +408,26 @@ class _CustomCall(_OpenItem):
         yield self.event("response.custom_tool_call_input.delta", delta=text)
         yield self.event("response.custom_tool_call_input.done", input=text)
         yield from super().done(status)
+
+
+class _PictureCalled:
+    """A call for a picture; its item comes with the drawing."""
+
+    def __init__(self, answer: ChatAnswer) -> None:
+        self._answer = answer
+        self._arguments = ""
+
+    def added(self) -> Iterator[Body]:
+        yield from ()
+
+    def delta(self, text: str) -> Iterator[Body]:
+        self._arguments += text
+        yield from ()
+
+    def done(self, status: str) -> Iterator[Body]:
+        if status == "completed":
+            self._answer.pictures.append(PictureCall.parse(self._arguments))
+        yield from ()
 
 
 class _ActionCall:
@@ -394,7 +450,7 @@ class _ActionCall:
         kind = f"{self._tool.kind}_call"
         head = {"id": self._answer.next_id(kind), "type": kind, "status": "in_progress"}
         fields = call_fields(self._tool, self._arguments)
-        item = _OpenItem(self._answer, {**head, "call_id": self._call_id, **fields})
+        item = OpenItem(self._answer, {**head, "call_id": self._call_id, **fields})
         yield from item.added()
         yield from item.done(status)
 
@@ -412,6 +468,16 @@ def _usage(usage: Mapping[str, Any]) -> Body:
         "output_tokens": completion,
         "output_tokens_details": {"reasoning_tokens": _tokens(made, "reasoning_tokens")},
         "total_tokens": _tokens(usage, "total_tokens") or prompt + completion,
+    }
+
+
+def _sum(spent: Body | None, more: Body) -> Body:
+    """The usage of two requests to the upstream."""
+    if spent is None:
+        return more
+    return {
+        name: _sum(spent[name], value) if isinstance(value, dict) else spent[name] + value
+        for name, value in more.items()
     }
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar, cast
 
 from robotchat.clock import Clock
 from robotchat.errors import ContextLengthExceeded, UpstreamRejected
 from robotchat.gpt.driver import AnswerStream, Body, ChatDriver, ResponsesDriver
+from robotchat.gpt.normalize import chunks_of
+from robotchat.gpt.responses import image_tool
 from robotchat.gpt.responses.budget import fit
 from robotchat.gpt.responses.events import AnswerBuilder, ChatAnswer, RelayedAnswer
 from robotchat.gpt.responses.request import Request
 from robotchat.gpt.responses.store import ResponseStore, StoredResponse
 from robotchat.gpt.responses.translation import chat_body, relayed_items
-from robotchat.gpt.responses.turns import Turn
+from robotchat.gpt.responses.turns import Past, Turn
 
 T = TypeVar("T")
 
@@ -57,54 +59,67 @@ class Inference:
 
     def begin_answer(self, turn: Turn) -> AnswerBuilder:
         response = {**turn.stored.response, "status": "in_progress", "output": []}
-        if self._options.mode == "responses":
+        if self._relays(turn.request):
             return RelayedAnswer(response)
         return ChatAnswer(response)
 
-    def ask(self, turn: Turn) -> AnswerBuilder:
-        """Ask the upstream for a whole answer."""
-        answer = self.begin_answer(turn)
-        if isinstance(answer, RelayedAnswer):
-            driver = cast(ResponsesDriver, self._driver)
-            answer.take(driver.create_response(self._relay_body(turn)))
-        elif isinstance(answer, ChatAnswer):
-            _drain(answer.feed_whole(self._fitting(turn, self._driver.chat_completion)))
-        _drain(answer.end(int(self._clock.now().timestamp())))
-        return answer
+    def open(
+        self, turn: Turn, request: Request, said: Sequence[Body], *, whole: bool = False
+    ) -> AnswerStream:
+        """Ask the upstream for a stream, and wait for its first event.
 
-    def open(self, turn: Turn) -> AnswerStream:
-        """Ask the upstream for a stream, and wait for its first event."""
-        if self._options.mode == "responses":
+        ``request`` is the turn's, or as it is to be asked now, when the items in ``said`` have
+        been answered already. With ``whole`` the answer is not streamed: its events are there at
+        once.
+        """
+        if self._relays(request):
             driver = cast(ResponsesDriver, self._driver)
-            return driver.stream_response(self._relay_body(turn))
+            if not whole:
+                return driver.stream_response(self._relay_body(turn))
+            response = driver.create_response(self._relay_body(turn))
+            return _Whole([{"type": "response.completed", "response": response}])
+        if whole:
+            completion = self._fitting(turn, request, said, self._driver.chat_completion)
+            return _Whole(chunks_of(completion))
         usage = {"stream_options": {"include_usage": True}}
         return self._fitting(
-            turn, lambda body: self._driver.stream_chat_completion({**body, **usage})
+            turn,
+            request,
+            said,
+            lambda body: self._driver.stream_chat_completion({**body, **usage}),
         )
+
+    def _relays(self, request: Request) -> bool:
+        # Where we draw, the upstream is asked in rounds, and cannot keep the state.
+        return self._options.mode == "responses" and request.image_tool is None
 
     def count(self, request: Request, items: Sequence[Body]) -> Body:
         """Have the upstream count the tokens of a request with these items."""
         ours = ("conversation", "background", "previous_response_id", "stream", "store")
         body = {name: value for name, value in request.body.items() if name not in ours}
+        if "tools" in body:
+            body["tools"] = image_tool.as_functions(body["tools"])
         if request.model is None and self._model is not None:
             body["model"] = self._model
         return self._driver.count_input_tokens({**body, "input": relayed_items(items)})
 
-    def _fitting(self, turn: Turn, ask: Callable[[Body], T]) -> T:
+    def _fitting(
+        self, turn: Turn, request: Request, said: Sequence[Body], ask: Callable[[Body], T]
+    ) -> T:
         """Ask with as much of the past as fits."""
-        request = turn.request
-        history = self._history(turn)
+        history = self.past(turn).turns
         window = self._options.context_window
         halvings = 0
         while True:
             messages = fit(
                 history,
-                request.items,
+                [*request.items, *said],
                 instructions=request.body.get("instructions"),
                 window=window,
                 reserve=request.body.get("max_output_tokens") or min(1024, (window or 0) // 4),
                 auto=request.auto_truncation,
                 halvings=halvings,
+                draws=turn.request.image_tool is not None,
             )
             body = chat_body(
                 request,
@@ -136,16 +151,22 @@ class Inference:
             if turn.claim is not None:
                 # All of the conversation is sent each time: it need not be kept there too.
                 body["store"] = False
-            history = [item for items in self._history(turn) for item in items]
+            history = [item for items in self.past(turn).turns for item in items]
             body["input"] = relayed_items([*history, *turn.request.items])
         return body
 
-    def _history(self, turn: Turn) -> list[Sequence[Body]]:
-        last = self._last(turn)
-        history = self._store.history(last) if last else []
-        if turn.claim is None:
-            return [stored.items for stored in history]
-        return [items for items, _ in self._store.timeline(turn.claim.conversation_id, history)]
+    def past(self, turn: Turn) -> Past:
+        """What a turn continues."""
+        if turn.past is None:
+            last = self._last(turn)
+            history = self._store.history(last) if last else []
+            if turn.claim is None:
+                left = frozenset(one.conversation_id for one in history if one.conversation_id)
+                turn.past = Past([stored.items for stored in history], left)
+            else:
+                turns = self._store.timeline(turn.claim.conversation_id, history)
+                turn.past = Past([[item for item, _ in items] for items in turns])
+        return turn.past
 
     def _last(self, turn: Turn) -> StoredResponse | None:
         if turn.previous is None and turn.stored.previous is not None:
@@ -163,6 +184,17 @@ def _says_too_long(error: UpstreamRejected) -> bool:
     )
 
 
-def _drain(events: Iterable[Body]) -> None:
-    for _ in events:
-        continue
+class _Whole:
+    """An answer that was not streamed, as the events that it amounts to."""
+
+    def __init__(self, events: Iterable[Body]) -> None:
+        self._events = iter(events)
+
+    def __iter__(self) -> Iterator[Body]:
+        return self._events
+
+    def __next__(self) -> Body:
+        return next(self._events)
+
+    def close(self) -> None:
+        """Nothing is open."""

@@ -8,6 +8,7 @@ from typing import Literal
 
 from robotchat.errors import InvalidRequest
 from robotchat.gpt.driver import Body
+from robotchat.gpt.responses.image_tool import CALL
 from robotchat.gpt.responses.tools import OUTPUTS
 from robotchat.jobs.job import Job, JobStatus
 from robotchat.records import PAGE_SIZE
@@ -33,6 +34,7 @@ REFERENCE = "item_reference"
 """Stands in an input for an item that is known already."""
 
 _OURS = re.compile(r"[a-z]+_([a-z2-7]{26})_[io]\d+")
+_PICTURE_TURN = re.compile(r"ig_([a-z2-7]{26})")
 _KEPT = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -48,6 +50,12 @@ def response_of(item_id: str) -> str | None:
     """The response that made an item, by the item's id; None for an id that a caller chose."""
     ours = _OURS.fullmatch(item_id)
     return f"resp_{ours.group(1)}" if ours else None
+
+
+def job_of(item_id: str) -> str | None:
+    """The job of a picture turn (see `picture_turn`), by the id of its picture's item."""
+    found = _PICTURE_TURN.fullmatch(item_id)
+    return f"job_{found.group(1)}" if found else None
 
 
 def identified(items: Iterable[Body], response_id: str) -> list[Body]:
@@ -123,7 +131,17 @@ def _parse_item(item: object, param: str) -> Body:
             stored["output"] = _parse_content(item.get("output"), "user", f"{param}.output")
     if kind == "reasoning":
         _check_reasoning(item, param)
+    if kind == CALL:
+        _check_picture(item, param)
     return stored
+
+
+def _check_picture(item: Body, param: str) -> None:
+    for name in ("id", "result", "revised_prompt"):
+        if not isinstance(item.get(name), str | None):
+            raise InvalidRequest(f"'{name}' must be a string.", param=f"{param}.{name}")
+    if not item.get("id") and not item.get("result"):
+        raise InvalidRequest("A picture needs its 'id' or its 'result'.", param=f"{param}.id")
 
 
 def _check_reasoning(item: Body, param: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from robotchat.errors import InvalidRequest
 from robotchat.gpt.driver import Body
+from robotchat.gpt.responses import image_tool
 from robotchat.gpt.responses.items import parse_items
 from robotchat.gpt.responses.tools import check_tools
 
@@ -95,6 +96,13 @@ class Request:
         return self.body.get("model")
 
     @property
+    def image_tool(self) -> Mapping[str, Any] | None:
+        """The tool that draws, if the model may use it."""
+        if self.body.get("tool_choice") == "none":
+            return None
+        return image_tool.image_tool(self.body.get("tools", ()))
+
+    @property
     def auto_truncation(self) -> bool:
         return self.body.get("truncation") == "auto"
 
@@ -122,6 +130,7 @@ def parse_request(body: Mapping[str, Any]) -> Request:
     if body.get("background") and body.get("store") is False:
         raise InvalidRequest("A response in the background must be stored.", param="store")
     check_tools(body.get("tools", ()))
+    image_tool.check_choice(body.get("tool_choice"), body.get("tools", ()))
     if len(items := parse_items(body["input"], "input")) == 0:
         raise InvalidRequest("'input' is empty.", param="input")
     return Request(body, items)
@@ -199,4 +208,10 @@ def response_object(
 
 
 def _echoed_tool(tool: Body) -> Body:
-    return {"parameters": None, "strict": None, **tool} if tool["type"] == "function" else tool
+    match tool["type"]:
+        case "function":
+            return {"parameters": None, "strict": None, **tool}
+        case image_tool.TOOL:
+            return image_tool.echoed(tool)
+        case _:
+            return tool

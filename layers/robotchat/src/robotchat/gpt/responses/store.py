@@ -22,8 +22,9 @@ from robotchat.conversation import Conversations
 from robotchat.errors import ConversationBusy, NotFound
 from robotchat.gpt.driver import Body
 from robotchat.gpt.responses.events import FINAL
-from robotchat.gpt.responses.items import picture_turn, response_of
+from robotchat.gpt.responses.items import job_of, picture_turn, response_of
 from robotchat.gpt.responses.keys import IdempotencyKeys, is_tombstone
+from robotchat.gpt.responses.pictures import Pictures, bare, bare_items
 from robotchat.ids import new_id
 from robotchat.images import Images
 from robotchat.jobs.job import Job
@@ -111,6 +112,8 @@ class ResponseStore:
         self._clock = clock or SystemClock()
         self._retention = retention
         self.keys = IdempotencyKeys(records, self._clock, retention)
+        self.shown = Pictures(conversations, files)
+        """Puts pictures back into what is read here, for whoever is to see them."""
 
     # Reading.
 
@@ -156,19 +159,30 @@ class ResponseStore:
 
     def timeline(
         self, conversation_id: str, history: Sequence[StoredResponse]
-    ) -> list[tuple[Sequence[Body], Job | None]]:
+    ) -> list[list[tuple[Body, Job | None]]]:
         """The turns of a conversation, spoken and drawn, in the order in which they were asked for.
 
-        ``history`` is what was said; with each picture turn comes its job.
+        ``history`` is what was said. Each turn is a list of its items; with that of a picture
+        comes its job. What was drawn for a response is part of that turn, and no other.
         """
-        spoken = [(stored.position, stored.items, None) for stored in history]
-        jobs = self.pictures(conversation_id)
-        drawn = [(job.turn or 0, picture_turn(job), job) for job in jobs]
-        turns: list[tuple[int, list[Body], Job | None]] = [*spoken, *drawn]
-        return [(items, job) for _, items, job in sorted(turns, key=lambda turn: turn[0])]
+        jobs = {job.id: job for job in self.pictures(conversation_id)}
+        turns = [
+            (stored.position, [(item, jobs.get(item.get("job_id", ""))) for item in stored.items])
+            for stored in history
+        ]
+        told = {item.get("job_id") for stored in history for item in stored.response["output"]}
+        for job in jobs.values():
+            if job.id not in told:
+                turns.append((job.turn or 0, [(item, job) for item in picture_turn(job)]))
+        return [items for _, items in sorted(turns, key=lambda turn: turn[0])]
 
     def item(self, item_id: str, tenant: str) -> Body | None:
-        """An item of a response that the tenant has stored, its input or its output."""
+        """An item of a response that the tenant has stored, its input or its output; or that of
+        a picture turn."""
+        if (job_id := job_of(item_id)) is not None:
+            job = self.conversations.picture(job_id, tenant)
+            drawn = picture_turn(job) if job is not None else []
+            return next((item for item in drawn if item["id"] == item_id), None)
         response_id = response_of(item_id)
         if response_id is None:
             record = self._records.get(*_item_key(tenant, item_id))
@@ -426,11 +440,12 @@ class ResponseStore:
 
     def events_put(self, stored: StoredResponse, index: int, events: Sequence[Body]) -> Put:
         """The write of a batch of events, the ``index``-th of its response."""
-        data: Body = {"events": list(events)}
+        prefix = self._prefix(stored)
+        data: Body = {"events": [self.shown.event_to_store(event, prefix) for event in events]}
         encoded = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
         if len(encoded) > INLINE_BYTES:
             # A name of its own, as for a response: of two attempts, only one is recorded.
-            data = {"file": f"{self._prefix(stored)}{new_id('events')}.json"}
+            data = {"file": f"{prefix}{new_id('events')}.json"}
             self._files.put(data["file"], encoded, "application/json")
         return Put(
             Record(
@@ -487,8 +502,8 @@ class ResponseStore:
     def _record(self, stored: StoredResponse) -> Record:
         alive_until = stored.alive_until
         content: Body = {
-            "response": stored.response,
-            "input": list(stored.input),
+            "response": bare(stored.response),
+            "input": bare_items(stored.input),
             "request": stored.request,
         }
         data: Body = {

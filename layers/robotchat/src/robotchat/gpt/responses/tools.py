@@ -1,8 +1,9 @@
-"""Tools that the client runs, of every type, over an upstream that only knows functions.
+"""Tools of every type, over an upstream that only knows functions.
 
 A tool such as ``custom`` or ``apply_patch`` goes to the upstream as a function. What the upstream
 calls is given back as the item that the client expects for its tool, and what the client answers
-goes to the upstream as the result of the function. Tools that OpenAI's servers run are refused.
+goes to the upstream as the result of the function. Of the tools that OpenAI's servers run there is
+``image_generation``, which this service runs itself; the others are refused.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from robotchat.errors import InvalidRequest
 from robotchat.gpt.driver import Body
+from robotchat.gpt.responses import image_tool
 
 LONGEST_NAME = 64
 """Characters of a function's name that upstreams take."""
@@ -38,7 +40,6 @@ _SERVER_RUN = {
     "web_search_preview": "web search",
     "file_search": "file search",
     "code_interpreter": "the code interpreter",
-    "image_generation": "image generation",
     "mcp": "MCP servers that OpenAI calls (let the client call them)",
     "computer": "computer use",
     "computer_use_preview": "computer use",
@@ -152,11 +153,12 @@ def chat_tool_choice(choice: str | Mapping[str, Any]) -> str | Body:
 
 def _chosen(choice: Mapping[str, Any]) -> Body:
     kind = choice.get("type")
-    if kind not in ("function", "custom", *_BUILT_IN):
+    named_by_type = (*_BUILT_IN, image_tool.TOOL)
+    if kind not in ("function", "custom", *named_by_type):
         raise InvalidRequest(
             f"A tool choice of type '{kind}' is not available here.", param="tool_choice"
         )
-    name = kind if kind in _BUILT_IN else choice.get("name")
+    name = kind if kind in named_by_type else choice.get("name")
     if not isinstance(name, str):
         raise InvalidRequest("A tool choice needs a 'name'.", param="tool_choice")
     namespace = choice.get("namespace")
@@ -182,6 +184,9 @@ def _parsed(tool: object, param: str, namespace: str | None = None) -> Iterator[
                 param=f"{param}.environment",
             )
         yield Tool(kind, kind, kind), dict(_BUILT_IN[kind])
+        return
+    if kind == image_tool.TOOL and namespace is None:
+        yield Tool(kind, kind, kind), image_tool.function(tool)
         return
     name = tool.get("name")
     if kind in ("function", "custom", "namespace") and not (isinstance(name, str) and name):

@@ -12,6 +12,7 @@ from typing import Any
 
 from robotchat.errors import InvalidRequest
 from robotchat.gpt.driver import Body
+from robotchat.gpt.responses import image_tool
 from robotchat.gpt.responses.request import TRANSLATED, Request
 from robotchat.gpt.responses.tools import (
     CALLS,
@@ -23,13 +24,15 @@ from robotchat.gpt.responses.tools import (
 )
 
 
-def chat_messages(items: Sequence[Mapping[str, Any]]) -> list[Body]:
+def chat_messages(items: Sequence[Mapping[str, Any]], *, draws: bool = False) -> list[Body]:
     """Items as the messages of a chat completion, in an order that strict upstreams accept.
 
     Calls of tools become part of the assistant's message before them, and each is followed by
     its result at once. An assistant's message without a word is left out. Reasoning is given back
-    only while the calls that it led to are being answered, which some upstreams insist on; a
-    picture that was drawn is told in words, so that the model knows what it shows.
+    only while the calls that it led to are being answered, which some upstreams insist on. A
+    picture that was drawn is told in words, so that the model knows what it shows; to one that
+    ``draws`` itself, as the call that it came from, since it would learn to say those words
+    instead of calling.
     """
     messages: list[Body] = []
     thoughts: dict[int, str] = {}
@@ -48,7 +51,11 @@ def chat_messages(items: Sequence[Mapping[str, Any]]) -> list[Body]:
             function = {"name": name, "arguments": arguments}
             call = {"id": call_id, "type": "function", "function": function}
             message.setdefault("tool_calls", []).append(call)
-        elif kind == "image_generation_call":
+        elif kind == image_tool.CALL and draws:
+            message = _calling(messages)
+            message.setdefault("tool_calls", []).append(image_tool.as_call(item))
+            _put_result(messages, image_tool.call_id(item), image_tool.told(item))
+        elif kind == image_tool.CALL:
             message = {"role": "assistant", "content": _told(item)}
             messages.append(message)
         elif item["role"] == "assistant":
@@ -125,7 +132,10 @@ def _as_parts(content: str | list[Body]) -> list[Body]:
 def _add_result(messages: list[Body], item: Mapping[str, Any]) -> None:
     """Add the result of a call, after the results that its message has got already."""
     call_id, output = answered(item)
-    content = output if isinstance(output, str) else _chat_content(output)
+    _put_result(messages, call_id, output if isinstance(output, str) else _chat_content(output))
+
+
+def _put_result(messages: list[Body], call_id: str, content: str | list[Body]) -> None:
     place = len(messages)
     for index in range(len(messages) - 1, -1, -1):
         if any(call["id"] == call_id for call in messages[index].get("tool_calls") or ()):
@@ -244,7 +254,7 @@ def relayed_items(items: Iterable[Mapping[str, Any]]) -> list[Body]:
     """Items for an upstream that speaks the Responses API, but does not know ours by their ids."""
     out: list[Body] = []
     for item in items:
-        if item["type"] == "image_generation_call":
+        if item["type"] == image_tool.CALL:
             out += [{"type": "message", **message} for message in chat_messages([item])]
         elif item["type"] != "reasoning":
             plain = item["type"] in ("message", "function_call", "function_call_output")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -11,7 +11,8 @@ from datetime import timedelta
 from robotchat.clock import Clock
 from robotchat.errors import Conflict, ConversationBusy, InvalidRequest, NotFound
 from robotchat.gpt.driver import Body
-from robotchat.gpt.responses.events import AnswerBuilder
+from robotchat.gpt.responses.events import AnswerBuilder, closed
+from robotchat.gpt.responses.image_tool import CALL
 from robotchat.gpt.responses.items import REFERENCE, identified, title_of
 from robotchat.gpt.responses.request import Request, response_object
 from robotchat.gpt.responses.store import (
@@ -36,6 +37,15 @@ Ending = Callable[[Body], Operation]
 """The write of the last event, for the commit that stores the final response."""
 
 
+@dataclass(frozen=True)
+class Past:
+    """What a response continues: the items of the turns so far, oldest first."""
+
+    turns: list[Sequence[Body]]
+    left: frozenset[str] = frozenset()
+    """Conversations whose past this is, while the response itself is not part of them."""
+
+
 @dataclass
 class Turn:
     """One response being made: what is asked, its record, and its place in a conversation."""
@@ -45,6 +55,8 @@ class Turn:
     claim: Claim | None
     previous: StoredResponse | None = None
     """What it continues, if that has been read already."""
+    past: Past | None = None
+    """All that it continues, if that has been read already."""
     begun: bool = False
     """Whether its record is in the store."""
     noted: bool = False
@@ -112,35 +124,45 @@ class Turns:
 
     def _resolved(self, items: list[Body], request: Request, tenant: str) -> list[Body]:
         """Items with those in the place of references that are meant by them."""
-        if all(item["type"] != REFERENCE for item in items):
-            return items
-        known = {item["id"] for item in self._continued(request, tenant)}
+        known: set[str] | None = None
         resolved: list[Body] = []
         for index, item in enumerate(items):
-            if item["type"] != REFERENCE:
-                known.add(item["id"])
-                resolved.append(item)
-            elif item["id"] not in known:
-                # What is part of the context already need not be said twice.
+            if item["type"] == CALL:
+                # Said again, also if it is part of the context: it is the one to go on from.
+                item = self._picture(item, tenant, f"input[{index}].id")
+            elif item["type"] == REFERENCE:
+                if known is None:
+                    known = {one["id"] for one in [*self._continued(request, tenant), *resolved]}
                 found = self._store.item(item["id"], tenant)
+                if item["id"] in known and (found is None or found["type"] != CALL):
+                    # What is part of the context already need not be said twice.
+                    continue
                 if found is None:
-                    raise NotFound(
-                        f"Item with id '{item['id']}' not found. Items of responses with 'store' "
-                        "false are not remembered: send the item itself.",
-                        param=f"input[{index}].id",
-                    )
+                    raise _no_item(item["id"], f"input[{index}].id")
+                item = found
+            if known is not None:
                 known.add(item["id"])
-                resolved.append(found)
+            resolved.append(item)
         if not resolved:
             raise InvalidRequest("'input' has nothing that is new.", param="input")
         return resolved
+
+    def _picture(self, item: Body, tenant: str, param: str) -> Body:
+        """A picture that was given back: as it is remembered, else as it was given."""
+        found = self._store.item(item["id"], tenant)
+        if found is not None and found["type"] == CALL:
+            return found
+        if not item.get("result") and item["status"] != "failed":
+            raise _no_item(item["id"], param)
+        # What it says of a job is its sender's word.
+        return {name: value for name, value in item.items() if name != "job_id"}
 
     def _continued(self, request: Request, tenant: str) -> list[Body]:
         """The items that the request continues."""
         if request.conversation_id is not None:
             history = self._store.conversation_history(request.conversation_id, tenant)
             turns = self._store.timeline(request.conversation_id, history)
-            return [item for spoken, _ in turns for item in spoken]
+            return [item for items in turns for item, _ in items]
         if request.previous_response_id is not None:
             last = self._previous(request.previous_response_id, tenant)
             return [item for stored in self._store.history(last) for item in stored.items]
@@ -268,7 +290,16 @@ class Turns:
         )
 
 
+def _no_item(item_id: str, param: str) -> NotFound:
+    return NotFound(
+        f"Item with id '{item_id}' not found. Items of responses with 'store' false are not "
+        "remembered: send the item itself.",
+        param=param,
+    )
+
+
 def interrupted(stored: StoredResponse) -> StoredResponse:
     error = {"code": "server_error", "message": "The response was interrupted. Ask again."}
     response = {**stored.response, "status": "failed", "error": error}
+    response["output"] = [closed(item) for item in response["output"]]
     return replace(stored, response=response)

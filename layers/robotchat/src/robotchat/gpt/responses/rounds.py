@@ -1,0 +1,169 @@
+"""The way of one response to its end: asking the upstream, and drawing what it calls for, in turns.
+
+Without the ``image_generation`` tool there is one round. With it, the upstream is asked again after
+it has called the tool, and is told what came of it, until it has nothing more to draw. Where the
+tool is forced there is nothing to ask again for; and an upstream that does not call it then, since
+it knows no tools, is not needed: the message itself is drawn, as in a conversation that draws.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from robotchat.errors import Misconfigured, UpstreamError
+from robotchat.gpt.driver import AnswerStream, Body, Interrupt
+from robotchat.gpt.responses.events import ChatAnswer
+from robotchat.gpt.responses.image_tool import CALL, MAX_PICTURES, TOOL, PictureCall, is_forced
+from robotchat.gpt.responses.inference import Inference
+from robotchat.gpt.responses.painting import Painter
+from robotchat.gpt.responses.request import Request
+from robotchat.gpt.responses.tools import CALLS
+from robotchat.gpt.responses.turns import Turn
+
+logger = logging.getLogger(__name__)
+
+LONG_ENOUGH = 200
+"""Characters that an upstream says instead of calling a forced tool, before it is given up."""
+
+
+class Rounds:
+    """One response in the making. ``painter`` draws, if the request has the tool.
+
+    ``close`` may be called from another thread at any time: it ends the upstream's work and the
+    drawing.
+    """
+
+    def __init__(
+        self, inference: Inference, turn: Turn, painter: Painter | None, *, whole: bool = False
+    ) -> None:
+        """``whole``: the upstream is not asked for streams."""
+        self.answer = inference.begin_answer(turn)
+        self._inference = inference
+        self._turn = turn
+        self._painter = painter
+        self._whole = whole
+        self._forced = painter is not None and is_forced(turn.request.body)
+        self._most = min(MAX_PICTURES, turn.request.body.get("max_tool_calls") or MAX_PICTURES)
+        self._closed = threading.Event()
+        self._interrupt = Interrupt()
+        self._stream: AnswerStream | None = None
+
+    def open(self) -> AnswerStream:
+        """Ask for the first time, and wait for the first event. Raises what the upstream says."""
+        try:
+            return self._ask(self._turn.request)
+        except (UpstreamError, Misconfigured) as error:
+            if not self._forced or self._closed.is_set():
+                raise
+            self._does_without(error)
+            return _Silence()
+
+    def events(self, first: AnswerStream | None = None) -> Iterator[Body]:
+        """The events between the first and the last ones, of the ``first`` stream and all that
+        follows it. Raises what the upstream says, and of a drawing nothing: its item has it."""
+        stream = first or self.open()
+        if not isinstance(self.answer, ChatAnswer) or self._painter is None:
+            yield from self._heard(stream)
+            return
+        answer, painter = self.answer, self._painter
+        answer.muted = self._forced
+        while True:
+            yield from self._listen(stream)
+            if self._closed.is_set():
+                return
+            yield from answer.pause()
+            called: list[PictureCall | None] = [*answer.pictures]
+            answer.pictures.clear()
+            if self._forced and not called:
+                called = [None]
+            called = called[: self._most - self._drawn()]
+            for call in called:
+                yield from painter.paint(answer, call, self._closed)
+                if self._closed.is_set():
+                    return
+            if not called or self._forced or answer.cut_short or self._client_is_asked():
+                break
+            stream = self._ask(self._next_request())
+        yield from self._last_words(answer)
+
+    def close(self) -> None:
+        """Stop asking and drawing."""
+        self._closed.set()
+        self._interrupt.set()
+        if self._stream is not None:
+            self._stream.close()
+
+    def _ask(self, request: Request) -> AnswerStream:
+        said = self.answer.response["output"]
+        with self._interrupt.armed():
+            return self._inference.open(self._turn, request, said, whole=self._whole)
+
+    def _listen(self, stream: AnswerStream) -> Iterator[Body]:
+        """As ``_heard``; where the tool is forced, an upstream that fails is not needed."""
+        try:
+            yield from self._heard(stream)
+        except UpstreamError as error:
+            if not self._forced or self._closed.is_set():
+                raise
+            self._does_without(error)
+
+    def _heard(self, stream: AnswerStream) -> Iterator[Body]:
+        self._stream = stream
+        if self._closed.is_set():
+            stream.close()
+        try:
+            for event in stream:
+                yield from self.answer.feed(event)
+                if self._says_enough():
+                    break
+        finally:
+            stream.close()
+
+    def _says_enough(self) -> bool:
+        return isinstance(self.answer, ChatAnswer) and self.answer.left_out > LONG_ENOUGH
+
+    def _does_without(self, error: Exception) -> None:
+        extra = {"response_id": self._turn.stored.id, "code": getattr(error, "code", None)}
+        logger.warning("the message is drawn without the language model", extra=extra)
+
+    def _drawn(self) -> int:
+        return sum(item["type"] == CALL for item in self.answer.response["output"])
+
+    def _client_is_asked(self) -> bool:
+        """Whether the model called what the client runs, and must be answered first."""
+        return any(item["type"] in CALLS for item in self.answer.response["output"])
+
+    def _next_request(self) -> Request:
+        """The request as it is asked again, now that its tool has drawn."""
+        body: dict[str, Any] = dict(self._turn.request.body)
+        # What was required has been done; required again, it would never end.
+        body.pop("tool_choice", None)
+        if self._drawn() >= self._most:
+            others = [tool for tool in body["tools"] if tool["type"] != TOOL]
+            body |= {"tools": others} if others else {"tool_choice": "none"}
+        return replace(self._turn.request, body=body)
+
+    def _last_words(self, answer: ChatAnswer) -> Iterator[Body]:
+        """A message behind pictures, without which agents ask again and again."""
+        output = answer.response["output"]
+        if self._client_is_asked() or not output or output[-1]["type"] != CALL:
+            return
+        error = output[-1].get("error")
+        yield from answer.say(error["message"] if error and self._forced else "")
+
+
+class _Silence:
+    """The stream of an upstream that is done without."""
+
+    def __iter__(self) -> Iterator[Body]:
+        return self
+
+    def __next__(self) -> Body:
+        raise StopIteration
+
+    def close(self) -> None:
+        """Nothing is open."""
