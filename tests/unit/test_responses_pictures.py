@@ -268,9 +268,12 @@ def test_the_pictures_are_turns_of_the_conversation_each_told_once() -> None:
     sent = base64.b64decode(world.art.requests[-1]["init_images"][0])
     assert sent == world.robot.images.get(blue.images[0].key)
     shown: list[Any] = []
-    world.responses.conversations.list_items(
-        conversation, show=lambda item, job: shown.append((item["type"], job and job.id)) or item
-    )
+
+    def show(item: Body, job: Job | None) -> Body:
+        shown.append((item["type"], job and job.id))
+        return item
+
+    world.responses.conversations.list_items(conversation, show=show)
     assert ("image_generation_call", pictures(last)[0]["job_id"]) in shown
     assert pictures(response)[0]["job_id"] == turns[1].id
 
