@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dev.checks import errors, gateway, openapi
+from dev.checks import clients, errors, gateway, openapi
 from robotchat.lifecycle import queue_messages as messages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,12 +37,14 @@ def endpoint_table(document: dict[str, Any]) -> str:
 def generated(root: Path = ROOT) -> dict[Path, str]:
     """Every generated file with what it should hold."""
     text = openapi.written(root)
-    table = endpoint_table(json.loads(text))
+    document = json.loads(text)
+    table = endpoint_table(document)
     files = {
         root / openapi.COMMITTED: text,
         root / errors.DOCUMENT: errors.document(),
         root / gateway.TEMPLATE: gateway.written(root),
         root / "docs/job-message.schema.json": json.dumps(messages.schema(), indent=2) + "\n",
+        **{root / path: text for path, text in clients.configurations(document).items()},
     }
     for name in READMES:
         readme = (root / name).read_text("utf-8")

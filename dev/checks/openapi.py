@@ -20,6 +20,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from dev.checks.schemas import for_clients
 from dev.template import Template
 from robotchat.aws.api import Endpoint
 from robotchat.aws.problems import Family, family_of, problem
@@ -39,6 +40,21 @@ TAGS = {
     "jobs": "Jobs",
     "admin": "Operation",
 }
+OPERATION_IDS = {
+    # OpenAI's own names, where the folder has another.
+    "chat_completions": "create_chat_completion",
+    "completions": "create_completion",
+    "embeddings": "create_embedding",
+    "models": "list_models",
+    "model": "retrieve_model",
+    "responses": "create_response",
+    "response_input_items": "list_response_input_items",
+    # Every class of a PHP client has a method getConfig already.
+    "get_config": "get_service_config",
+    "set_config": "set_service_config",
+}
+"""What an operation is called in clients, where that is not the name of its folder."""
+
 ERROR_SCHEMAS: dict[Family, str] = {
     "a1111": "A1111Error",
     "openai": "OpenAIError",
@@ -121,7 +137,7 @@ def _complete(operation: Json, path: str, handler: Endpoint, app: Path) -> Json:
     complete: Json = {
         "tags": [TAGS[app.parents[1].name]],
         "summary": summary,
-        "operationId": app.parent.name,
+        "operationId": OPERATION_IDS.get(app.parent.name, app.parent.name),
     }
     if handler.scopes:
         named = "` or `".join(handler.scopes)
@@ -160,9 +176,11 @@ def _with_form(body: Json, handler: Endpoint, path: str) -> Json:
     model: Json = field.type_.model_json_schema()
     fields = {name: schema for name, schema in model["properties"].items() if name != "images"}
     file: Json = {"type": "string", "format": "binary"}
+    # A form repeats a field for each of its values: one file is a list of one.
     fields["image"] = {
         "description": "One file, or several (also as `image[]`).",
-        "anyOf": [file, {"type": "array", "items": file}],
+        "type": "array",
+        "items": file,
     }
     if "mask" in fields:
         fields["mask"] = {**file, "description": model["properties"]["mask"]["description"]}
@@ -268,7 +286,7 @@ def _error_response(family: Family, status: str) -> Json:
 def _document(root: Path, paths: dict[str, Json], schemas: dict[str, Json]) -> Json:
     project = tomllib.loads((root / PROJECT).read_text("utf-8"))["project"]
     used = {operation["tags"][0] for item in paths.values() for operation in item.values()}
-    return {
+    document = {
         "openapi": "3.1.0",
         "info": {
             "title": "robotchat",
@@ -290,6 +308,7 @@ def _document(root: Path, paths: dict[str, Json], schemas: dict[str, Json]) -> J
             "securitySchemes": SECURITY,
         },
     }
+    return for_clients(document)
 
 
 def _used_errors(paths: dict[str, Json]) -> set[tuple[Family, str]]:
