@@ -6,6 +6,7 @@ it is told by the environment:
 
 PORT (8080)            where the API listens, on 127.0.0.1
 ROBOTCHAT_STATE        where state is kept; by default .robotchat, or .robotchat/PORT
+WORKERS (lambda)       pull: a `robotchat worker` draws, and no function reaches the SD hosts
 SD_HOSTS               Stable Diffusion hosts to use instead of the stand-in
 OPENAI_BASE_URL, OPENAI_API_KEY, OPENAI_MODEL    the language model, if any
 
@@ -44,18 +45,28 @@ from typing import IO, Any
 import aiohttp
 
 from dev.stack import ports
-from dev.stack.aws import REGION, Deployment, Emulator, EmulatorError, deploy, store_openai_key
+from dev.stack.aws import (
+    REGION,
+    STACK,
+    Deployment,
+    Emulator,
+    EmulatorError,
+    deploy,
+    store_openai_key,
+)
 from dev.stack.gateway import Gateway
 from dev.stack.lambda_host import LambdaHost, Layer
 from dev.stack.poller import Poller
 from dev.stack.ports import LOOPBACK, Address
-from dev.stack.processes import ChildError, Children
+from dev.stack.processes import Child, ChildError, Children
 from dev.stack.streams import Streams
 from dev.template import Template, TemplateError
 
 ROOT = Path(__file__).resolve().parent.parent
 TENANT = "dev"
 SD_GRACE = 2.0
+WORKER_GRACE = 8.0
+HOSTS_TIMEOUT = 60.0
 
 logger = logging.getLogger("dev.run")
 
@@ -81,6 +92,7 @@ class Options:
     tells_leaving: bool
     stream_idle: float | None
     record: Path | None
+    pull: bool
 
     @classmethod
     def from_env(cls, env: Mapping[str, str], default_state: Path | None = None) -> Options:
@@ -96,6 +108,9 @@ class Options:
         leaving = env.get("ROBOTCHAT_LEAVING", "").strip() or "told"
         if leaving not in ("told", "untold"):
             raise StartError("ROBOTCHAT_LEAVING must be told or untold.")
+        workers = env.get("WORKERS", "").strip() or "lambda"
+        if workers not in ("lambda", "pull"):
+            raise StartError("WORKERS must be lambda or pull.")
         default = ROOT / ".robotchat" if text == "8080" else ROOT / ".robotchat" / text
         return cls(
             port=int(text),
@@ -111,6 +126,7 @@ class Options:
             tells_leaving=leaving == "told",
             stream_idle=stream_idle,
             record=Path(env["ROBOTCHAT_RECORD"]) if env.get("ROBOTCHAT_RECORD") else None,
+            pull=workers == "pull",
         )
 
     @property
@@ -232,6 +248,10 @@ async def serving(options: Options, state: State) -> AsyncIterator[list[asyncio.
         except OSError as error:
             raise StartError(_port_taken(options.port)) from error
         api_url = f"http://127.0.0.1:{options.port}"
+        if options.pull:
+            worker = await start_worker(options, state, children, emulator, sd_hosts)
+            watch(worker.name, worker.wait())
+            await _wait_for_hosts(api_url, worker)
         await _check_health(api_url, state)
         document = {
             "api_url": api_url,
@@ -299,6 +319,47 @@ async def start_sd_host(
     return f"http://{address.name}:{port}"
 
 
+async def start_worker(
+    options: Options, state: State, children: Children, emulator: Emulator, sd_hosts: str
+) -> Child:
+    """A pull worker beside the SD hosts, as an operator would start it."""
+    # What is its own is found there, and nothing else of this machine's.
+    environment = {
+        name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ
+    }
+    return await children.start(
+        "the pull worker",
+        [
+            *(sys.executable, "-m", "robotchat.cli", "worker", "--stack-name", STACK),
+            *("--drain", f"{WORKER_GRACE - 1}"),
+        ],
+        env={
+            **environment,
+            **emulator.environment,
+            "ROBOTCHAT_LOCAL": "1",
+            **options.function_environment,
+            "SD_HOSTS": sd_hosts,
+        },
+        cwd=ROOT,
+        log=state.logs / "Worker.log",
+        grace=WORKER_GRACE,
+    )
+
+
+async def _wait_for_hosts(api_url: str, worker: Child) -> None:
+    """Wait until the service knows the worker's hosts. Raises ChildError."""
+    deadline = asyncio.get_running_loop().time() + HOSTS_TIMEOUT
+    async with aiohttp.ClientSession() as session:
+        while asyncio.get_running_loop().time() < deadline:
+            if worker.returncode is not None:
+                raise ChildError(f"{worker.name} ended at once; see {worker.log}.")
+            async with session.get(f"{api_url}/health") as response:
+                if response.status == 200 and (await response.json())["hosts"]:
+                    return
+            await asyncio.sleep(0.2)
+    raise ChildError(f"{worker.name} has no host that answers; see {worker.log}.")
+
+
 def deploy_template(
     options: Options, state: State, emulator: Emulator, sd_hosts: str
 ) -> tuple[Deployment, Template, str | None]:
@@ -307,6 +368,8 @@ def deploy_template(
 
     try:
         parameters = {"SdHosts": sd_hosts, "OpenaiBaseUrl": options.openai_base_url}
+        if options.pull:
+            parameters |= {"SdHosts": "", "Workers": "pull"}
         if options.openai_model:
             parameters["OpenaiModel"] = options.openai_model
         if options.openai_api_key:

@@ -283,7 +283,8 @@ class Template:
         return template
 
     def value(self, value: Any) -> Any:
-        """A plain value: references to parameters are resolved, anything cleverer refused."""
+        """A plain value: references to parameters are resolved, and choices between two values by
+        whether two others are equal; anything cleverer is refused."""
         if isinstance(value, Mapping) and len(value) == 1:
             reference = value.get("Ref")
             if isinstance(reference, str) and reference in self._parameters:
@@ -291,6 +292,11 @@ class Template:
             text = value.get("Fn::Sub")
             if isinstance(text, str) and set(_SUB.findall(text)) <= set(self._parameters):
                 return _SUB.sub(lambda match: self._parameters[match[1]], text)
+            match value.get("Fn::If"):
+                case [str(name), yes, no]:
+                    match (self._raw.get("Conditions") or {}).get(name):
+                        case {"Fn::Equals": [one, other]}:
+                            return self.value(yes if self.value(one) == self.value(other) else no)
         if isinstance(value, Mapping):
             raise TemplateError(f"The local stack cannot resolve {dict(value)!r} in the template.")
         return value

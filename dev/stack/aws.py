@@ -109,6 +109,17 @@ class Emulator:
         await child.wait_until_listening(self.port, self._address.listen)
         return child
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs in its environment to take this for AWS."""
+        key, secret = self._credentials
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": key,
+            "AWS_SECRET_ACCESS_KEY": secret,
+            "AWS_DEFAULT_REGION": REGION,
+        }
+
     def client(self, service: Any) -> Any:
         """A boto3 client of a service of the embedded AWS; it fails at once when that is gone."""
         import boto3

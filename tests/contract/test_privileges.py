@@ -25,6 +25,8 @@ READERS_THAT_WRITE = {
     "GetOptions": "notes a host's home checkpoint when it is first asked for",
     "GetResponse": "ends a background response whose worker died",
     "GetWebhook": "makes the tenant's secret when it is first asked for",
+    "GetMemory": "asks the workers beside hosts that no function reaches",
+    "GetControlnetModelList": "asks the same workers to have their hosts look again",
     "GetWebhookSecret": "makes the tenant's secret when it is first asked for",
 }
 """Functions behind GET that write nevertheless, and what."""

@@ -55,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     try:
         with explained():
+            if asked.run is _work:
+                status: int = _work(asked)
+                return status
             asked.run(asked, _dead_letters(asked) if asked.run is _redrive else _table(asked))
     except (Unreachable, _Problem, RobotchatError) as error:
         print(f"robotchat: {_shown(str(error), 500)}", file=sys.stderr)
@@ -253,6 +256,74 @@ def _redrive(asked: argparse.Namespace, letters: DeadLetters) -> None:
     print(f"{len(found)} message{'' if len(found) == 1 else 's'} {done}", file=sys.stderr)
 
 
+# --- the pull worker ------------------------------------------------------------------------------
+
+
+def _work(asked: argparse.Namespace) -> int:
+    """Draw the deployment's pictures on hosts beside this machine, until it is told to stop."""
+    import signal
+
+    if asked.local is not None:
+        from robotchat.aws.operator import local_environment
+
+        os.environ.update(local_environment(asked.local))
+        asked.stack_name = os.environ["ROBOTCHAT_STACK"]
+    for variable, value in (
+        ("AWS_DEFAULT_REGION", asked.region or os.environ.get("AWS_REGION")),
+        ("AWS_PROFILE", asked.profile),
+    ):
+        if value:
+            os.environ[variable] = value
+    import boto3
+
+    from robotchat.aws.pull import AwsClock, PullWorker, environment_of, own_hosts
+
+    own_from_here = os.environ.get("SD_HOSTS", "")  # not the stack's, which Lambda reaches
+    client: Any = boto3.client
+    # What is set here counts more: this machine may have another way to the language model.
+    for name, value in environment_of(client, asked.stack_name).items():
+        os.environ.setdefault(name, value)
+
+    from dataclasses import replace
+
+    from robotchat.aws.log import logger
+    from robotchat.aws.wiring import Deployment, serving
+    from robotchat.settings import Settings
+
+    given = asked.host or [host for host in re.split(r"[,\s]+", own_from_here) if host]
+    logger()
+    environment = replace(
+        Settings.from_env({**os.environ, "SD_HOSTS": ""}), run_timeout=asked.longest_drawing
+    )
+    clock = AwsClock()
+    hosts = own_hosts(given, local=environment.local)
+    if not hosts:
+        raise _Problem("Name a host, as in --host http://127.0.0.1:7860.")
+    deployment = Deployment(environment, own_hosts=hosts, clock=clock)
+    clock.watch(deployment.client("sqs"))
+    deployment.job_queue.of_pool(asked.pool).counts()  # whether it is there
+    with serving(deployment):
+        worker = PullWorker(deployment, pool=asked.pool, ahead=asked.ahead, drain=asked.drain)
+
+        def stop(number: int, frame: Any) -> None:
+            worker.leave(at_once=bool(stopping))  # asked twice, it does not wait
+            stopping.append(number)
+
+        stopping: list[int] = []
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
+        where = f"the pool {asked.pool}" if asked.pool else "the queue of all jobs"
+        done = worker.run(
+            lambda names: print(
+                f"robotchat worker is ready: {', '.join(names) or 'no host answers yet'}; "
+                f"takes jobs from {where}",
+                file=sys.stderr,
+                flush=True,
+            )
+        )
+    return 0 if done else 1
+
+
 # --- reading the command line ---------------------------------------------------------------------
 
 
@@ -318,6 +389,40 @@ def _parser() -> argparse.ArgumentParser:
         groups, "redrive", _redrive, "put the jobs' dead letters back on their queue"
     )
     redrive.add_argument("--list", action="store_true", help="only show what is there")
+
+    worker = _command(
+        groups, "worker", _work, "draw on SD hosts that only this machine reaches, until SIGTERM"
+    )
+    worker.add_argument(
+        "--host",
+        action="append",
+        metavar="[NAME=]URL",
+        help="an SD host; several times for several (default: $SD_HOSTS, safer for passwords)",
+    )
+    worker.add_argument(
+        "--pool", type=_pool, metavar="NAME", help="take jobs from this pool's own queue"
+    )
+    worker.add_argument(
+        "--ahead",
+        type=_ahead,
+        default=1,
+        metavar="N",
+        help="jobs to take up beside those that are drawn (default: 1)",
+    )
+    worker.add_argument(
+        "--drain",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="time from SIGTERM to the end; what is not drawn by then is given back (default: 60)",
+    )
+    worker.add_argument(
+        "--longest-drawing",
+        type=_seconds,
+        default=6 * 3600.0,
+        metavar="SECONDS",
+        help="after which a host is taken for stuck (default: 6 hours)",
+    )
     return parser
 
 
@@ -345,6 +450,26 @@ def _command(commands: Any, name: str, run: Any, said: str) -> argparse.Argument
 
 def _tenant_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tenant", type=_tenant, required=True, help="whose it is")
+
+
+def _pool(text: str) -> str:
+    from robotchat.hosts.pulled import POOL_RULE, is_pool
+
+    if not is_pool(text):
+        raise argparse.ArgumentTypeError(POOL_RULE)
+    return text
+
+
+def _ahead(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,2}", text):
+        raise argparse.ArgumentTypeError("must be a number from 0 to 99")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]+)?", text):
+        raise argparse.ArgumentTypeError("must be a number of seconds")
+    return float(text)
 
 
 def _tenant(text: str) -> str:

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from types import TracebackType
 from typing import Any, Self
 
@@ -33,7 +34,9 @@ class Periodic:
         self._until = until
         self._extra = extra
         self._left = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._run,), name=name, daemon=True
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -70,8 +70,11 @@ class Robot:
         art_config: ArtConfig | None = None,
         clock: Clock | None = None,
         on_attempt: Callable[[Job], None] = lambda job: None,
+        elsewhere: Mapping[str, str | None] | None = None,
     ) -> None:
-        """``on_attempt`` is told of every attempt that has ended, with the job as it left it."""
+        """``on_attempt`` is told of every attempt that has ended, with the job as it left it.
+        ``elsewhere`` names those of the hosts on which only workers beside them draw, with their
+        pools."""
         self.settings = settings or Settings()
         self.clock = clock or SystemClock()
         self.records = records or MemoryRecords()
@@ -86,8 +89,12 @@ class Robot:
             max_image_bytes=self.settings.max_image_bytes,
             max_image_pixels=self.settings.max_image_pixels,
         )
+        afar = elsewhere or {}
         self.hosts = HostPool(
-            [Host(name, ArtBot(driver, art_config)) for name, driver in _named(art).items()],
+            [
+                Host(name, ArtBot(driver, art_config), name not in afar, afar.get(name))
+                for name, driver in _named(art).items()
+            ],
             self.records,
             self.clock,
             ttl=self.settings.lease_ttl,
@@ -129,7 +136,7 @@ class Robot:
             on_attempt,
         )
         self._art = list(_named(art).values())
-        self._inline = Inline(self.jobs, self.intake, self._runner, self.clock)
+        self._inline = Inline(self.jobs, self.intake, self._runner, self.settlement, self.clock)
 
     def close(self) -> None:
         """Close the connections to the hosts."""

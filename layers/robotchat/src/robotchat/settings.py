@@ -55,6 +55,8 @@ class Settings:
     responses_queue_url: str | None = None
     event_bus_name: str | None = None
     event_dead_letters_url: str | None = None
+    service: str = "robotchat"
+    """The stack's name, by which the queues of pools of SD hosts are called."""
 
     retention: timedelta = timedelta(days=7)
     """How long pictures and uploads are kept after the job has ended."""
@@ -159,6 +161,7 @@ class Settings:
             responses_queue_url=text("RESPONSES_QUEUE_URL"),
             event_bus_name=text("EVENT_BUS_NAME"),
             event_dead_letters_url=text("EVENT_DEAD_LETTERS_URL"),
+            service=text("POWERTOOLS_SERVICE_NAME") or cls.service,
             retention=timedelta(days=number("RETENTION_DAYS", cls.retention.days)),
             response_retention=timedelta(
                 days=number("RESPONSE_RETENTION_DAYS", cls.response_retention.days)

@@ -34,6 +34,9 @@ class _Formatter(LambdaPowertoolsFormatter):
     """Takes keys, pictures and quoted input out of a finished line."""
 
     def serialize(self, log: Any) -> str:
+        # The logger has one id for all; a process that runs several jobs has one per thread.
+        if (own := correlation.correlation_id()) is not None:
+            log["correlation_id"] = own
         line = super().serialize(log)
         for pattern, replacement in _SECRETS:
             line = pattern.sub(replacement, line)

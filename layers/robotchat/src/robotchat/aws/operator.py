@@ -146,6 +146,20 @@ def local_dead_letters(state: Path) -> DeadLetters:
     return DeadLetters(sqs, stack["dead_letter_queue_url"], stack["queue_url"])
 
 
+def local_environment(state: Path) -> dict[str, str]:
+    """What a process needs in its environment to be part of the local stack that runs on a state
+    folder. Raises Unreachable."""
+    _, stack = _local(state)
+    return {
+        "AWS_ENDPOINT_URL": stack["aws_endpoint_url"],
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": stack["region"],
+        "ROBOTCHAT_LOCAL": "1",
+        "ROBOTCHAT_STACK": LOCAL_STACK,
+    }
+
+
 def _local(state: Path) -> tuple[boto3.Session, dict[str, str]]:
     import boto3
 
@@ -161,6 +175,9 @@ def _local(state: Path) -> tuple[boto3.Session, dict[str, str]]:
     return boto3.Session("test", "test", region_name=found["region"]), found
 
 
+LOCAL_STACK = "robotchat"
+"""The name of the local stack's CloudFormation stack."""
+
 _STACK = ("aws_endpoint_url", "region", "table", "queue_url", "dead_letter_queue_url")
 
 
@@ -174,7 +191,7 @@ def deployed_table(
     with explained():
         session = _session(region, profile)
         if table is None:
-            table = _outputs(session, stack, "TableName")["TableName"]
+            table = outputs(session.client("cloudformation"), stack, "TableName")["TableName"]
         return DynamoRecords(session.client("dynamodb"), table)
 
 
@@ -182,7 +199,8 @@ def deployed_dead_letters(*, stack: str, region: str | None, profile: str | None
     """The dead letters of a CloudFormation stack. Raises Unreachable."""
     with explained():
         session = _session(region, profile)
-        urls = _outputs(session, stack, "DeadLetterQueueUrl", "QueueUrl")
+        cloudformation = session.client("cloudformation")
+        urls = outputs(cloudformation, stack, "DeadLetterQueueUrl", "QueueUrl")
         return DeadLetters(session.client("sqs"), urls["DeadLetterQueueUrl"], urls["QueueUrl"])
 
 
@@ -227,10 +245,11 @@ def _session(region: str | None, profile: str | None) -> boto3.Session:
     return boto3.Session(region_name=region, profile_name=profile)
 
 
-def _outputs(session: Any, stack: str, *names: str) -> dict[str, str]:
-    stacks = session.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
-    outputs = {o["OutputKey"]: str(o["OutputValue"]) for o in stacks[0].get("Outputs", ())}
+def outputs(cloudformation: Any, stack: str, *names: str) -> dict[str, str]:
+    """What a stack says of itself, with these names at least. Raises Unreachable."""
+    stacks = cloudformation.describe_stacks(StackName=stack)["Stacks"]
+    found = {o["OutputKey"]: str(o["OutputValue"]) for o in stacks[0].get("Outputs", ())}
     for name in names:
-        if name not in outputs:
+        if name not in found:
             raise Unreachable(f"The stack {stack} has no output {name}: is it robotchat's?")
-    return outputs
+    return found

@@ -37,6 +37,35 @@ class SqsQueue:
         self._client = client
         self._url = url
 
+    def receive(self, *, wait: int, hidden: float) -> dict[str, Any] | None:
+        """Wait for a message for so many seconds at most, and hide it from others. Gives it as
+        Lambda would, or None."""
+        answer = self._client.receive_message(
+            QueueUrl=self._url,
+            MaxNumberOfMessages=1,
+            WaitTimeSeconds=wait,
+            VisibilityTimeout=math.ceil(hidden),
+            MessageSystemAttributeNames=["All"],
+            MessageAttributeNames=["All"],
+        )
+        for message in answer.get("Messages", ()):
+            attributes = message.get("MessageAttributes", {})
+            return {
+                "messageId": message["MessageId"],
+                "receiptHandle": message["ReceiptHandle"],
+                "body": message["Body"],
+                "attributes": message.get("Attributes", {}),
+                "messageAttributes": {
+                    name: {"stringValue": value.get("StringValue"), "dataType": value["DataType"]}
+                    for name, value in attributes.items()
+                },
+            }
+        return None
+
+    def done(self, record: Mapping[str, Any]) -> None:
+        """A received message has been dealt with."""
+        self._client.delete_message(QueueUrl=self._url, ReceiptHandle=record["receiptHandle"])
+
     def put(
         self,
         body: str,
@@ -87,15 +116,26 @@ class SqsQueue:
 
 
 class SqsJobs(SqsQueue):
-    """The queue of jobs. A message is the id of one."""
+    """The queue of jobs. A message is the id of one.
+
+    ``pools`` begins the URLs of the queues of pools, whose jobs go there.
+    """
+
+    def __init__(self, client: SQSClient, url: str, *, pools: str = "") -> None:
+        super().__init__(client, url)
+        self._pools = pools
 
     def send(self, job: Job, *, delay: float = 0.0) -> None:
-        self.send_again(
+        self.of_pool(job.pool).send_again(
             json.dumps({"job_id": job.id}),
             group=job.tenant,
             request_id=job.request_id,
             delay=delay,
         )
+
+    def of_pool(self, pool: str | None) -> SqsJobs:
+        """The queue of a pool's jobs; None: this one."""
+        return self if pool is None else SqsJobs(self._client, f"{self._pools}{pool}")
 
     def send_again(
         self, body: str, *, group: str | None, request_id: str | None = None, delay: float = 0.0

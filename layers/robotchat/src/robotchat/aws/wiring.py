@@ -26,7 +26,10 @@ from robotchat.aws.stores import DynamoRecords, ManagedSecrets, S3Images
 from robotchat.clock import Clock, SystemClock
 from robotchat.config import OPENAI, Configuration, SdHost, Secrets, Stored
 from robotchat.errors import Misconfigured
+from robotchat.hosts.calls import Calls
 from robotchat.hosts.lease import host_name
+from robotchat.hosts.pulled import PulledHosts
+from robotchat.hosts.remote import RemoteHost
 from robotchat.jobs.limits import Ledger
 from robotchat.prompt.writer import PromptWriter
 from robotchat.records import Records
@@ -45,6 +48,9 @@ if TYPE_CHECKING:
 
 CONFIG_AGE = 20.0
 """Seconds for which the configuration is believed without looking whether it has changed."""
+
+PULLED_AGE = 3.0
+"""The same for the SD hosts that workers announce, where there are such, or no others."""
 
 T = TypeVar("T")
 
@@ -101,13 +107,27 @@ class Deployment(_Whole):
     def present(self) -> Configured:
         """What was built from the present configuration, which is looked up again now and then."""
         with self.lock:
-            now = self.monotonic()
-            if self._present is None or now - self._looked >= CONFIG_AGE:
-                stored = self.configuration.read()
-                if self._present is None or self._present.stored.version != stored.version:
-                    self._present = Configured(self, stored, self._given)
-                self._looked = now
-            return self._present
+            now, present = self.monotonic(), self._present
+            stored = None if present is None else present.stored
+            if stored is None or now - self._looked >= CONFIG_AGE:
+                stored, self._looked = self.configuration.read(), now
+            pools = self._pools()
+            if (
+                present is None
+                or present.stored.version != stored.version
+                or present.pools != pools
+            ):
+                present = self._present = Configured(self, stored, pools, self._given)
+            return present
+
+    def _pools(self) -> dict[str, str | None]:
+        """The pulled hosts, and the pool of each."""
+        none_else = self._present is not None and not self._present.hosts
+        self.pulled.look(
+            unless_within=PULLED_AGE if self.pulled.hosts() or none_else else CONFIG_AGE
+        )
+        own = self.own_hosts or {}
+        return {host.name: host.pool for host in self.pulled.hosts() if host.name not in own}
 
     @part
     def clock(self) -> Clock:
@@ -156,9 +176,25 @@ class Deployment(_Whole):
 
     @part
     def job_queue(self) -> SqsJobs:
-        """The queue of jobs."""
+        """The queue of jobs, and those of the pools, which are named after the service."""
         url = _required(self.environment.jobs_queue_url, "JOBS_QUEUE_URL")
-        return SqsJobs(self.client("sqs"), url)
+        pools = f"{url.rpartition('/')[0]}/{self.environment.service}-pool-"
+        return SqsJobs(self.client("sqs"), url, pools=pools)
+
+    @part
+    def pulled(self) -> PulledHosts:
+        """The SD hosts that only workers beside them reach."""
+        return PulledHosts(self.records, self.clock)
+
+    @part
+    def calls(self) -> Calls:
+        """What those workers are asked to do."""
+        return Calls(self.records, self.clock)
+
+    @part
+    def own_hosts(self) -> Mapping[str, ArtDriver] | None:
+        """The SD hosts beside this process, if it is a pull worker: it reaches no others."""
+        return None
 
     @part
     def request_queue(self) -> SqsQueue:
@@ -215,9 +251,17 @@ class Deployment(_Whole):
 class Configured(_Whole):
     """What depends on the configuration, as of one version of it."""
 
-    def __init__(self, deployment: Deployment, stored: Stored, given: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        stored: Stored,
+        pools: Mapping[str, str | None],
+        given: Mapping[str, Any],
+    ) -> None:
         super().__init__(given)
         self.stored = stored
+        self.pools = pools
+        """The SD hosts that only workers beside them reach, and the pool of each."""
         self._deployment = deployment
 
     @part
@@ -234,8 +278,12 @@ class Configured(_Whole):
     def robot(self) -> Robot:
         """The use cases of pictures, conversations and jobs."""
         deployment = self._deployment
+        elsewhere = {name: pool for name, pool in self.pools.items() if name not in self.hosts}
+        remote = {name: RemoteHost(name, deployment.pulled, deployment.calls) for name in elsewhere}
         return Robot(
-            art=self.hosts,
+            art={**self.hosts, **remote},
+            elsewhere=elsewhere,
+            clock=deployment.clock,
             art_config=deployment.configuration.art(self.stored),
             writer=self.writer,
             records=deployment.records,
@@ -252,7 +300,9 @@ class Configured(_Whole):
 
     @part
     def hosts(self) -> Mapping[str, ArtDriver]:
-        """The SD hosts, by names that may be shown."""
+        """The SD hosts that this process reaches, by names that may be shown."""
+        if self._deployment.own_hosts is not None:
+            return self._deployment.own_hosts
         configured = self.stored.config.sd_hosts
         if configured is None:
             lazy = {url: _LazyHost(url, None, self) for url in self.settings.sd_hosts}

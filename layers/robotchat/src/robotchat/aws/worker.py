@@ -6,10 +6,11 @@ that, the message comes back and the job is taken up where it stands.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from robotchat.aws.log import correlate, logger
+from robotchat.aws.queues import SqsJobs
 from robotchat.aws.requests import bury, job_to_run, request_id, take_in
 from robotchat.aws.wiring import deployment, robot, settings
 from robotchat.errors import NotFound
@@ -18,7 +19,26 @@ from robotchat.lifecycle.run_context import RunContext
 
 
 class Worker:
-    """Runs the jobs of a batch, and reports those messages that must come back."""
+    """Runs the jobs of a batch, and reports those messages that must come back.
+
+    ``queue`` is where they are from; None: the queue of all jobs. ``leaving`` and ``left`` are
+    those of a run's context.
+    """
+
+    def __init__(
+        self,
+        queue: SqsJobs | None = None,
+        *,
+        leaving: Callable[[], bool] = lambda: False,
+        left: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._own_queue = queue
+        self._leaving = leaving
+        self._left = left
+
+    @property
+    def _queue(self) -> SqsJobs:
+        return self._own_queue or deployment().job_queue
 
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         """Handle an SQS event. Answers with the partial failures."""
@@ -33,26 +53,28 @@ class Worker:
         # The queue hides a message for as long as this function may run. If this process dies,
         # its job must not wait for that long: so the time is shortened now, before anything of
         # the message can be the death of it, and renewed.
-        deployment().job_queue.hide(record, _alive())
+        self._queue.hide(record, _alive())
         correlate(request_id(record))
         job_id = job_to_run(record["body"])
         if job_id is not None:
             return self._run(job_id, record, context)
         # A producer that does not know the queue of requests yet; until the next release.
-        return take_in(record, deployment().job_queue)
+        return take_in(record, self._queue)
 
     def _run(self, job_id: str, record: Mapping[str, Any], context: Any) -> bool:
         log = logger()
         run_context = RunContext(
             time_left=lambda: context.get_remaining_time_in_millis() / 1000,
-            beat=lambda: deployment().job_queue.hide(record, _alive()),
+            beat=lambda: self._queue.hide(record, _alive()),
+            leaving=self._leaving,
+            left=self._left,
         )
         try:
             job = robot().run(job_id, run_context)
         except (StillRunning, NotYet) as wait:
             # A message of its own for later, since this one can be received only so often. Until
             # its job is final, there must always be one: whoever is on the job may die.
-            deployment().job_queue.send_again(
+            self._queue.send_again(
                 record["body"],
                 group=record.get("attributes", {}).get("MessageGroupId"),
                 request_id=request_id(record),

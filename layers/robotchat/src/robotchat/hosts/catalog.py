@@ -6,7 +6,6 @@ of the hosts; a host that is away is no error as long as another one answers.
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
@@ -31,27 +30,16 @@ from robotchat.art.answers import (
 from robotchat.art.bot import ArtBot
 from robotchat.errors import NotFound, NotSupported, RobotchatError
 from robotchat.hosts.pool import HostPool
+from robotchat.hosts.privacy import harmless, is_public
 
 REMEMBERED = 5.0
 """Seconds for which lists that change only with a restart of a host are not asked for again."""
-
-HARMLESS_FLAGS = frozenset(
-    {
-        *("api", "nowebui", "medvram", "medvram_sdxl", "lowvram", "lowram", "xformers"),
-        *("opt_sdp_attention", "opt_sdp_no_mem_attention", "opt_split_attention"),
-        *("opt_sub_quad_attention", "opt_channelslast", "no_half", "no_half_vae", "precision"),
-        *("upcast_sampling", "always_batch_cond_uncond", "disable_nan_check", "use_cpu", "theme"),
-    }
-)
-"""Command-line flags that may be shown: the others hold paths, addresses and passwords."""
 
 _SIGN_OF_CONTROLNET = "controlnet m2m"
 """Clients take this script's presence for ControlNet's."""
 
 _UNKNOWN_MEMORY = {"error": "unavailable"}
 """How the web UI says that it cannot tell."""
-
-_PUBLIC_REMOTE = re.compile(r"https://(github\.com|gitlab\.com|codeberg\.org)/[\w./-]+")
 
 T = TypeVar("T")
 
@@ -168,7 +156,7 @@ class Catalog:
     def get_cmd_flags(self) -> dict[str, Any]:
         """The first host's command-line flags, as far as they concern nobody but it."""
         flags = next(iter(self._all(lambda bot: bot.get_cmd_flags())), {})
-        return {name: value for name, value in flags.items() if name in HARMLESS_FLAGS}
+        return harmless(flags)
 
     def get_memory(self) -> dict[str, Any]:
         """Use of memory in bytes, added up over the hosts."""
@@ -181,8 +169,7 @@ class Catalog:
         """What is installed on the hosts, without where it was got from if that is private."""
         found = _once(_flat(self._all(lambda bot: bot.get_extensions())), lambda one: one.name)
         return [
-            one if _PUBLIC_REMOTE.fullmatch(one.remote) else one.model_copy(update={"remote": ""})
-            for one in found
+            one if is_public(one.remote) else one.model_copy(update={"remote": ""}) for one in found
         ]
 
     # --- ControlNet -------------------------------------------------------------------------------

@@ -27,6 +27,10 @@ class Host:
 
     name: str
     bot: ArtBot
+    here: bool = True
+    """Whether this process can draw on it; else only the worker beside it can."""
+    pool: str | None = None
+    """Where only a worker can: the pool whose queue it takes jobs from; None: that of all jobs."""
 
 
 def host_name(url: str) -> str:

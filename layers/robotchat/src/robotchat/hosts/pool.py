@@ -268,6 +268,26 @@ class HostPool:
         """The checkpoint that the host would draw with, by the name that was given for it."""
         return request.checkpoint or host.bot.get_config().checkpoint or host.bot.home
 
+    def drawn_here(self, able: Collection[str]) -> list[str]:
+        """Those of these hosts that this process can draw on."""
+        return [name for name in able if self._by_name[name].here]
+
+    def pool_for(self, able: Collection[str]) -> str | None:
+        """The pool whose workers are to have a job that these hosts can draw; None: the queue of
+        all jobs. A pool that has more of the hosts gets more of the jobs."""
+        pools = [host.pool for host in map(self._by_name.__getitem__, able) if not host.here]
+        if not pools or None in pools or self.drawn_here(able):
+            return None
+        return random.choice(pools)  # noqa: S311 - to spread the load
+
+    def clear_up(self, names: Collection[str]) -> None:
+        """Stop what dead holders left running on these hosts, before anybody needs them."""
+        now = self.clock.now()
+        for state in read_hosts(self._records, list(names)):
+            if not state.held(now) and (state.holder is not None or state.doubtful):
+                with suppress(UpstreamBusy), self.lease(among={state.name: None}, patience=0.0):
+                    logger.info("cleared %s of a dead holder's work", state.name)
+
     def homes(self) -> dict[str, str | None]:
         """The checkpoint that each host draws with when none is named, as far as it is known."""
 
@@ -437,6 +457,8 @@ class HostPool:
     ) -> Lease | None:
         host = self._by_name[state.name]
         orphaned = state.holder is not None or state.doubtful
+        if orphaned and not host.here:
+            return None  # the worker beside it clears it
         expected = timedelta(seconds=work / state.speed) if state.speed else None
         try:
             taken = self.write(

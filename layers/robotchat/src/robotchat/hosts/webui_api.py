@@ -7,7 +7,6 @@ Drawing itself is ``Robot``'s, and lists are ``Catalog``'s.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
@@ -35,6 +34,7 @@ from robotchat.errors import (
 from robotchat.hosts.catalog import Catalog
 from robotchat.hosts.options import TenantOptions, same, what_differs
 from robotchat.hosts.pool import HostPool
+from robotchat.hosts.privacy import is_private
 from robotchat.images import (
     Images,
     decode_base64,
@@ -47,10 +47,6 @@ from robotchat.jobs.job import Job, JobKind, JobStatus
 from robotchat.jobs.states import stop_early, watched
 from robotchat.jobs.store import Jobs
 from robotchat.settings import Settings
-
-_PRIVATE_NAME = re.compile(r"dir|path|filename|password|secret|^api_|_key$|url|auth", re.IGNORECASE)
-_PRIVATE_VALUE = re.compile(r"(/|~|[A-Za-z]:[\\/]|\\\\)")
-"""Options with such names or values say something of the machine rather than of pictures."""
 
 T = TypeVar("T")
 TimeLeft = Callable[[], float]
@@ -198,7 +194,7 @@ class WebuiApi:
         if not told and not all(isinstance(one, NotSupported) for one in answers.values()):
             raise _unavailable(list(answers.values()))
         return [
-            {name: value for name, value in options.items() if not _private(name, value)}
+            {name: value for name, value in options.items() if not is_private(name, value)}
             for options in told
         ]
 
@@ -432,13 +428,6 @@ _MODULE = "ControlNet module"
 def _modules(bot: ArtBot) -> list[str]:
     names = bot.get_controlnet_modules().module_list
     return [*names, *bot.get_controlnet_modules(alias_names=True).module_list]
-
-
-def _private(name: str, value: object) -> bool:
-    """Whether an option is none of a tenant's business."""
-    if _PRIVATE_NAME.search(name):
-        return True
-    return isinstance(value, str) and _PRIVATE_VALUE.match(value) is not None
 
 
 def _own_info(data: bytes) -> PngInfo | None:

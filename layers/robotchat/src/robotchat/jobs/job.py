@@ -136,6 +136,8 @@ class Job(_Model):
 
     inline: bool = False
     """Its caller waits for it, and no message in a queue stands for it."""
+    pool: str | None = None
+    """The pool of SD hosts whose queue it goes by; None: the queue of all jobs."""
     message: str | None = None
     """What the user said (chat kinds)."""
     request: dict[str, Any] = Field(default_factory=dict)

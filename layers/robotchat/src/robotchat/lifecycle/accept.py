@@ -6,7 +6,7 @@ before it, or the sweeper finds it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -107,11 +107,12 @@ class Intake:
             earlier = self._jobs.find(job.id)
             if earlier is not None:
                 return self._settlement.send(self._jobs.same(earlier, job))
-        self._hosts.able(Text2ImageRequest.model_validate({**settings, "prompt": ""}))
+        able = self._hosts.able(Text2ImageRequest.model_validate({**settings, "prompt": ""}))
         if isinstance(request, ChatEditRequest) and request.image is not None:
             settings["init_images"] = [request.image]
         body, size = inputs.store_images(settings, job, self._images, self.settings)
-        job = job.model_copy(update={"request": body, "input_bytes": size})
+        pool = self._hosts.pool_for(able)
+        job = job.model_copy(update={"request": body, "input_bytes": size, "pool": pool})
         retries = Retries()
         while True:
             try:
@@ -207,7 +208,7 @@ class Intake:
             deadline=deadline,
         )
         if not job.version:
-            job, _ = self._jobs.add(job)
+            job, _ = self._jobs.add(job.model_copy(update={"inline": False}))
         return self._settlement.send(job)
 
     def reject(
@@ -246,7 +247,8 @@ class Intake:
         deadline: float | None = None,
     ) -> Job:
         """The job of an earlier, same request; else a new one, which is not stored yet (version
-        0), for a request whose every part can be drawn, with its pictures stored."""
+        0), for a request whose every part can be drawn, with its pictures stored. A new one is
+        ``inline`` if this process can draw it."""
         asked = request.body()
         job = self.new_job(
             _kind(request),
@@ -265,7 +267,7 @@ class Intake:
             earlier = self._jobs.find(job.id)
             if earlier is not None:
                 return self._jobs.same(earlier, job)
-        request, defaults = self._with_defaults(request, tenant)
+        request, defaults, able = self._with_defaults(request, tenant)
         fields, size = inputs.store_images(request.body(), job, self._images, self.settings)
         charge = self._ledger.charge(images=request.count, work=request.work)
         return job.model_copy(
@@ -274,22 +276,26 @@ class Intake:
                 "defaults": defaults,
                 "input_bytes": size,
                 "charge": charge,
+                "inline": bool(self._hosts.drawn_here(able)),
+                "pool": self._hosts.pool_for(able),
             }
         )
 
-    def _with_defaults(self, request: Request, tenant: str) -> tuple[Request, list[str]]:
+    def _with_defaults(
+        self, request: Request, tenant: str
+    ) -> tuple[Request, list[str], Collection[str]]:
         """The request as it may be drawn, with those of the tenant's options that some host
-        takes, and their names. Raises what is wrong with it."""
+        takes, their names, and the hosts that can draw it. Raises what is wrong with it."""
         own = self._options.get(tenant)
         asked = set(request.override_settings or ())
         request = self._ledger.permit(with_defaults(request, own), tenant)
-        request, _, dropped = self._hosts.fitting(request, own.keys() - asked)
-        return request, sorted(own.keys() - asked - set(dropped))
+        request, able, dropped = self._hosts.fitting(request, own.keys() - asked)
+        return request, sorted(own.keys() - asked - set(dropped)), able
 
     def quote(self, request: Text2ImageRequest | Image2ImageRequest, tenant: str) -> Quote:
         """What a request would cost, if it can be drawn; nothing is stored. Raises what is wrong
         with it."""
-        request, _ = self._with_defaults(request, tenant)
+        request, _, _ = self._with_defaults(request, tenant)
         return self._quote(request.body(), request, tenant)
 
     def quote_chat(self, request: ChatImageRequest, tenant: str) -> Quote:

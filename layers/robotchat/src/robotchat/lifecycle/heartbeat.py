@@ -20,6 +20,7 @@ from robotchat.images import Images, decode_base64, inspect
 from robotchat.jobs.job import ALIVE, Job
 from robotchat.jobs.states import Superseded, TooLate, update
 from robotchat.jobs.store import Jobs
+from robotchat.lifecycle.run_context import Leaving, RunContext
 from robotchat.periodic import Periodic
 from robotchat.settings import Settings
 
@@ -51,7 +52,7 @@ class Heartbeat:
         jobs: Jobs,
         images: Images,
         job: Job,
-        beat: Callable[[], None],
+        context: RunContext,
         *,
         alive: timedelta = ALIVE,
         lease_ttl: float = Settings.lease_ttl,
@@ -62,7 +63,7 @@ class Heartbeat:
         self._jobs = jobs
         self._images = images
         self._job = job
-        self._beat = beat
+        self._context = context
         self._lock = threading.Lock()
         self._notes: dict[str, Any] = {}
         self.facts: dict[str, Any] = {}
@@ -81,6 +82,7 @@ class Heartbeat:
         was asked for, and that is no failure."""
         self._canceled = False
         self._too_late = False
+        self._given_up = False
         self._superseded = False
         self.job = job
         """The job as this attempt last read or wrote it."""
@@ -116,8 +118,11 @@ class Heartbeat:
             self._notes.update(state)
 
     def waiting(self) -> None:
-        """Called while no host is free. Raises as ``raise_if_canceled`` does."""
+        """Called while no host is free. Raises as ``raise_if_canceled`` does, and Leaving as soon
+        as the runner is being stopped."""
         self.raise_if_canceled()
+        if self._context.leaving():
+            raise Leaving(self._job.id)
         self._show(reason="waiting_for_host")
 
     @contextmanager
@@ -140,14 +145,16 @@ class Heartbeat:
             self._lease = None
 
     def raise_if_canceled(self) -> None:
-        """Raises JobCanceled after a cancel, TooLate after the job's deadline, and Superseded when
-        the attempt is not ours now."""
+        """Raises JobCanceled after a cancel, TooLate after the job's deadline, Superseded when the
+        attempt is not ours now, and Leaving when the runner must give it back."""
         if self._superseded:
             raise Superseded(self._job.id)
         if self._canceled:
             raise JobCanceled("The job was canceled.")
         if self._too_late:
             raise TooLate(self._job.id)
+        if self._given_up:
+            raise Leaving(self._job.id)
 
     def look(self) -> None:
         """One tick. Raises Superseded when there is nothing left to look at.
@@ -179,6 +186,9 @@ class Heartbeat:
         elif self._jobs.now() >= job.expires_at:
             self._too_late = True
             self._interrupt()
+        elif self._context.left():
+            self._given_up = True
+            self._interrupt()
         elif job.stop == "interrupt":
             # Before the host is told: its answer may be back before this call is.
             before, self.interrupted = self.interrupted, True
@@ -188,7 +198,7 @@ class Heartbeat:
             self._show(stop=None)
         if due:
             self._renewed = time.monotonic()
-            self._beat()
+            self._context.beat()
             self._renew()
 
     def _write(self, notes: dict[str, Any]) -> Job:

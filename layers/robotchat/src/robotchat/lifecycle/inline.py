@@ -23,15 +23,19 @@ from robotchat.jobs.store import Jobs
 from robotchat.lifecycle.accept import Intake
 from robotchat.lifecycle.run import Runner
 from robotchat.lifecycle.run_context import RunContext
+from robotchat.lifecycle.settle import Settlement
 
 
 class Inline:
     """Runs a job for a caller who waits, or watches the one that runs already."""
 
-    def __init__(self, jobs: Jobs, intake: Intake, runner: Runner, clock: Clock) -> None:
+    def __init__(
+        self, jobs: Jobs, intake: Intake, runner: Runner, settlement: Settlement, clock: Clock
+    ) -> None:
         self._jobs = jobs
         self._intake = intake
         self._runner = runner
+        self._settlement = settlement
         self._clock = clock
 
     def draw(
@@ -42,17 +46,17 @@ class Inline:
         context: RunContext,
         **job_fields: Any,
     ) -> Job:
-        """``job_fields`` are those of `Intake.image_job`."""
+        """``job_fields`` are those of `Intake.image_job`. What only the workers beside some hosts
+        can draw goes to them by the queue, and is watched."""
         job = self._intake.image_job(request, tenant, idempotency_key, **job_fields)
         is_new = False
-        if not job.version:
+        if not job.version and not job.inline:
+            job, _ = self._jobs.add(job)
+            job = self._settlement.send(job)
+        elif not job.version:
             # Stored as claimed already: one write less, and if this process dies the sweeper sees
             # it as it sees a dead worker's job.
-            job = claim(
-                job.model_copy(update={"inline": True}),
-                self._clock.now(),
-                alive=self._intake.settings.alive,
-            )
+            job = claim(job, self._clock.now(), alive=self._intake.settings.alive)
             job, is_new = self._jobs.add(job)
         elif job.inline and job.error is not None and job.error.retryable and not job.deleted:
             # The caller was told to try again, and does.

@@ -54,7 +54,7 @@ from robotchat.jobs.store import Jobs
 from robotchat.lifecycle.finish import finished
 from robotchat.lifecycle.heartbeat import Heartbeat
 from robotchat.lifecycle.prepare import Preparation
-from robotchat.lifecycle.run_context import RunContext
+from robotchat.lifecycle.run_context import Leaving, RunContext
 from robotchat.lifecycle.settle import Settlement
 from robotchat.settings import Settings
 
@@ -80,6 +80,14 @@ class _Drawn:
     seconds: float
     left_out: Sequence[str] = ()
     """Options that the tenant has set and none of the hosts takes."""
+
+
+class _Elsewhere(Exception):
+    """None of the hosts that can draw the job is ours; those that can are of a pool."""
+
+    def __init__(self, pool: str | None) -> None:
+        super().__init__(pool)
+        self.pool = pool
 
 
 class Runner:
@@ -146,7 +154,7 @@ class Runner:
             self._jobs,
             self._images,
             job,
-            context.beat,
+            context,
             alive=self._settings.alive,
             lease_ttl=self._settings.lease_ttl,
         )
@@ -161,6 +169,10 @@ class Runner:
             end = _at(attempt, canceled)
         except TooLate:
             end = _at(attempt, expired)
+        except Leaving:
+            end = _at(attempt, give_back, reason="waiting_for_host", pause=timedelta(0))
+        except _Elsewhere as other:
+            end = self._handed_over(job, other.pool)
         except RobotchatError as error:
             end = self._failure(job, error, heart.facts)
         except Exception as error:  # noqa: BLE001 - raised again, below
@@ -178,6 +190,14 @@ class Runner:
         if bug is not None:
             raise bug
         return job
+
+    def _handed_over(self, job: Job, pool: str | None) -> Transition:
+        """Give a job to the workers of a pool whose hosts can draw it, which ours cannot."""
+        logger.info("for another's hosts", extra={"job_id": job.id, "pool": pool})
+        # By the same queue, others must have time to take it.
+        pause = timedelta(seconds=1.0 if pool == job.pool else 0.0)
+        facts: dict[str, Any] = {"reason": "waiting_for_host", "pool": pool, "inline": False}
+        return _at(job.attempt, give_back, pause=pause, **facts)
 
     def _end(self, job: Job, end: Transition, *, known: Job) -> Job:
         """Write how the attempt ended. What cannot be stored of it makes the job fail, without
@@ -280,6 +300,10 @@ class Runner:
         asked = set(job.request.get("override_settings") or ()) - set(job.defaults)
         soft = set(request.override_settings or ()) - asked
         request, able, left_out = self._hosts.fitting(request, soft)
+        here = self._hosts.drawn_here(able)
+        if not here:
+            raise _Elsewhere(self._hosts.pool_for(able))
+        able = {name: able[name] for name in here}
         refused_by: list[str] = []
         while True:
             try:

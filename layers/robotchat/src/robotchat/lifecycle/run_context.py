@@ -6,6 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 
+class Leaving(Exception):
+    """The runner is being stopped: the job is for another."""
+
+
 @dataclass(frozen=True)
 class RunContext:
     """The circumstances of whoever runs a job.
@@ -17,3 +21,7 @@ class RunContext:
 
     time_left: Callable[[], float] = lambda: float("inf")
     beat: Callable[[], None] = lambda: None
+    leaving: Callable[[], bool] = lambda: False
+    """Whether no drawing is to be begun any more, because the runner is being stopped."""
+    left: Callable[[], bool] = lambda: False
+    """Whether also what is being drawn must be given back by now."""

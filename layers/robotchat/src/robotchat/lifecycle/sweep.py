@@ -133,7 +133,8 @@ class Sweeper:
             return self._settlement.settle(self._jobs.change(job.id, lose))
         elif (
             job.status is JobStatus.QUEUED
-            and backlog
+            # A pool's queue is not looked at: what is lost there is found when it is overtaken.
+            and (backlog or job.pool is not None)
             and now < due(job) + LOST_FOR_CERTAIN
             and not self._overtaken(job, reached)
         ):
