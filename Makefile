@@ -1,13 +1,14 @@
 # One line each; what takes more is in dev/*.py. PYTHON, PORT and the like can be set: make run PORT=8090
 PYTHON ?= $(shell sh dev/find_python.sh)
 export PORT ?= 8080
+export WORKERS ?= lambda
 
 .PHONY: help run demo reset sd-host llm sam-local sam test test-sam-local check fix policies eval bench soak docs locks
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-15s %s\n", $$1, $$2}' Makefile
 
-run: .venv/.ready ## the whole service on http://127.0.0.1:$PORT, until Ctrl-C
+run: .venv/.ready ## the whole service on http://127.0.0.1:$PORT, until Ctrl-C (WORKERS=pull: drawn by a pull worker)
 	@.venv/bin/python -m dev.run
 
 demo: .venv/.ready ## a conversation that draws, and an edit, against `make run` (started if need be)

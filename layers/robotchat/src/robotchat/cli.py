@@ -274,14 +274,11 @@ def _work(asked: argparse.Namespace) -> int:
     ):
         if value:
             os.environ[variable] = value
-    import boto3
-
     from robotchat.aws.pull import AwsClock, PullWorker, environment_of, own_hosts
 
     own_from_here = os.environ.get("SD_HOSTS", "")  # not the stack's, which Lambda reaches
-    client: Any = boto3.client
     # What is set here counts more: this machine may have another way to the language model.
-    for name, value in environment_of(client, asked.stack_name).items():
+    for name, value in environment_of(asked.stack_name).items():
         os.environ.setdefault(name, value)
 
     from dataclasses import replace

@@ -314,12 +314,14 @@ def _machine() -> str:
 # --- from the deployed stack ----------------------------------------------------------------------
 
 
-def environment_of(client: Callable[[str], Any], stack: str) -> dict[str, str]:
+def environment_of(stack: str) -> dict[str, str]:
     """The environment of a stack's worker function: what a worker elsewhere must know as well.
 
-    Raises Unreachable. ``client`` gives the boto3 client of a service.
+    Raises Unreachable.
     """
-    name = outputs(client("cloudformation"), stack, "WorkerFunction")["WorkerFunction"]
-    function = client("lambda").get_function_configuration(FunctionName=name)
+    import boto3
+
+    name = outputs(boto3.client("cloudformation"), stack, "WorkerFunction")["WorkerFunction"]
+    function = boto3.client("lambda").get_function_configuration(FunctionName=name)
     variables = (function.get("Environment") or {}).get("Variables") or {}
     return {name: value for name, value in variables.items() if value}
