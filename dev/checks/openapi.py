@@ -15,7 +15,7 @@ import importlib.util
 import json
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -157,12 +157,30 @@ def _complete(operation: Json, path: str, handler: Endpoint, app: Path) -> Json:
     complete["responses"] = {
         status: _answer(response) for status, response in operation["responses"].items()
     }
+    for status, (said, with_body) in ALSO.get(app.parent.name, {}).items():
+        [usual] = complete["responses"].values()
+        bare = {"description": said, "headers": REQUEST_ID}
+        complete["responses"][status] = {**usual, **bare} if with_body else bare
     for status in _error_statuses(complete, family, handler.public):
         complete["responses"].setdefault(
             status, {"$ref": f"#/components/responses/{ERROR_SCHEMAS[family]}{status}"}
         )
     complete["responses"] = dict(sorted(complete["responses"].items()))
     return complete
+
+
+ALSO: Mapping[str, Mapping[str, tuple[str, bool]]] = {
+    "text2image": {"202": ("The job, where the caller prefers not to wait any longer.", True)},
+    "image2image": {"202": ("The job, where the caller prefers not to wait any longer.", True)},
+    "chat_text2image": {"200": ("With `dry_run`: what it would cost.", True)},
+    "chat_image2image": {"200": ("With `dry_run`: what it would cost.", True)},
+    "cancel_job": {"200": ("The job has ended.", True)},
+    "get_job": {"304": ("It is as `If-None-Match` has it.", False)},
+    "list_jobs": {"304": ("They are as `If-None-Match` has them.", False)},
+    "job_events": {"204": ("The end was told already, by `Last-Event-ID`.", False)},
+}
+"""What endpoints answer beside their usual status: by status, what that says, and whether it comes
+with the usual bodies."""
 
 
 def _with_form(body: Json, handler: Endpoint, path: str) -> Json:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from robotchat.art.infotext import parse
 
 
@@ -34,3 +36,8 @@ def test_a_text_without_settings_is_all_prompt() -> None:
 
 def test_a_quote_that_never_ends_does_no_harm() -> None:
     assert parse('a\nSteps: 1, Seed: 2, Sampler: Euler, Note: "open')["Seed"] == "2"
+
+
+@pytest.mark.parametrize("piece", ["0", " ", "a ", "a(", ":", 'a:"', 'a:"\\",', "a: ", '\\"', "-"])
+def test_a_long_line_of_anything_is_read_once(piece: str) -> None:
+    parse("a cat\n" + piece * 300_000)  # in its square, this would take minutes

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
-_SETTING = re.compile(r'\s*([\w][\w \-/()+]*):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
+_NAME = re.compile(r"\w[\w \-/()+]*")
+_NO_NAME = re.compile(r"[^\w \-/()+]")
+_VALUE = re.compile(r'\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
 _SIZE = re.compile(r"(\d+)x(\d+)")
 _FEWEST_SETTINGS = 3
 """With fewer on its last line, a text has no settings: it is all prompt."""
@@ -94,7 +97,7 @@ def parse(text: str) -> dict[str, str]:
     form is taken for the prompt.
     """
     *above, last = text.strip().split("\n")
-    settings = _SETTING.findall(last)
+    settings = list(_settings(last))
     if len(settings) < _FEWEST_SETTINGS:
         above, settings = [*above, last], []
     prompt, _, negative = "\n".join(above).partition("Negative prompt:")
@@ -107,6 +110,21 @@ def parse(text: str) -> dict[str, str]:
         else:
             parts[name] = plain
     return parts
+
+
+def _settings(line: str) -> Iterator[tuple[str, str]]:
+    """The ``name: value`` pairs of a line, divided by commas.
+
+    It looks from colon to colon, since searching for names takes the square of a line's length.
+    """
+    position = 0
+    while (colon := line.find(":", position)) >= 0:
+        words = _NO_NAME.split(line[position:colon])[-1]
+        name = _NAME.search(words)
+        position = colon + 1
+        if name is not None and (value := _VALUE.match(line, position)) is not None:
+            yield name[0], value[1]
+            position = value.end()
 
 
 def _unquoted(value: str) -> str:
