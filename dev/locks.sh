@@ -15,3 +15,4 @@ trap 'rm -f ../.pins.tmp' EXIT
 compile --extra aws --constraint ../.pins.tmp --output-file ../layers/robotchat/constraints.txt \
   ../layers/robotchat/pyproject.toml
 compile "$@" --output-file requirements-sam.txt requirements-sam.in
+compile "$@" --output-file requirements-policies.txt requirements-policies.in

@@ -32,6 +32,7 @@ LOCKS = {
     "layers/robotchat/constraints.txt": "",
     "dev/requirements.txt": "dev/requirements.in",
     "dev/requirements-sam.txt": "dev/requirements-sam.in",
+    "dev/requirements-policies.txt": "dev/requirements-policies.in",
 }
 """The locks, and from which list each is made; the layer's is made from its project."""
 

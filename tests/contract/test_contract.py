@@ -184,6 +184,8 @@ def repository(tmp_path: Path) -> Path:
     write(tmp_path, "dev/requirements.in", "# Tests\npytest\n")
     write(tmp_path, "dev/requirements-sam.txt", "")
     write(tmp_path, "dev/requirements-sam.in", "")
+    write(tmp_path, "dev/requirements-policies.txt", "")
+    write(tmp_path, "dev/requirements-policies.in", "")
     package(tmp_path, "__init__", "")
     package(tmp_path, "errors", "class Failed(Exception): ...\n")
     package(tmp_path, "clock", "")
@@ -566,7 +568,7 @@ def test_the_document_says_what_endpoints_have_in_common(repository: Path) -> No
     assert job["summary"] == "A job"
     assert job["operationId"] == "get_job"
     assert "`jobs:read`" in job["description"]
-    assert list(job["responses"]) == ["200", "401", "403", "404", "422", "429", "4XX", "5XX"]
+    assert list(job["responses"]) == ["200", "304", "401", "403", "404", "422", "429", "4XX", "5XX"]
     assert "x-request-id" in job["responses"]["200"]["headers"]
     missing = document["components"]["responses"]["Problem404"]
     assert list(missing["content"]) == ["application/problem+json"]
