@@ -6,6 +6,7 @@ they need is installed once, beside this repository's own environment.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import shutil
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+import openai
 import pytest
 
 from dev import llm
@@ -26,7 +29,8 @@ CLIENTS = Path(__file__).parent / "clients"
 ENVIRONMENT = Path(__file__).parents[2] / ".venv-clients"
 
 ANSWER = "A quince is a fruit."
-LOOKUP = {"tool_calls": [{"name": "lookup", "arguments": {"word": "quince"}}]}
+LOOKUP_CALLS = [{"name": "lookup", "arguments": {"word": "quince"}}]
+LOOKUP = {"tool_calls": LOOKUP_CALLS}
 
 
 @dataclass
@@ -63,6 +67,21 @@ class World:
             match = f"{mark}-{number} "
             for step in (*(steps or [LOOKUP]), {"text": ANSWER}):
                 self.upstream.script({"match": match, **step})
+
+    def get(self, path: str) -> Any:
+        """What the API answers to a GET."""
+        answer = httpx.get(f"{self.stack.api_url}{path}", headers=self.stack.headers, timeout=60)
+        return answer.raise_for_status().json()
+
+    def draws(self, mark: str, *prompts: str) -> None:
+        """Script drawing: for the prompts that begin with ``mark-0`` and so on, a picture each; a
+        second one changes the picture before it."""
+        for number, prompt in enumerate(prompts):
+            action = "edit" if "blue" in prompt else "generate"
+            called = {"name": "image_generation", "arguments": {"prompt": prompt, "action": action}}
+            match = f"{mark}-{number} "
+            self.upstream.script({"match": match, "tool_calls": [called]})
+            self.upstream.script({"match": match, "text": "Here it is."})
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +146,77 @@ def node() -> str:
         pytest.skip("Node is not installed")
     installed(CLIENTS / "node_modules", CLIENTS / "package-lock.json", [npm, "ci", "--silent"])
     return found
+
+
+def test_a_streamed_answer_that_draws_and_calls_a_function_resumes_after_a_cut(
+    world: World, mark: str
+) -> None:
+    """Text, a call of the client's and two pictures, through OpenAI's own SDK for Python."""
+    both = [
+        {"name": "image_generation", "arguments": {"prompt": prompt, "action": "generate"}}
+        for prompt in ("a cat", "a dog")
+    ]
+    world.upstream.script(match=mark, pieces=["One ", "moment."], tool_calls=[*both, *LOOKUP_CALLS])
+    tools: Any = [
+        {"type": "image_generation", "size": "64x64", "quality": "low", "partial_images": 1},
+        {"type": "function", "name": "lookup", "parameters": {"type": "object"}},
+    ]
+    with openai.OpenAI(
+        base_url=f"{world.stack.api_url}/v1", api_key=world.stack.api_key, max_retries=0
+    ) as client:
+        stream = client.responses.create(
+            input=f"{mark} a cat and a dog", tools=tools, background=True, stream=True
+        )
+        seen: list[Any] = []
+        for event in stream:
+            seen.append(event)
+            if event.type == "response.image_generation_call.completed":
+                break  # in the middle of it
+        stream.close()
+        response_id = seen[0].response.id
+        seen += client.responses.retrieve(
+            response_id, stream=True, starting_after=seen[-1].sequence_number
+        )
+        assert [event.sequence_number for event in seen] == list(range(len(seen)))
+        final = seen[-1].response
+        assert final == client.responses.retrieve(response_id)
+        assert final.output_text == "One moment."
+        kinds = [item.type for item in final.output]
+        assert kinds == ["message", "function_call", *["image_generation_call"] * 2]
+        for item in final.output[2:]:
+            assert base64.b64decode(item.result).startswith(b"\x89PNG")
+        done = [e.item for e in seen if e.type == "response.output_item.done"]
+        assert [item.id for item in done if item.type == "image_generation_call"] == [
+            item.id for item in final.output[2:]
+        ]
+
+        world.upstream.script(match="a fruit", text="Here they are.")
+        output: Any = {
+            "type": "function_call_output",
+            "call_id": final.output[1].call_id,
+            "output": "a fruit",
+        }
+        answer = client.responses.create(input=[output], previous_response_id=final.id, tools=tools)
+        assert answer.output_text == "Here they are."
+        # Both are turns of one conversation, and the other way in goes on from the last.
+        job = world.get(f"/v1/jobs/{final.output[3].job_id}")
+        shown = world.get(f"/v1/conversations/{job['conversation_id']}")
+        assert [turn["prompt"] for turn in shown["turns"]] == ["a cat", "a dog"]
+
+
+def test_the_agents_sdk_draws(world: World, mark: str, python: Path) -> None:
+    world.draws(mark, "a cat", "a blue cat", "a dog")
+    world.run(python, "agents_drawing.py", MARK=mark)
+
+
+def test_langchain_draws(world: World, mark: str, python: Path) -> None:
+    world.draws(mark, "a cat", "a blue cat", "a cat", "a blue cat")
+    world.run(python, "langchain_drawing.py", MARK=mark)
+
+
+def test_the_ai_sdk_draws(world: World, mark: str, node: str) -> None:
+    world.draws(mark, "a cat", "a blue cat")
+    world.run(node, "ai_sdk_drawing.mjs", MARK=mark)
 
 
 def test_the_agents_sdk_with_a_tool_and_a_session(world: World, mark: str, python: Path) -> None:

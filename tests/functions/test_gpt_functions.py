@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -15,7 +15,7 @@ from functions.workers.respond.app import handler as respond
 from robotchat.aws import gpt as gpt_module
 from robotchat.aws import wiring
 from robotchat.aws.wiring import Deployment, serving
-from robotchat.drivers.fake import FakeChat
+from robotchat.drivers.fake import FakeArt, FakeChat
 from robotchat.errors import (
     UpstreamQuotaExceeded,
     UpstreamRateLimited,
@@ -23,8 +23,10 @@ from robotchat.errors import (
     UpstreamUnavailable,
 )
 from robotchat.gpt.bot import ChatBot
+from robotchat.gpt.driver import ChatDriver
 from robotchat.gpt.responses.engine import Responses
 from robotchat.records import MemoryRecords
+from robotchat.robot import Robot
 from robotchat.settings import Settings
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -336,3 +338,39 @@ def test_fallbacks_never_get_the_key_of_another_upstream() -> None:
         ("large", "https://c.example/v1", None),
         ("tiny", "https://a.example/v1", "main"),
     ]
+
+
+def test_pictures_need_a_key_with_the_scope_for_them(gpt: Gpt) -> None:
+    body = {"input": "a cat", "tools": [{"type": "image_generation"}]}
+    event = gpt.event("responses", body)
+    event["requestContext"]["authorizer"]["scopes"] = "chat"
+    status, answer = gpt.send("responses", event)
+    assert status == 403
+    assert "images" in answer["error"]["message"]
+    event["requestContext"]["authorizer"]["scopes"] = "chat images"
+    # This one's engine has nobody who draws.
+    status, answer = gpt.send("responses", event)
+    assert (status, answer["error"]["param"]) == (400, "tools[0]")
+    event = gpt.event("responses", {**body, "tools": "all"})
+    assert gpt.send("responses", event)[0] == 400
+
+
+def test_a_forced_picture_needs_no_language_model(gpt: Gpt) -> None:
+    robot = Robot(art=FakeArt())
+    drawing = Responses(
+        cast(ChatDriver, wiring._LazyChat(gpt.deployment("chat").present)),
+        store=robot.response_store,
+        draws=robot.draws,
+    )
+    body = {
+        "input": "a cat",
+        "tools": [{"type": "image_generation", "size": "64x64"}],
+        "tool_choice": {"type": "image_generation"},
+    }
+    gpt.parts["responses"] = drawing
+    with serving(gpt.deployment("chat", "chatbot")):
+        status, answer = gpt.call("responses", body)
+        assert status == 200, answer
+        assert [item["type"] for item in answer["output"]] == ["image_generation_call", "message"]
+        status, answer = gpt.call("responses", {**body, "tool_choice": "auto"})
+        assert (status, answer["error"]["code"]) == (503, "not_configured")

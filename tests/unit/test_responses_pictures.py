@@ -15,6 +15,7 @@ from PIL import Image
 from robotchat.drivers.fake import FakeArt, FakeChat
 from robotchat.errors import (
     InvalidRequest,
+    Misconfigured,
     NotFound,
     UnknownCheckpoint,
     UpstreamRejected,
@@ -23,7 +24,9 @@ from robotchat.errors import (
 from robotchat.gpt.driver import Body
 from robotchat.gpt.responses.engine import Responses
 from robotchat.gpt.responses.image_tool import MAX_PICTURES
-from robotchat.jobs.job import Job
+from robotchat.gpt.responses.inference import Options
+from robotchat.gpt.responses.painting import Order
+from robotchat.jobs.job import Job, JobStatus
 from robotchat.jobs.limits import Limits
 from robotchat.robot import Robot
 from robotchat.settings import Settings
@@ -596,3 +599,106 @@ def test_usage_adds_up_over_the_rounds() -> None:
     used = {"usage": {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13}}
     world = World({**calls(call(prompt="a cat")), **used}, {**calls(text="Done."), **used})
     assert world.ask("a cat")["usage"]["total_tokens"] == 26
+
+
+def test_an_upstream_that_keeps_the_state_is_asked_in_rounds_all_the_same() -> None:
+    world = World(calls(call(prompt="a cat")), "Here.")
+    world.responses = Responses(
+        world.chat,
+        store=world.robot.response_store,
+        draws=world.robot.draws,
+        clock=world.clock,
+        options=Options(mode="responses"),
+    )
+    response = world.ask("a cat", max_tool_calls=1)
+    assert types(response) == ["image_generation_call", "message"]
+
+
+def test_what_a_response_drew_is_deleted_with_it() -> None:
+    world = World("no", "no")
+    conversation = world.robot.conversations.create("local").id
+    response = world.ask("a cat", conversation=conversation, **FORCED)
+    (item,) = pictures(response)
+    with pytest.raises(NotFound):
+        world.responses.delete(response["id"], "other")
+    world.responses.delete(response["id"])
+    job = world.robot.jobs.get(item["job_id"], "local")
+    assert job.deleted
+    assert world.responses.conversations.items(conversation) == []
+    other = pictures(world.ask("a dog", conversation=conversation, **FORCED))[0]
+    found = world.responses.conversations.delete_item(conversation, other["id"])
+    assert found is not None
+    assert found.id == other["job_id"]
+
+
+def test_without_a_language_model_a_forced_picture_follows_the_rules() -> None:
+    world = World(Misconfigured("No language model is configured."))
+    (item,) = pictures(world.ask("画一只猫", **FORCED))
+    assert item["revised_prompt"] == "a cat"
+
+
+class Scripted:
+    """Somebody who draws as told: a job's states, one a look."""
+
+    def __init__(self, job: Job, *looks: dict[str, Any]) -> None:
+        self.job = job
+        self.looks = list(looks)
+        self.orders: list[Order] = []
+
+    def check(self, tool: Any, param: str, tenant: str) -> None: ...
+
+    def accept(self, order: Order) -> Job:
+        self.orders.append(order)
+        return self.job
+
+    def look(self, job: Job) -> Job:
+        return job.model_copy(update=self.looks.pop(0))
+
+    def preview(self, job: Job) -> bytes | None:
+        return job.preview.encode() if job.preview else None
+
+    def picture(self, job: Job) -> bytes:
+        return b"all of it"
+
+    def cancel(self, job: Job) -> None: ...
+
+    def delete(self, job_id: str, tenant: str) -> None: ...
+
+
+def test_previews_are_told_while_it_is_drawn_and_replayed() -> None:
+    world = World(calls(call(prompt="a cat")), "Here.")
+    job = world.robot.chat_text2image("a cat", width=64, height=64)
+    draws = Scripted(
+        job.model_copy(update={"status": JobStatus.QUEUED}),
+        {"status": JobStatus.QUEUED},
+        {"status": JobStatus.RUNNING},
+        {"preview": "one"},
+        {"preview": "one"},
+        {"preview": "two"},
+        {"preview": "three"},
+        {"status": JobStatus.SUCCEEDED},
+    )
+    world.responses = Responses(
+        world.chat,
+        store=world.robot.response_store,
+        draws=draws,
+        clock=world.clock,
+        enqueue=lambda response_id, tenant: world.queue.append(response_id),
+    )
+    queued = world.ask("a cat", tools=[{**DRAW, "partial_images": 2}], background=True)
+    world.responses.background.run(queued["id"])
+    events = checked(world.responses.background.events(queued["id"]))
+    place = [event for event in events if event.get("output_index") == 0]
+    assert kinds(place)[1:-1] == [
+        "image_generation_call.in_progress",
+        "image_generation_call.generating",
+        "image_generation_call.partial_image",
+        "image_generation_call.partial_image",
+        "image_generation_call.completed",
+    ]
+    partial = [event for event in place if "partial_image_b64" in event]
+    assert [base64.b64decode(event["partial_image_b64"]) for event in partial] == [b"one", b"two"]
+    assert [event["partial_image_index"] for event in partial] == [0, 1]
+    assert base64.b64encode(b"one").decode() not in world.stored()
+    (order,) = draws.orders
+    assert order.message == "a cat"

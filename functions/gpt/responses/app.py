@@ -3,7 +3,7 @@
 from typing import Any
 
 from robotchat.aws.api import Endpoint, EventStream, IdempotencyKey
-from robotchat.aws.gpt import may_draw, responded
+from robotchat.aws.gpt import may_draw, needs_model, responded
 from robotchat.aws.wiring import responses as all_responses
 from robotchat.gpt.requests import ResponseRequest
 
@@ -18,7 +18,7 @@ def responses(
     may_draw(body)
     if request.stream or not body.get("background"):
         handler.occupy()
-    engine = all_responses(new=True)
+    engine = all_responses(new=needs_model(body))
     if request.stream:
         return responded(
             lambda: engine.stream(body, tenant, idempotency_key=idempotency_key),

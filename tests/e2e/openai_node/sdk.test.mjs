@@ -275,6 +275,28 @@ test("pictures are items of their conversation", async () => {
   assert.equal(answer.output_text, "You said: What is on it?");
 });
 
+test("a model draws, and the SDK's stream helper follows it", async () => {
+  const word = mark();
+  const drawing = (prompt, action) => ({ name: "image_generation", arguments: { prompt, action } });
+  const tools = [{ type: "image_generation", size: "64x64", quality: "low", partial_images: 1 }];
+  const draw = async (said, prompt, action, more) => {
+    await script({ match: said, tool_calls: [drawing(prompt, action)] });
+    await script({ match: said, text: "Here it is." });
+    const stream = client.responses.stream({ model, input: said, tools, ...more });
+    const kinds = (await collect(stream)).map((event) => event.type);
+    assert.ok(kinds.includes("response.image_generation_call.completed"));
+    const answer = await stream.finalResponse();
+    assert.equal(answer.output_text, "Here it is.");
+    const [picture] = answer.output.filter((item) => item.type === "image_generation_call");
+    assert.equal(Buffer.from(picture.result, "base64").subarray(1, 4).toString(), "PNG");
+    assert.equal(picture.revised_prompt, prompt);
+    assert.equal(picture.action, action);
+    return answer;
+  };
+  const cat = await draw(`${word} draw a cat`, "a cat", "generate");
+  await draw(`${word} make it blue`, "a blue cat", "edit", { previous_response_id: cat.id });
+});
+
 test("models", async () => {
   const models = await client.models.list();
   assert.deepEqual(

@@ -15,7 +15,7 @@ from robotchat.aws.metrics import record_first_token
 from robotchat.aws.wiring import settings
 from robotchat.errors import Forbidden
 from robotchat.gpt.driver import AnswerStream, Body, Interrupt
-from robotchat.gpt.responses.image_tool import TOOL
+from robotchat.gpt.responses.image_tool import TOOL, is_forced
 
 HEARTBEAT = 5.0
 """Seconds of silence after which a stream shows that it is still there."""
@@ -44,6 +44,12 @@ def responded(open_stream: Callable[[], AnswerStream], *, follows: bool = False)
     if not follows:
         return _streamed(open_stream, lambda event: (event["type"], event))
     return _streamed(open_stream, _numbered, bound=settings().follow_time)
+
+
+def needs_model(body: Mapping[str, Any]) -> bool:
+    """Whether a response needs a language model: it does not where all that it is to do is draw,
+    for which there are rules."""
+    return not is_forced(body)
 
 
 def may_draw(body: Mapping[str, Any]) -> None:

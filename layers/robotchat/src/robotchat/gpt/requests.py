@@ -78,6 +78,16 @@ class ResponseRequest(_Request):
         description="The conversation that this is a turn of (its id). One turn at a time: a "
         "second request meanwhile is answered 409.",
     )
+    tools: list[Any] | None = Field(
+        default=None,
+        description="What the model may call: tools that the client runs, and `image_generation`, "
+        "which draws on the SD hosts (scope `images`).",
+        examples=[[{"type": "image_generation", "size": "768x512", "quality": "low"}]],
+    )
+    tool_choice: str | dict[str, Any] | None = Field(
+        default=None,
+        description="`auto`, `none`, `required`, or the tool that must be called.",
+    )
     store: bool | None = Field(
         default=None, description="Whether it can be read and continued later (default: true)."
     )

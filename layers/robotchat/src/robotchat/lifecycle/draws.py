@@ -197,6 +197,12 @@ class ToolPictures:
         """Nobody waits for the job any more."""
         self._settlement.settle(self._jobs.change(job.id, cancel))
 
+    def delete(self, job_id: str, tenant: str) -> None:
+        """Forget what was drawn, if it is there."""
+        job = self._jobs.find(job_id)
+        if job is not None and job.tenant == tenant:
+            self._settlement.discard(job, even_open=True)
+
 
 def _written(order: Order, parent: Job | None, *, editing: bool) -> Fold | None:
     """The prompt that the model has written; None where the message is to be folded."""

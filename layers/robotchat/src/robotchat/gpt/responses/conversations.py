@@ -106,8 +106,8 @@ class ConversationItems:
     def delete_item(self, conversation_id: str, item_id: str, tenant: str = "local") -> Job | None:
         """Forget one item of a conversation. Raises NotFound.
 
-        An item of a picture turn is not forgotten here: its job is given, which is to be deleted
-        as jobs are (``Robot.delete_job``), and takes the turn with it.
+        Where it is a picture, or belongs to a picture turn, its job is given, which is to be
+        deleted as jobs are (``Robot.delete_job``); a picture turn goes with it.
         """
 
         def others(items: Sequence[Body]) -> list[Body]:
@@ -118,9 +118,11 @@ class ConversationItems:
             return replace(stored, response=response, input=others(stored.input))
 
         for stored in self._store.conversation_history(conversation_id, tenant):
-            if any(item["id"] == item_id for item in stored.items):
+            found = next((item for item in stored.items if item["id"] == item_id), None)
+            if found is not None:
                 self._store.change(stored.id, without)
-                return None
+                drawn = found.get("job_id") if found in stored.response["output"] else None
+                return self._store.conversations.picture(drawn, tenant) if drawn else None
         for job in self._store.pictures(conversation_id):
             if any(item["id"] == item_id for item in picture_turn(job)):
                 return job

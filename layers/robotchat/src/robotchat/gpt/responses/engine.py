@@ -289,8 +289,12 @@ class Responses:
         return {**page, "data": [self._store.shown.item(item, tenant) for item in page["data"]]}
 
     def delete(self, response_id: str, tenant: str = "local") -> Body:
-        """``DELETE /v1/responses/{id}``. What continues it stays, without its words."""
+        """``DELETE /v1/responses/{id}``, with what it drew. What continues it stays, without its
+        words."""
         stored = self._store.get(response_id, tenant)
+        for item in stored.response["output"]:
+            if self._draws is not None and item.get("job_id"):
+                self._draws.delete(item["job_id"], tenant)
         if stored.upstream_id is not None:
             cast(ResponsesDriver, self._driver).delete_response(stored.upstream_id)
         self._store.delete(stored)

@@ -68,8 +68,10 @@ def _text(given: object) -> str:
 
 
 def image_tool(tools: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The tool among those of a request, if it is there."""
-    return next((tool for tool in tools if tool["type"] == TOOL), None)
+    """The tool among those of a request, which may not have been checked yet."""
+    return next(
+        (tool for tool in tools if isinstance(tool, dict) and tool.get("type") == TOOL), None
+    )
 
 
 def function(tool: Mapping[str, Any]) -> Body:
@@ -114,9 +116,10 @@ def check_choice(choice: object, tools: Sequence[Mapping[str, Any]]) -> None:
 
 
 def is_forced(body: Mapping[str, Any]) -> bool:
-    """Whether a request leaves the model nothing but to call the tool."""
-    tools: Sequence[Mapping[str, Any]] = body.get("tools") or ()
-    if image_tool(tools) is None:
+    """Whether a request, which may not have been checked yet, leaves the model nothing but to
+    call the tool."""
+    tools = body.get("tools")
+    if not isinstance(tools, list) or image_tool(tools) is None:
         return False
     choice = body.get("tool_choice")
     if choice == "required":
@@ -124,8 +127,10 @@ def is_forced(body: Mapping[str, Any]) -> bool:
     if not isinstance(choice, dict):
         return False
     if choice.get("type") == "allowed_tools":
-        allowed: Sequence[object] = choice.get("tools") or ()
-        only = all(isinstance(one, dict) and one.get("type") == TOOL for one in allowed)
+        allowed = choice.get("tools")
+        only = isinstance(allowed, list) and all(
+            isinstance(one, dict) and one.get("type") == TOOL for one in allowed
+        )
         return bool(allowed) and only and choice.get("mode") == "required"
     return choice.get("type") == TOOL
 

@@ -72,7 +72,7 @@ class Inference:
         been answered already. With ``whole`` the answer is not streamed: its events are there at
         once.
         """
-        if self._relays(request):
+        if self._relays(turn.request):
             driver = cast(ResponsesDriver, self._driver)
             if not whole:
                 return driver.stream_response(self._relay_body(turn))
@@ -153,6 +153,8 @@ class Inference:
                 body["store"] = False
             history = [item for items in self.past(turn).turns for item in items]
             body["input"] = relayed_items([*history, *turn.request.items])
+        if "tools" in body:
+            body["tools"] = image_tool.as_functions(body["tools"])
         return body
 
     def past(self, turn: Turn) -> Past:

@@ -105,6 +105,10 @@ class Draws(Protocol):
         """Nobody waits for the job any more."""
         ...
 
+    def delete(self, job_id: str, tenant: str) -> None:
+        """Forget what was drawn, if it is there."""
+        ...
+
 
 def newest_picture(items: Sequence[Mapping[str, Any]]) -> Source | None:
     """The last picture among items, drawn or sent."""
@@ -156,6 +160,8 @@ class Painter:
         self._left = left
         self._clock = clock
         self._until = clock.now() + PATIENCE
+        self.reply: str | None = None
+        """What there is to say of the last picture, where its message was understood in part."""
 
     def source(self, drawn: Sequence[Body] = ()) -> Source | None:
         """The newest picture of the context, with what was ``drawn`` for this response."""
@@ -191,6 +197,7 @@ class Painter:
             item |= {"result": "", "error": _error_of(error)}
             yield from opened.done("failed")
             return
+        self.reply = job.reply
         item |= {
             "result": result,
             "revised_prompt": job.prompt,

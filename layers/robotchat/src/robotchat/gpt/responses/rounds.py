@@ -88,7 +88,7 @@ class Rounds:
             if not called or self._forced or answer.cut_short or self._client_is_asked():
                 break
             stream = self._ask(self._next_request())
-        yield from self._last_words(answer)
+        yield from self._last_words(answer, painter.reply)
 
     def close(self) -> None:
         """Stop asking and drawing."""
@@ -147,13 +147,15 @@ class Rounds:
             body |= {"tools": others} if others else {"tool_choice": "none"}
         return replace(self._turn.request, body=body)
 
-    def _last_words(self, answer: ChatAnswer) -> Iterator[Body]:
+    def _last_words(self, answer: ChatAnswer, reply: str | None) -> Iterator[Body]:
         """A message behind pictures, without which agents ask again and again."""
         output = answer.response["output"]
         if self._client_is_asked() or not output or output[-1]["type"] != CALL:
             return
         error = output[-1].get("error")
-        yield from answer.say(error["message"] if error and self._forced else "")
+        if error and self._forced:
+            reply = error["message"]
+        yield from answer.say(reply or "")
 
 
 class _Silence:
