@@ -60,7 +60,7 @@ from dev.stack.poller import Poller
 from dev.stack.ports import LOOPBACK, Address
 from dev.stack.processes import Child, ChildError, Children
 from dev.stack.streams import Streams
-from dev.template import Template, TemplateError
+from dev.template import PULL_WORKER, Template, TemplateError
 
 ROOT = Path(__file__).resolve().parent.parent
 TENANT = "dev"
@@ -327,6 +327,12 @@ async def start_worker(
     environment = {
         name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ
     }
+    if options.record is not None:
+        environment |= {
+            "PYTHONPATH": str(ROOT / "dev" / "stack" / "recorder"),
+            "ROBOTCHAT_RECORD": str(options.record),
+            "ROBOTCHAT_RECORD_AS": PULL_WORKER,
+        }
     return await children.start(
         "the pull worker",
         [

@@ -17,6 +17,9 @@ from typing import Any
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
 ALARM = "AWS::CloudWatch::Alarm"
+PULL_WORKER = "PullWorker"
+"""Runs the code of the worker function elsewhere, by a policy of its own."""
+
 FUNCTION = "AWS::Serverless::Function"
 LAYER = "AWS::Serverless::LayerVersion"
 API = "AWS::Serverless::Api"

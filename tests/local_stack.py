@@ -71,7 +71,15 @@ class RunningStack:
     def __init__(self, state: Path, env: Mapping[str, str] | None = None) -> None:
         self.state = state
         state.mkdir(parents=True, exist_ok=True)
-        passed = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "COVERAGE_PROCESS_START")
+        passed = (
+            "PATH",
+            "HOME",
+            "LANG",
+            "TMPDIR",
+            "SSL_CERT_FILE",
+            "COVERAGE_PROCESS_START",
+            "WORKERS",
+        )
         self.env = {name: os.environ[name] for name in passed if name in os.environ}
         # As on AWS, a function is not told that its client has left.
         self.env |= {"PORT": str(free_port()), "ROBOTCHAT_LEAVING": "untold"}
@@ -157,7 +165,8 @@ class RunningStack:
         elif self.process is not None and self.process.stdout is not None:
             self.process.stdout.close()
         if "ROBOTCHAT_TEMPLATE" not in self.env:
-            assert privileges.missing(ROOT, self.recording) == []
+            missing = privileges.missing(ROOT, self.recording)
+            assert not missing, missing
 
 
 def descendants(pid: int) -> dict[int, str]:

@@ -11,13 +11,13 @@ import ast
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from dev.checks.deployed import translated
-from dev.template import FUNCTION, Template
+from dev.template import FUNCTION, PULL_WORKER, Template
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +35,10 @@ CALLS: Mapping[str, frozenset[str]] = {
     "put_object": frozenset({"s3:PutObject"}),
     "delete_objects": frozenset({"s3:DeleteObject"}),
     "list_objects_v2": frozenset({"s3:ListBucket"}),
+    "receive_message": frozenset({"sqs:ReceiveMessage"}),
+    "delete_message": frozenset({"sqs:DeleteMessage"}),
+    "describe_stacks": frozenset({"cloudformation:DescribeStacks"}),
+    "get_function_configuration": frozenset({"lambda:GetFunctionConfiguration"}),
     "send_message": frozenset({"sqs:SendMessage"}),
     "change_message_visibility": frozenset({"sqs:ChangeMessageVisibility"}),
     "get_queue_attributes": frozenset({"sqs:GetQueueAttributes"}),
@@ -43,6 +47,12 @@ CALLS: Mapping[str, frozenset[str]] = {
     "put_events": frozenset({"events:PutEvents"}),
 }
 """What boto3's methods, by their names in the code, need to be allowed."""
+
+
+def _subjects(root: Path) -> list[str]:
+    """The functions, and who else there is for whom the template has a policy."""
+    found = list(dict(Template(root / "template.yaml").resources(FUNCTION)))
+    return [*found, PULL_WORKER] if f"{PULL_WORKER}Policy" in _resources(root) else found
 
 
 def grants_are_used_by_code(root: Path) -> list[str]:
@@ -56,7 +66,7 @@ def grants_are_used_by_code(root: Path) -> list[str]:
             needed |= CALLS.get(name or "", frozenset())
     return [
         f"template.yaml: {function} may {action}, which no code does."
-        for function in dict(Template(root / "template.yaml").resources(FUNCTION))
+        for function in _subjects(root)
         for action in sorted({action for action, _ in grants(root, function)} - needed)
     ]
 
@@ -64,34 +74,49 @@ def grants_are_used_by_code(root: Path) -> list[str]:
 def grants(root: Path, function: str) -> set[tuple[str, str]]:
     """The actions that a function's role allows, each with the logical ID of what it is for."""
     role = _resources(root).get(f"{function}Role", {}).get("Properties", {})
-    todo = list(role.get("Policies", ()))
+    own = _resources(root).get(f"{function}Policy", {}).get("Properties")
     found: set[tuple[str, str]] = set()
-    while todo:
-        policy = todo.pop()
-        if "Fn::If" in policy:
-            todo += [one for one in policy["Fn::If"][1:] if isinstance(one, dict)]
-            continue
+    for policy in _chosen([*role.get("Policies", ()), *([own] if own else [])]):
         statements = policy.get("PolicyDocument", {}).get("Statement", ())
-        for statement in [statements] if isinstance(statements, dict) else statements:
+        for statement in _chosen([statements] if isinstance(statements, dict) else statements):
+            if "Action" not in statement:
+                continue
             for action in _listed(statement["Action"]):
                 found |= {(action, name) for name in _named(statement["Resource"])}
     return found
+
+
+def _chosen(listed: Sequence[Any]) -> Iterator[Any]:
+    """What is listed, and of conditional things both sides."""
+    for one in listed:
+        if "Fn::If" in one:
+            yield from _chosen([side for side in one["Fn::If"][1:] if isinstance(side, dict)])
+        else:
+            yield one
 
 
 ARNS: Mapping[str, str] = {
     "AWS::DynamoDB::Table": "arn:aws:dynamodb:us-east-1:123456789012:table/{}",
     "AWS::S3::Bucket": "arn:aws:s3:::{}",
     "AWS::SQS::Queue": "arn:aws:sqs:us-east-1:123456789012:{}",
+    "AWS::Lambda::Function": "arn:aws:lambda:us-east-1:123456789012:function:robotchat-{}",
     "AWS::Events::EventBus": "arn:aws:events:us-east-1:123456789012:event-bus/{}",
     "AWS::SecretsManager::Secret": "arn:aws:secretsmanager:us-east-1:123456789012:secret:{}-AbCdEf",
 }
 """How the ARNs of an account's resources look."""
 
 
+OUTSIDE: Mapping[str, str] = {
+    "AWS::StackId": "arn:aws:cloudformation:us-east-1:123456789012:stack/robotchat/*",
+    "${AWS::StackName}-pool-*": "arn:aws:sqs:us-east-1:123456789012:robotchat-pool-*",
+}
+"""The same for what is no resource of the template: the stack, and queues that operators add."""
+
+
 def policies(root: Path) -> dict[str, dict[str, Any]]:
     """Each function's policy, as IAM would hold it in some account."""
     found = {}
-    for function in dict(Template(root / "template.yaml").resources(FUNCTION)):
+    for function in _subjects(root):
         statements = [
             {"Effect": "Allow", "Action": action, "Resource": resource}
             for action, place in sorted(grants(root, function))
@@ -103,6 +128,8 @@ def policies(root: Path) -> dict[str, dict[str, Any]]:
 
 
 def _arns(root: Path, action: str, place: str) -> list[str]:
+    if place in OUTSIDE:
+        return [OUTSIDE[place]]
     kind = _resources(root).get(place, {}).get("Type", "AWS::SecretsManager::Secret")
     arn = ARNS[kind].format(place.lower() if kind == "AWS::S3::Bucket" else place)
     if action == "dynamodb:Query":
@@ -118,7 +145,8 @@ def missing(root: Path, recording: Path) -> list[str]:
         allowed = grants(root, function)
         for action, variable in sorted(done):
             place = variables.get((function, variable), variable)
-            if (action, place) not in allowed:
+            named = place != "-"  # the stack and its functions are named by no variable
+            if (action, place) not in allowed and (named or action not in dict(allowed)):
                 wrong.append(f"{function}: does {action} to {place}, which its role forbids.")
     return wrong
 
@@ -132,7 +160,7 @@ def unused(root: Path, recording: Path) -> list[str]:
     }
     return [
         f"{function}: may {action} on {place}."
-        for function in dict(Template(root / "template.yaml").resources(FUNCTION))
+        for function in _subjects(root)
         for action, place in sorted(grants(root, function) - seen.get(function, set()))
     ]
 
@@ -162,6 +190,8 @@ def _variables(root: Path) -> dict[tuple[str, str], str]:
         for name, value in variables.items():
             if isinstance(value, Mapping) and "Ref" in value:
                 found[function, name] = str(value["Ref"])
+                if function == "Worker":
+                    found[PULL_WORKER, name] = str(value["Ref"])
     return found
 
 
@@ -170,7 +200,9 @@ def _named(resource: Any) -> Iterator[str]:
     for one in _listed(resource):
         if isinstance(one, Mapping):
             for value in one.values():
-                if isinstance(value, str):
+                if isinstance(value, str) and value.startswith("arn:"):
+                    yield value.rpartition(":${AWS::AccountId}:")[2]
+                elif isinstance(value, str):
                     yield value.removeprefix("${").partition("}")[0].partition(".")[0]
                 elif isinstance(value, list):
                     yield from _in_list(value)

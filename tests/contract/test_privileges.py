@@ -14,7 +14,7 @@ import pytest
 
 from dev.checks import privileges
 from dev.checks.deployed import translated
-from dev.template import FUNCTION, Template
+from dev.template import FUNCTION, PULL_WORKER, Template
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = Template(ROOT / "template.yaml")
@@ -97,6 +97,27 @@ def test_a_permission_that_is_taken_away_is_missed(tmp_path: Path) -> None:
     (recording / "GetJob.txt").write_text("dynamodb:GetItem TABLE_NAME\n")
     assert privileges.missing(tmp_path, recording) == [
         "GetJob: does dynamodb:GetItem to Table, which its role forbids."
+    ]
+
+
+def test_a_pull_worker_may_do_what_the_worker_may_and_take_messages_itself() -> None:
+    more = privileges.grants(ROOT, PULL_WORKER) - privileges.grants(ROOT, "Worker")
+    taken = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
+    pools = "${AWS::StackName}-pool-*"
+    assert more == {
+        ("cloudformation:DescribeStacks", "AWS::StackId"),
+        ("lambda:GetFunctionConfiguration", "Worker"),
+        *((action, place) for action in taken for place in ("Jobs", pools)),
+        ("sqs:ChangeMessageVisibility", pools),
+    }
+    assert privileges.grants(ROOT, "Worker") <= privileges.grants(ROOT, PULL_WORKER)
+
+
+def test_what_a_pull_worker_was_seen_to_do_is_compared_with_its_policy(tmp_path: Path) -> None:
+    seen = "sqs:ReceiveMessage JOBS_QUEUE_URL\ncloudformation:DescribeStacks -\n"
+    (tmp_path / "PullWorker.txt").write_text(seen + "sqs:PurgeQueue JOBS_QUEUE_URL\n")
+    assert privileges.missing(ROOT, tmp_path) == [
+        "PullWorker: does sqs:PurgeQueue to Jobs, which its role forbids."
     ]
 
 

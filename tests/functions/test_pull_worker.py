@@ -102,7 +102,10 @@ class Company:
         }
         self._time = itertools.count(0.0, 100.0)
         self.cloud = Deployment(
-            Settings(), hosts={}, monotonic=lambda: next(self._time), **self.stores
+            Settings(max_attempts=2, pull=True),
+            hosts={},
+            monotonic=lambda: next(self._time),
+            **self.stores,
         )
 
     @property
@@ -199,7 +202,7 @@ def test_text2image_is_queued_drawn_by_the_worker_and_answered(company: Company)
 
 
 def test_without_a_worker_there_is_no_host_and_with_one_there_is(company: Company) -> None:
-    with pytest.raises(Misconfigured):
+    with pytest.raises(UpstreamUnavailable, match="No SD host is there"):
         company.robot.submit_image(Text2ImageRequest(**SMALL))
     with company.working(company.deployment(gpu=FakeArt())):
         assert [state.name for state in company.robot.hosts.states()] == ["gpu"]
@@ -208,14 +211,39 @@ def test_without_a_worker_there_is_no_host_and_with_one_there_is(company: Compan
     assert company.robot.hosts.states() == [], "it said goodbye"
 
 
-def test_a_host_that_does_not_answer_is_not_announced_and_gets_no_jobs(company: Company) -> None:
+def test_a_host_that_does_not_answer_its_worker_is_away_like_any_other(company: Company) -> None:
     away = FakeArt()
     away.answers["sdapi/v1/sd-models"] = UpstreamUnavailable("away")
     with company.working(company.deployment(away=away, gpu=FakeArt())) as worker:
-        assert [state.name for state in company.robot.hosts.states()] == ["gpu"]
+        request = Text2ImageRequest(**SMALL)
+        assert list(company.robot.hosts.able(request)) == ["gpu"]
         away.answers["sdapi/v1/sd-models"] = FakeArt().answers["sdapi/v1/sd-models"]
         worker.announce()
-        assert [state.name for state in company.robot.hosts.states()] == ["away", "gpu"]
+        assert list(company.robot.hosts.able(request)) == ["away", "gpu"]
+
+
+def test_when_no_host_answers_jobs_end_and_say_why(company: Company) -> None:
+    away = FakeArt()
+    away.answers["sdapi/v1/sd-models"] = UpstreamUnavailable("away")
+    away.enqueue([UpstreamUnavailable("away")] * 5)
+    with company.working(company.deployment(away=away)):
+        job = company.robot.submit_image(Text2ImageRequest(**SMALL))
+        done = company.finished(job)
+    assert done.error is not None
+    assert (done.status, done.error.code) == (JobStatus.FAILED, "upstream_unavailable")
+
+
+def test_a_worker_without_a_host_leaves_jobs_to_one_that_has(company: Company) -> None:
+    away = FakeArt()
+    away.answers["sdapi/v1/sd-models"] = UpstreamUnavailable("away")
+    good = company.deployment(gpu=FakeArt())
+    good.pulled.announce("far", [_announced(good, "gpu", FakeArt(), pool=None)])
+    with company.working(company.deployment(away=away)) as worker:
+        assert worker._capacity() == 0
+    good.pulled.announce("far", [])
+    good.pulled.look()
+    with company.working(company.deployment(away=away)) as worker:
+        assert worker._capacity() == 1
 
 
 def test_a_refresh_reaches_the_host_and_its_news_are_known_at_once(company: Company) -> None:
@@ -356,10 +384,12 @@ def test_a_job_that_came_to_the_wrong_worker_is_handed_over(company: Company) ->
     assert small.requests == []
 
 
-def _announced(deployment: Deployment, name: str, art: FakeArt) -> PulledHost:
+def _announced(
+    deployment: Deployment, name: str, art: FakeArt, pool: str | None = "large"
+) -> PulledHost:
     lists, parts = deployment.pulled.publish(ask_for_lists(art))
     now = deployment.clock.now()
-    return PulledHost(name, "far", "large", lists, parts, now)
+    return PulledHost(name, "far", pool, lists, parts, now)
 
 
 def test_a_dead_holders_work_is_cleared_by_the_worker_beside_the_host(company: Company) -> None:

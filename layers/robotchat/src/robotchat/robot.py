@@ -98,6 +98,7 @@ class Robot:
             self.records,
             self.clock,
             ttl=self.settings.lease_ttl,
+            pulled=bool(afar) or self.settings.pull,
         )
         self.catalog = Catalog(self.hosts, scripts=art_config.allowed_scripts)
         self.webui_api = WebuiApi(

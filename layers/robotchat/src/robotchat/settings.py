@@ -96,6 +96,8 @@ class Settings:
     """How long a job or a response is followed before its follower must connect again."""
     allow_origin: str = "*"
     """The origin whose pages may call the API from a browser."""
+    pull: bool = False
+    """Workers beside the SD hosts take the jobs from their queue, and no function does."""
     local: bool = False
     """The local stack: lets image URLs and webhooks point at this machine."""
 
@@ -189,6 +191,7 @@ class Settings:
             sign_of_life=number("SIGN_OF_LIFE_SECONDS", cls.sign_of_life),
             follow_time=number("FOLLOW_SECONDS", cls.follow_time),
             allow_origin=text("ALLOW_ORIGIN") or cls.allow_origin,
+            pull=text("WORKERS") == "pull",
             local=text("ROBOTCHAT_LOCAL") == "1",
         )
 

@@ -85,7 +85,8 @@ class _Own:
 
     name: str
     driver: ArtDriver
-    seen: datetime | None = None
+    answers: bool = False
+    """Whether it did when it was last asked."""
     told: Mapping[str, Any] | None = None
     """What it told of itself when it was last asked for all of it."""
     asked_at: float = 0.0
@@ -176,8 +177,7 @@ class PullWorker:
     def _take(self) -> None:
         """Take a message up, if there is one and a host for it."""
         with self._changed:
-            live = sum(map(self._is_live, self._own))
-            if not live or len(self._in_hand) >= live + self._ahead:
+            if len(self._in_hand) >= self._capacity():
                 self._changed.wait(1.0)
                 return
         try:
@@ -198,6 +198,19 @@ class PullWorker:
             self._in_hand.add(thread)
         thread.start()
 
+    def _capacity(self) -> int:
+        """How many jobs may be in hand. Without a host that answers: one, if nobody else has such
+        a host either, so that jobs end and say why instead of waiting in vain."""
+        live = sum(map(self._is_live, self._own))
+        if live:
+            return live + self._ahead
+        others = [
+            host
+            for host in self._deployment.pulled.hosts()
+            if host.worker != self.id and host.pool == self._pool and host.lists
+        ]
+        return 0 if others else 1
+
     def _work(self, record: Mapping[str, Any]) -> None:
         try:
             if not self._handle({"Records": [record]}, _Endless())["batchItemFailures"]:
@@ -217,13 +230,13 @@ class PullWorker:
         with self._announcing:
             for own in self._own:
                 self._look_at(own)
-            live = [own for own in self._own if self._is_live(own)]
-            self._deployment.pulled.announce(self.id, [self._announced(own) for own in live])
-        self._deployment.present.robot.hosts.clear_up([own.name for own in live])
+            self._deployment.pulled.announce(self.id, [self._announced(own) for own in self._own])
+            self._deployment.pulled.look()
+        live = [own.name for own in self._own if self._is_live(own)]
+        self._deployment.present.robot.hosts.clear_up(live)
 
     def _look_at(self, own: _Own) -> None:
         """Ask a host for its lists if it is time, else whether it is there."""
-        now = self._deployment.clock.now
         due = own.told is None or time.monotonic() - own.asked_at >= LISTS_EVERY
         try:
             if not due and own.told is not None:
@@ -232,21 +245,24 @@ class PullWorker:
             if due:
                 own.driver.forget()
                 own.told, own.asked_at = ask_for_lists(own.driver), time.monotonic()
-            own.seen = now()
-        except (UpstreamTimeout, UpstreamBusy):
-            if own.told is not None and self._in_hand:
-                own.seen = now()  # it draws, and some hosts answer nothing meanwhile
+            own.answers = True
         except RobotchatError as error:
-            logger.warning("%s does not answer", own.name, extra={"code": error.code})
+            # Some hosts answer nothing while they draw.
+            busy = isinstance(error, UpstreamTimeout | UpstreamBusy) and bool(self._in_hand)
+            if own.answers and not busy:
+                logger.warning("%s does not answer", own.name, extra={"code": error.code})
+            own.answers = own.answers and busy
 
-    def _is_live(self, own: _Own) -> bool:
-        now = self._deployment.clock.now()
-        return own.told is not None and own.seen is not None and now - own.seen < pulled.GONE_AFTER
+    @staticmethod
+    def _is_live(own: _Own) -> bool:
+        return own.told is not None and own.answers
 
     def _announced(self, own: _Own) -> PulledHost:
-        name, parts = self._deployment.pulled.publish(own.told or {})
-        seen = own.seen or self._deployment.clock.now()
-        return PulledHost(own.name, self.id, self._pool, name, parts, seen)
+        lists, parts = "", 0
+        if self._is_live(own):
+            lists, parts = self._deployment.pulled.publish(own.told or {})
+        now = self._deployment.clock.now()
+        return PulledHost(own.name, self.id, self._pool, lists, parts, now)
 
     # --- what others ask for ----------------------------------------------------------------------
 

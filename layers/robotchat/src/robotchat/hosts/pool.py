@@ -36,6 +36,7 @@ from robotchat.errors import (
     UpstreamBusy,
     UpstreamError,
     UpstreamTimeout,
+    UpstreamUnavailable,
     WrongResult,
 )
 from robotchat.hosts.choice import Choice, Pace
@@ -82,7 +83,8 @@ class Speed:
 class HostPool:
     """Leases over SD hosts.
 
-    ``ttl`` is how many seconds a lease outlives its holder's last sign of life.
+    ``ttl`` is how many seconds a lease outlives its holder's last sign of life. ``pulled``: that
+    hosts come and go with the workers beside them.
     """
 
     def __init__(
@@ -92,11 +94,13 @@ class HostPool:
         clock: Clock,
         *,
         ttl: float = Settings.lease_ttl,
+        pulled: bool = False,
     ) -> None:
         self.hosts = tuple(hosts)
         self.clock = clock
         self.ttl = timedelta(seconds=ttl)
         self._records = records
+        self._pulled = pulled
         self._by_name = {host.name: host for host in self.hosts}
         self._known = KnownHosts(records, clock)
         self._found: dict[str, Home] = {}
@@ -104,6 +108,13 @@ class HostPool:
         self._noted: dict[str, Sequence[Model]] = {}
         for host in hosts:
             host.bot.baseline.on_change = partial(self._note_options, host.name)
+
+    def _none(self) -> RobotchatError:
+        """What to say when there is no host."""
+        if self._pulled:
+            said = "No SD host is there at the moment: no worker beside one was seen lately."
+            return UpstreamUnavailable(said, retry_after=10)
+        return Misconfigured("No SD host is configured: set SD_HOSTS.")
 
     def states(self) -> list[HostState]:
         """What is known of every host; for people: it reads them all."""
@@ -144,10 +155,10 @@ class HostPool:
 
         They are asked side by side. Once one has answered, the others have ``patience`` seconds
         more (None: as long as it takes); who is silent then counts as UpstreamTimeout. Raises
-        Misconfigured when there is no host.
+        Misconfigured when there is no host, UpstreamUnavailable when one may come.
         """
         if not self.hosts:
-            raise Misconfigured("No SD host is configured: set SD_HOSTS.")
+            raise self._none()
 
         def one(host: Host) -> T | RobotchatError:
             try:
@@ -404,7 +415,7 @@ class HostPool:
         wanted = dict.fromkeys(host.name for host in self.hosts) if among is None else among
         wanted = {name: checkpoint for name, checkpoint in wanted.items() if name in self._by_name}
         if not wanted:
-            raise Misconfigured("No SD host is configured: set SD_HOSTS.")
+            raise self._none()
         if not all(name in avoid for name in wanted):
             wanted = {name: c for name, c in wanted.items() if name not in avoid}
         holder = new_id("lease")

@@ -27,7 +27,7 @@ from robotchat.hosts.privacy import shareable
 from robotchat.records import Put, Record, Records, Retries, Stale
 
 ANNOUNCED_EVERY = 10.0
-"""Seconds between two announcements of a host that answers its worker."""
+"""Seconds between two announcements of a worker."""
 
 GONE_AFTER = timedelta(seconds=45)
 """A host that was not announced for this long is gone."""
@@ -92,10 +92,10 @@ class PulledHost:
     pool: str | None
     """The pool whose queue its worker takes jobs from; None: the queue of all jobs."""
     lists: str
-    """The parcel with what it told of itself."""
+    """The parcel with what it told of itself; empty while it does not answer its worker."""
     parts: int
     seen: datetime
-    """When it last answered its worker."""
+    """When its worker announced it."""
 
 
 class PulledHosts:
@@ -147,9 +147,11 @@ class PulledHosts:
     def lists(self, name: str) -> Mapping[str, Any]:
         """What a host told of itself: its answers by path, and its ``capabilities``.
 
-        Raises UpstreamUnavailable when the host is gone.
+        Raises UpstreamUnavailable when the host is gone, or does not answer its worker.
         """
         host = self.host(name)
+        if not host.lists:
+            raise UpstreamUnavailable("The SD host does not answer its worker.")
         known = self._lists.get(host.lists)
         if known is None:
             try:

@@ -281,7 +281,7 @@ class WebuiApi:
         own = _own_info(data)
         try:
             answers = self._pool.ask(lambda bot: bot.png_info(encode_base64(data)))
-        except Misconfigured:
+        except (Misconfigured, UpstreamUnavailable):
             if own is None:
                 raise
             return own
