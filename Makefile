@@ -8,7 +8,7 @@ export WORKERS ?= lambda
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-15s %s\n", $$1, $$2}' Makefile
 
-run: .venv/.ready ## the whole service on http://127.0.0.1:$PORT, until Ctrl-C (WORKERS=pull: drawn by a pull worker)
+run: .venv/.ready ## the whole service on http://127.0.0.1:$PORT, until Ctrl-C (HOST=0.0.0.0: others may come in; WORKERS=pull: drawn by a pull worker)
 	@.venv/bin/python -m dev.run
 
 demo: .venv/.ready ## a conversation that draws, and an edit, against `make run` (started if need be)

@@ -4,7 +4,9 @@ Starts the embedded AWS, deploys the template into it, starts a stand-in SD host
 is set), the Lambda host, the gateway and the poller; prints one line when everything serves. What
 it is told by the environment:
 
-PORT (8080)            where the API listens, on 127.0.0.1
+PORT (8080)            where the API listens
+HOST (127.0.0.1)       on which address; 0.0.0.0 lets containers and other machines in: to the
+                       API and, for the pictures' links, to the embedded AWS
 ROBOTCHAT_STATE        where state is kept; by default .robotchat, or .robotchat/PORT
 WORKERS (lambda)       pull: a `robotchat worker` draws, and no function reaches the SD hosts
 SD_HOSTS               Stable Diffusion hosts to use instead of the stand-in
@@ -27,6 +29,7 @@ import argparse
 import asyncio
 import errno
 import fcntl
+import ipaddress
 import json
 import logging
 import os
@@ -57,7 +60,7 @@ from dev.stack.aws import (
 from dev.stack.gateway import Gateway
 from dev.stack.lambda_host import LambdaHost, Layer
 from dev.stack.poller import Poller
-from dev.stack.ports import LOOPBACK, Address
+from dev.stack.ports import EVERYWHERE, LOOPBACK, Address, own_address
 from dev.stack.processes import Child, ChildError, Children
 from dev.stack.streams import Streams
 from dev.template import PULL_WORKER, Template, TemplateError
@@ -80,6 +83,7 @@ class Options:
     """What the environment asks for."""
 
     port: int
+    host: Address
     state: Path
     template: Path
     sd_hosts: str
@@ -114,6 +118,7 @@ class Options:
         default = ROOT / ".robotchat" if text == "8080" else ROOT / ".robotchat" / text
         return cls(
             port=int(text),
+            host=_host(env.get("HOST", "").strip() or LOOPBACK.listen),
             state=Path(env.get("ROBOTCHAT_STATE") or default_state or default).resolve(),
             template=Path(env.get("ROBOTCHAT_TEMPLATE") or ROOT / "template.yaml").resolve(),
             sd_hosts=env.get("SD_HOSTS", "").strip(),
@@ -130,11 +135,26 @@ class Options:
         )
 
     @property
+    def api_url(self) -> str:
+        """Where this machine finds the API."""
+        own = LOOPBACK if self.host.listen == EVERYWHERE else self.host
+        return f"http://{own.name}:{self.port}"
+
+    @property
     def llm(self) -> str:
         """The language model, in words."""
         if self.openai_base_url or self.openai_api_key:
             return f"LLM {self.openai_base_url or 'https://api.openai.com/v1'}"
         return "no LLM (set OPENAI_BASE_URL, OPENAI_API_KEY): prompts are written by rules"
+
+
+def _host(text: str) -> Address:
+    """The address to listen on, and where clients elsewhere find it. Raises StartError."""
+    try:
+        address = ipaddress.IPv4Address(text)
+    except ValueError:
+        raise StartError(f"HOST must be an IPv4 address, such as 0.0.0.0, not {text!r}.") from None
+    return Address(text, own_address() if str(address) == EVERYWHERE else text)
 
 
 def _pairs(env: Mapping[str, str], name: str) -> dict[str, str]:
@@ -196,7 +216,7 @@ async def serving(options: Options, state: State) -> AsyncIterator[list[asyncio.
 
     Raises StartError, ChildError, EmulatorError or TemplateError.
     """
-    listener = _listener(options.port)
+    listener = _listener(options.port, options.host.listen)
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
         children = await stack.enter_async_context(Children())
@@ -205,7 +225,8 @@ async def serving(options: Options, state: State) -> AsyncIterator[list[asyncio.
         def watch(name: str, end: Any) -> None:
             watched.append(asyncio.create_task(end, name=name))
 
-        emulator = Emulator(state.folder / "aws", state.logs / "aws.log")
+        # Links to pictures lead into it, so that whoever reaches the API must reach it too.
+        emulator = Emulator(state.folder / "aws", state.logs / "aws.log", options.host)
         sd_hosts, child = await asyncio.gather(
             start_sd_host(options, state, children, watch), emulator.start(children)
         )
@@ -247,7 +268,7 @@ async def serving(options: Options, state: State) -> AsyncIterator[list[asyncio.
             await gateway.start(listener)
         except OSError as error:
             raise StartError(_port_taken(options.port)) from error
-        api_url = f"http://127.0.0.1:{options.port}"
+        api_url = options.api_url
         if options.pull:
             worker = await start_worker(options, state, children, emulator, sd_hosts)
             watch(worker.name, worker.wait())
@@ -266,7 +287,8 @@ async def serving(options: Options, state: State) -> AsyncIterator[list[asyncio.
         state.publish(document)
         stack.callback(state.stack.unlink, missing_ok=True)
         print(
-            f"robotchat is ready: {api_url}  key {state.key()}  {options.llm}",
+            f"robotchat is ready: {api_url}  key {state.key()}  "
+            f"page {api_url}/#key={state.key()}  {options.llm}",
             flush=True,
         )
         try:
@@ -276,12 +298,14 @@ async def serving(options: Options, state: State) -> AsyncIterator[list[asyncio.
                 task.cancel()
 
 
-def _listener(port: int) -> socket.socket:
+def _listener(port: int, host: str) -> socket.socket:
     try:
-        return ports.bind(port)
+        return ports.bind(port, host)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise StartError(_port_taken(port)) from error
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise StartError(f"This machine does not have the address {host}.") from error
         raise StartError(f"Port {port} cannot be used: {error.strerror}.") from error
 
 

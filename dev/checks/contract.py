@@ -80,7 +80,9 @@ def folders_are_functions(root: Path) -> list[str]:
 
 
 def folders_hold_one_file(root: Path) -> list[str]:
-    """An endpoint's folder holds its ``app.py``, which begins with its route, and nothing else."""
+    """An endpoint's folder holds its ``app.py``, which begins with its route, and nothing else.
+
+    Further routes stand each in a line of its own."""
     wrong = []
     routes = _routes(root)
     for folder in endpoint_folders(root):
@@ -90,9 +92,11 @@ def folders_hold_one_file(root: Path) -> list[str]:
             wrong.append(f"{here}: holds {', '.join(files) or 'nothing'}, not just app.py.")
             continue
         said = ast.get_docstring(ast.parse((folder / "app.py").read_text("utf-8"))) or ""
-        for route in routes.get(logical_id(folder.name), []):
-            if not said.startswith(f"{route.method} {route.path}: "):
-                wrong.append(f"{here}/app.py: does not begin '{route.method} {route.path}: ...'.")
+        for number, route in enumerate(routes.get(logical_id(folder.name), [])):
+            line = f"{route.method} {route.path}: "
+            if not said.startswith(line) if number == 0 else f"\n{line}" not in said:
+                where = "have a line" if number else "begin"
+                wrong.append(f"{here}/app.py: does not {where} '{line}...'.")
     return wrong
 
 

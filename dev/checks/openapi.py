@@ -94,7 +94,11 @@ def build(root: Path = ROOT) -> Json:
         if not isinstance(handler, Endpoint):
             raise Disagreement(f"{app.relative_to(root)}: handler is not an Endpoint.")
         part = _plain(handler)
-        declared = {(path, method) for path, item in part["paths"].items() for method in item}
+        # What is no part of the API (`include_in_schema`) is not in its document.
+        declared = {
+            (str(route.openapi_path), route.method.lower())
+            for route in handler._static_routes + handler._dynamic_routes
+        }
         if declared != routes[function]:
             raise Disagreement(
                 f"{app.relative_to(root)} answers {_named(declared)}, "
@@ -103,7 +107,7 @@ def build(root: Path = ROOT) -> Json:
         for name, schema in part.get("components", {}).get("schemas", {}).items():
             if schemas.setdefault(name, schema) != schema:
                 raise Disagreement(f"Two different models are called {name}.")
-        for path, item in part["paths"].items():
+        for path, item in (part.get("paths") or {}).items():
             for method, operation in item.items():
                 paths.setdefault(path, {})[method] = _complete(operation, path, handler, app)
     return _document(root, paths, schemas)
@@ -120,7 +124,7 @@ def _plain(handler: Endpoint) -> Json:
     schemas = part.get("components", {}).get("schemas", {})
     for name in ("HTTPValidationError", "ValidationError", "ResponseValidationError"):
         schemas.pop(name, None)
-    for item in part["paths"].values():
+    for item in (part.get("paths") or {}).values():
         for operation in item.values():
             operation["responses"] = {
                 status: response

@@ -18,6 +18,19 @@ class Address:
 
 LOOPBACK = Address()
 
+EVERYWHERE = "0.0.0.0"  # noqa: S104 -- only when somebody asks for it (HOST)
+
+
+def own_address() -> str:
+    """The address by which other machines, and containers here, reach this one; loopback's where
+    there is no network."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # nothing is sent: only the way there is looked up
+        except OSError:
+            return LOOPBACK.name
+        return str(probe.getsockname()[0])
+
 
 def bind(port: int, host: str = LOOPBACK.listen) -> socket.socket:
     """A socket bound to a port, not yet listening. Raises OSError when it is taken."""

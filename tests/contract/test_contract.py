@@ -251,6 +251,12 @@ def another_route_in_the_docstring(root: Path) -> None:
     )
 
 
+def a_further_route_without_its_line(root: Path) -> None:
+    first = '{Path: "/v1/jobs/{job_id}", Method: GET, RestApiId: !Ref Api}}'
+    more = "{Type: Api, Properties: {Path: /v1/more, Method: GET, RestApiId: !Ref Api}}"
+    change(root, "template.yaml", first, f"{first}\n        More: {more}")
+
+
 def an_endpoint_without_an_event(root: Path) -> None:
     (root / "events/jobs/get_job.json").unlink()
 
@@ -498,6 +504,7 @@ FAULTS: list[tuple[Callable[[Path], list[str]], Callable[[Path], None]]] = [
     (contract.folders_are_functions, a_folder_in_another_spelling),
     (contract.folders_hold_one_file, a_second_file),
     (contract.folders_hold_one_file, another_route_in_the_docstring),
+    (contract.folders_hold_one_file, a_further_route_without_its_line),
     (contract.events_are_functions, an_endpoint_without_an_event),
     (contract.events_are_functions, an_event_without_an_endpoint),
     (contract.events_are_functions, an_event_for_another_route),

@@ -33,6 +33,7 @@ READERS_THAT_WRITE = {
 
 WITHOUT_TABLE = {
     "Openapi": "serves a file",
+    "Page": "serves files",
     "UnloadCheckpoint": "does nothing, on purpose",
     "ReloadCheckpoint": "does nothing, on purpose",
 }
@@ -249,6 +250,6 @@ def test_no_secret_stands_in_the_template() -> None:
 
 def test_every_endpoint_but_those_for_everyone_needs_a_key() -> None:
     public = {route.path for route in TEMPLATE.api().routes if route.authorizer is None}
-    assert public <= {"/", "/health", "/openapi.json", "/{proxy+}"} | {
+    assert public <= {"/", "/docs", "/health", "/openapi.json"} | {
         path for path in public if path.startswith("/playground")
     }

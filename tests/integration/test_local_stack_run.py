@@ -20,6 +20,7 @@ import boto3
 import httpx
 import pytest
 
+from dev.stack.ports import own_address
 from tests.local_stack import ROOT, SAMPLE, RunningStack, alive, wait_until
 
 OPTIONS = {
@@ -176,3 +177,24 @@ def test_reset_forgets_the_state_but_not_while_a_stack_runs(tmp_path: Path) -> N
         timeout=60,
     )
     assert [path.name for path in state.iterdir()] == ["8099"]
+
+
+def test_others_are_let_in_where_that_is_asked_for(tmp_path: Path) -> None:
+    stack = RunningStack(tmp_path / "state", {**OPTIONS, "HOST": "0.0.0.0"})
+    stack.start()
+    try:
+        assert stack.api_url.startswith("http://127.0.0.1:")
+        elsewhere = httpx.URL(stack.api_url).copy_with(host=own_address())
+        assert httpx.get(elsewhere.join("/health")).status_code == 200
+        # Links to pictures lead there too.
+        assert httpx.URL(stack.aws_endpoint_url).host == own_address()
+        assert client(stack, "s3").list_objects_v2(Bucket=stack.bucket)["KeyCount"] == 0
+    finally:
+        stack.stop()
+
+
+def test_a_host_that_is_no_address_is_refused(tmp_path: Path) -> None:
+    stack = RunningStack(tmp_path / "state", {**OPTIONS, "HOST": "example.com"})
+    assert stack.launch().wait(20) == 1
+    assert "HOST must be an IPv4 address" in stack.errors
+    stack.stop()

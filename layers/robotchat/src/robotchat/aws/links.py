@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from botocore.config import Config
@@ -38,6 +39,15 @@ def s3_config(endpoint: str | None) -> Config:
         # A stand-in has one host name, with no bucket in front.
         s3=None if endpoint else regional,
     )
+
+
+def origin(bucket: str, region: str, endpoint: str | None) -> str:
+    """The scheme and host of links that are signed with such a configuration."""
+    if endpoint:
+        parts = urlsplit(endpoint)
+        return f"{parts.scheme}://{parts.netloc}"
+    domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return f"https://{bucket}.s3.{region}.{domain}"
 
 
 def term(credentials: Any, wanted: float) -> float:

@@ -20,7 +20,7 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
 from robotchat.art.driver import ArtDriver
-from robotchat.aws.links import s3_config, term
+from robotchat.aws.links import origin, s3_config, term
 from robotchat.aws.queues import SqsDeliveries, SqsJobs, SqsQueue, SqsResponses
 from robotchat.aws.stores import DynamoRecords, ManagedSecrets, S3Images
 from robotchat.clock import Clock, SystemClock
@@ -464,8 +464,12 @@ def _client(service: str) -> Any:
     make: Any = boto3.client  # its stubs know every service by name, and this is any of them
     if service != "s3":
         return make(service)
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return make(service, config=s3_config(endpoint))
+    return make(service, config=s3_config(_s3_endpoint()))
+
+
+def _s3_endpoint() -> str | None:
+    """Where S3 is, if it is not AWS's."""
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
 
 
 def _record_attempt(job: Job) -> None:
@@ -546,6 +550,12 @@ def responses(*, new: bool = False) -> Responses:
     if new:
         present.chat  # noqa: B018 - raises when there is none
     return present.responses
+
+
+def picture_origin() -> str:
+    """The origin of links to pictures and uploads: a page names it before it has any."""
+    bucket = _required(deployment().environment.bucket_name, "BUCKET_NAME")
+    return origin(bucket, os.environ.get("AWS_REGION", "us-east-1"), _s3_endpoint())
 
 
 def webhooks() -> Webhooks:
