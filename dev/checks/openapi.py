@@ -196,7 +196,12 @@ def _with_form(body: Json, handler: Endpoint, path: str) -> Json:
     ]
     [field] = route.dependant.body_params
     model: Json = field.type_.model_json_schema()
-    fields = {name: schema for name, schema in model["properties"].items() if name != "images"}
+    # A form has no null: what is not given is left out.
+    fields = {
+        name: _without_null(schema)
+        for name, schema in model["properties"].items()
+        if name != "images"
+    }
     file: Json = {"type": "string", "format": "binary"}
     # A form repeats a field for each of its values: one file is a list of one.
     fields["image"] = {
@@ -209,6 +214,18 @@ def _with_form(body: Json, handler: Endpoint, path: str) -> Json:
     required = ["image" if name == "images" else name for name in model.get("required", ())]
     form = {"type": "object", "properties": fields, "required": required}
     return {**body, "content": {**body["content"], "multipart/form-data": {"schema": form}}}
+
+
+def _without_null(schema: Json) -> Json:
+    if "anyOf" not in schema:
+        return schema
+    kinds = [kind for kind in schema["anyOf"] if kind.get("type") != "null"]
+    rest = {
+        name: value
+        for name, value in schema.items()
+        if name != "anyOf" and not (name == "default" and value is None)
+    }
+    return {**rest, **(kinds[0] if len(kinds) == 1 else {"anyOf": kinds})}
 
 
 def _needs_body(handler: Endpoint, path: str) -> bool:

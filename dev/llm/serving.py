@@ -82,7 +82,12 @@ async def generate(request: web.Request) -> web.StreamResponse:
     seen = Seen(len(model.seen), request.path, body, authorization, script)
     model.seen.append(seen)
     await model.note(seen, "running")
-    plan = model.replies.plan(request.path, body, script)
+    try:
+        plan = model.replies.plan(request.path, body, script)
+    except (AttributeError, IndexError, KeyError, TypeError):
+        # OpenAI's API checks every field; here, what cannot be answered is known by that.
+        told = "The request has a field of the wrong type."
+        plan = Plan(400, {"error": {"message": told, "type": "invalid_request_error"}})
     try:
         if plan.events is None:
             return await _whole(request, model, seen, plan)

@@ -20,7 +20,8 @@ from robotchat.settings import Settings
 from tests.cases.served import served
 
 HERE = Path(__file__).parent
-DOCUMENT = HERE.parents[1] / "docs/openapi.json"
+ROOT = HERE.parents[1]
+DOCUMENT = ROOT / "docs/openapi.json"
 TIMEOUT = 1200.0
 """Far more than it takes: only what hangs is to end by it."""
 
@@ -43,7 +44,12 @@ def test_schemathesis_finds_nothing(tmp_path: Path, capfd: pytest.CaptureFixture
                     *("run", str(DOCUMENT), "--url", api.url),
                     *("--seed", "1", "--warnings", "off"),
                 ],
-                env={**os.environ, "ROBOTCHAT_KEY": api.key, "NO_COLOR": "1"},
+                env={
+                    **os.environ,
+                    "ROBOTCHAT_KEY": api.key,
+                    "NO_COLOR": "1",
+                    "PYTHONPATH": str(ROOT),  # for the hooks
+                },
                 cwd=tmp_path,
                 capture_output=True,
                 text=True,

@@ -9,10 +9,12 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from robotchat.clock import Clock, SystemClock
 from robotchat.conversation import Conversation
 from robotchat.errors import NotFound
+from robotchat.gpt.requests import ITEM
 from robotchat.images import MAX_IMAGE_BYTES, Images
 from robotchat.jobs.job import (
     Estimate,
@@ -200,12 +202,16 @@ Metadata = Annotated[
 ]
 
 
+_ITEMS: JsonDict = {"type": "array", "items": ITEM, "minItems": 1, "maxItems": 20}
+
+
 class ConversationRequest(_View):
     """A conversation to begin."""
 
     metadata: Metadata | None = None
     items: list[Any] | None = Field(
         default=None,
+        json_schema_extra={"anyOf": [{**_ITEMS, "minItems": 0}, {"type": "null"}]},
         description="Up to 20 items that it begins with: messages, function calls and their "
         "outputs, in OpenAI's shape.",
         examples=[[{"type": "message", "role": "user", "content": "My name is Bob."}]],
@@ -222,6 +228,7 @@ class ItemsRequest(_View):
     """Items to put into a conversation."""
 
     items: list[Any] = Field(
+        json_schema_extra=_ITEMS,
         description="Up to 20: messages, function calls and their outputs, in OpenAI's shape.",
         examples=[[{"type": "message", "role": "user", "content": "My name is Bob."}]],
     )

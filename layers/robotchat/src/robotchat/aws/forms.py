@@ -57,7 +57,7 @@ def form(body: bytes, content_type: str) -> dict[str, Any]:
 def _source(part: Any) -> dict[str, str]:
     """A picture: a file, or a text that names one."""
     if not part.filename:
-        text = str(part.value)
+        text = part.raw.decode("utf-8", "replace")  # or a file whose name was left out
         if text.startswith(("http://", "https://", "data:")):
             return {"image_url": text}
         if text.startswith("upload_"):

@@ -55,7 +55,8 @@ def needs_model(body: Mapping[str, Any]) -> bool:
 def may_draw(body: Mapping[str, Any]) -> None:
     """Whether the caller may have the pictures that a response is asked for. Raises Forbidden."""
     tools = body.get("tools")
-    named = [tool.get("type") for tool in tools or () if isinstance(tool, dict)]
+    listed = tools if isinstance(tools, list) else ()  # what else it may be is refused later
+    named = [tool.get("type") for tool in listed if isinstance(tool, dict)]
     if TOOL in named and not caller().may("images"):
         raise Forbidden("This key does not have the scope 'images'.", param="tools")
 

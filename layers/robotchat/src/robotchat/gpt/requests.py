@@ -9,11 +9,34 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 _MODEL = Field(
     default=None, description="Which model answers; the operator's default when left out."
 )
 _STREAM = Field(default=None, description="Send the answer as server-sent events while it is made.")
+
+
+# What is checked where it is used, in OpenAI's words, is told in the document as well.
+
+ITEM: JsonDict = {
+    "type": "object",
+    "anyOf": [{"required": ["type"]}, {"required": ["role"]}, {"required": ["id"]}],
+}
+"""What an item of the Responses API has: its type, or a role or an id that tells it."""
+
+_INPUT: JsonDict = {"anyOf": [{"type": "string"}, {"type": "array", "items": ITEM, "minItems": 1}]}
+_NAMED: JsonDict = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}}},
+        {"type": "null"},
+    ]
+}
+
+
+def _needs_input(schema: dict[str, Any]) -> None:
+    schema["required"] = ["input"]
 
 
 class _Request(BaseModel):
@@ -60,10 +83,13 @@ class EmbeddingRequest(_Request):
 class ResponseRequest(_Request):
     """Something to respond to, with what was said before. Further fields are passed on."""
 
+    model_config = ConfigDict(json_schema_extra=_needs_input)
+
     input: str | list[Any] | None = Field(
         default=None,
         description="A text, or items: messages, function calls and their outputs.",
         examples=["And in the evening?"],
+        json_schema_extra=_INPUT,
     )
     model: str | None = _MODEL
     stream: bool | None = _STREAM
@@ -77,6 +103,7 @@ class ResponseRequest(_Request):
         default=None,
         description="The conversation that this is a turn of (its id). One turn at a time: a "
         "second request meanwhile is answered 409.",
+        json_schema_extra=_NAMED,
     )
     tools: list[Any] | None = Field(
         default=None,
@@ -98,5 +125,6 @@ class ResponseRequest(_Request):
         default=None,
         description="`auto`: leave out the oldest turns when all of them are too long for the "
         "model. `disabled` (default): answer 400 then.",
+        json_schema_extra={"anyOf": [{"enum": ["auto", "disabled"]}, {"type": "null"}]},
     )
     metadata: dict[str, Any] | None = Field(default=None, description="The caller's own data.")

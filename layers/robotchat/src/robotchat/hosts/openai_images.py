@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict, JsonValue
 from pydantic_core import PydanticCustomError
 
 from robotchat.art.requests import (
@@ -94,7 +95,7 @@ class CreateImageRequest(BaseModel):
     style: str | None = Field(default=None, description="Ignored; say it in the prompt.")
     user: str | None = Field(default=None, description="Ignored.")
     negative_prompt: str = Field(default="", max_length=20_000, description="What to keep out.")
-    seed: Annotated[int | None, Field(ge=-1, lt=2**63)] = Field(
+    seed: Annotated[int | None, Field(ge=-1, le=2**63 - 1)] = Field(
         default=None, description="The same seed and request give the same picture."
     )
     steps: Annotated[int | None, Field(ge=1, le=150)] = Field(
@@ -140,10 +141,18 @@ class CreateImageRequest(BaseModel):
         return self.model
 
 
+def _one_of(*names: str) -> JsonDict:
+    """How a schema says that exactly one of these texts is there."""
+    there: list[JsonValue] = [
+        {"required": [name], "properties": {name: {"type": "string"}}} for name in names
+    ]
+    return {"oneOf": there}
+
+
 class ImageSource(BaseModel):
     """A picture: by its URL (https or data), or by the id of an upload."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, json_schema_extra=_one_of("image_url", "file_id"))
 
     image_url: str | None = Field(default=None, description="An https or data URL.")
     file_id: str | None = Field(default=None, description="The id of an upload.")

@@ -107,7 +107,7 @@ def _parse_item(item: object, param: str) -> Body:
         if not isinstance(item.get("id"), str) or not item["id"]:
             raise InvalidRequest("A reference needs the 'id' of an item.", param=f"{param}.id")
         return {"type": REFERENCE, "id": item["id"]}
-    if kind not in ID_PREFIXES:
+    if not isinstance(kind, str) or kind not in ID_PREFIXES:
         raise InvalidRequest(f"Items of type '{kind}' are not supported.", param=f"{param}.type")
     stored: Body = {**item, "type": kind, "status": item.get("status") or "completed"}
     if kind == "message":

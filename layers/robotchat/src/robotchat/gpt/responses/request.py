@@ -47,6 +47,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "include": (list,),
     "instructions": (str,),
     "max_output_tokens": (int,),
+    "max_tool_calls": (int,),
     "metadata": (dict,),
     "model": (str,),
     "parallel_tool_calls": (bool,),
@@ -125,8 +126,10 @@ def parse_request(body: Mapping[str, Any]) -> Request:
     check_metadata(body.get("metadata", {}))
     if body.get("truncation", "disabled") not in ("auto", "disabled"):
         raise InvalidRequest("'truncation' must be 'auto' or 'disabled'.", param="truncation")
-    if body.get("max_output_tokens", 1) < 1:
-        raise InvalidRequest("'max_output_tokens' must be at least 1.", param="max_output_tokens")
+    for name in ("max_output_tokens", "max_tool_calls"):
+        if body.get(name, 1) < 1:
+            raise InvalidRequest(f"'{name}' must be at least 1.", param=name)
+    _check_text(body.get("text", {}))
     if body.get("background") and body.get("store") is False:
         raise InvalidRequest("A response in the background must be stored.", param="store")
     check_tools(body.get("tools", ()))
@@ -134,6 +137,21 @@ def parse_request(body: Mapping[str, Any]) -> Request:
     if len(items := parse_items(body["input"], "input")) == 0:
         raise InvalidRequest("'input' is empty.", param="input")
     return Request(body, items)
+
+
+def _check_text(text: Mapping[str, Any]) -> None:
+    wanted = text.get("format")
+    if wanted is None:
+        return
+    if not isinstance(wanted, dict):
+        raise InvalidRequest("'text.format' must be of type object.", param="text.format")
+    for name, kind in (("type", str), ("name", str), ("schema", dict)):
+        value = wanted.get(name)
+        if value is not None and not isinstance(value, kind):
+            raise InvalidRequest(
+                f"'text.format.{name}' must be of type {_JSON_NAMES[kind]}.",
+                param=f"text.format.{name}",
+            )
 
 
 def _check_conversation(body: Mapping[str, Any]) -> None:
