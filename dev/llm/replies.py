@@ -60,6 +60,9 @@ class Replies:
         if "status" in script:
             told = script.get("error") or {"message": "scripted", "type": "error"}
             return Plan(script["status"], {"error": told}, headers=script.get("headers", {}))
+        n = body.get("n")
+        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= 128):
+            return error(400, "'n' must be an integer from 1 to 128.", param="n")
         if path.endswith("/chat/completions"):
             made = self.chat(body, script)
         elif path.endswith("/completions"):

@@ -177,6 +177,8 @@ def served(settings: Settings) -> Iterator[Served]:
     secret, _ = create_key(records, "dev")
     with wiring.serving(deployment), closing(work), _listening() as url:
         yield Served(url, secret)
+        deployment.present.robot.close()
+        deployment.present.chat.close()
 
 
 @contextmanager

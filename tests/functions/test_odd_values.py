@@ -1,4 +1,4 @@
-"""Values of the wrong kind, wherever they stand in a request, are the caller's fault: never a 5xx."""
+"""Values of the wrong kind, wherever in a request, are the caller's fault: never a 5xx."""
 
 from __future__ import annotations
 

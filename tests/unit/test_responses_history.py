@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from robotchat.gpt.driver import Body
 from robotchat.gpt.responses.items import picture_turn
 from robotchat.gpt.responses.translation import chat_messages
 from robotchat.jobs.job import Job
+from robotchat.records import PAGE_BYTES
 from tests.cases.clock import FakeClock
 from tests.cases.responses import CALL, WEATHER, World, checked, kinds
 
@@ -114,6 +116,22 @@ def test_the_history_does_not_trust_a_late_index() -> None:
     world.records.query = lambda *a, **k: type("Page", (), {"records": late[:0], "cursor": None})()  # type: ignore[method-assign]
     world.responses.create({"input": "q3", "previous_response_id": second["id"]})
     assert [message["content"] for message in world.sent()] == ["q1", "a1", "q2", "a2", "q3"]
+
+
+def test_a_page_of_items_ends_before_its_bytes_are_too_many_for_an_answer() -> None:
+    world = World("ok")
+    said = [{"role": "user", "content": f"{number}" + "x" * 900_000} for number in range(5)]
+    response = world.responses.create({"input": said})
+    seen: list[str] = []
+    after: str | None = None
+    while True:
+        page = world.responses.input_items(response["id"], limit=100, order="asc", after=after)
+        assert len(json.dumps(page)) <= PAGE_BYTES + 1000
+        seen += [item["content"][0]["text"][0] for item in page["data"]]
+        after = page["last_id"]
+        if not page["has_more"]:
+            break
+    assert seen == list("01234")
 
 
 def test_input_items_are_listed_page_by_page() -> None:

@@ -22,7 +22,9 @@ from robotchat.errors import (
 )
 from robotchat.gpt.driver import Body
 from robotchat.gpt.responses.engine import Responses
+from robotchat.gpt.responses.image_tool import PictureCall
 from robotchat.gpt.responses.inference import Options
+from robotchat.text import MAX_DEPTH
 from tests.cases.clock import FakeClock
 
 CHAT: Body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -369,6 +371,28 @@ def test_numbers_that_json_does_not_have_are_null() -> None:
     answer = Server(body).driver().chat_completion(CHAT)
     assert answer["usage"] is None
     json.dumps(answer, allow_nan=False)
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "9" * 5000, "NaN"])
+def test_a_number_that_nobody_can_write_is_null(number: str) -> None:
+    body = f'{{"choices": [{{"message": {{"content": "a"}}}}], "usage": {{"n": {number}}}}}'
+    answer = Server(body.encode()).driver().chat_completion(CHAT)
+    assert answer["usage"] == {"n": None}
+
+
+@pytest.mark.parametrize("depth", [MAX_DEPTH + 1, 100, 900])
+def test_what_is_nested_deeper_than_anything_that_is_kept_is_garbage(depth: int) -> None:
+    deep = "[" * depth + "]" * depth
+    body = f'{{"choices": [{{"message": {{"content": "a"}}}}], "usage": {deep}}}'
+    with pytest.raises(UpstreamGarbage):
+        Server(body.encode()).driver().chat_completion(CHAT)
+
+
+def test_what_a_model_writes_as_arguments_is_text_that_can_be_stored() -> None:
+    call = PictureCall.parse('{"prompt": "a \\ud800 cat", "negative_prompt": "\\ud83d\\ude00"}')
+    assert (call.prompt, call.negative_prompt) == ("a \ufffd cat", "\U0001f600")
+    for odd in ("[" * 70 + "]" * 70, "[" * 100_000, "NaN", '{"prompt": 1e999}', "{}"):
+        PictureCall.parse(odd).prompt.encode()
 
 
 # --- anything at all ------------------------------------------------------------------------------

@@ -54,8 +54,20 @@ def salvage_json(source: str | bytes) -> tuple[Any, str | None]:
         raise
     except ValueError as error:
         fault = str(error)
-    shallow = "".join(_within_depth(text))
-    return json.loads(shallow, parse_constant=_none, parse_float=_number, parse_int=_number), fault
+    return mended_json("".join(_within_depth(text))), fault
+
+
+def mended_json(source: str | bytes) -> Any:
+    """The value of a JSON text, with None for the numbers that cannot be kept.
+
+    Half characters stay as they are: it is for those who put texts together from pieces, and mend
+    them then. Raises ValueError for what is no JSON, or nested too deep to be read at all.
+    """
+    text = _decoded(source)
+    try:
+        return json.loads(text, parse_constant=_none, parse_float=_number, parse_int=_number)
+    except RecursionError:
+        raise _too_deep() from None
 
 
 def check_json(value: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
 from collections import deque
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from robotchat.errors import UpstreamError, UpstreamGarbage, UpstreamUnavailable
 from robotchat.gpt import normalize
 from robotchat.gpt.driver import Body
+from robotchat.text import mended_json
 
 if TYPE_CHECKING:
     import httpx2
@@ -84,8 +84,8 @@ def is_prose(text: str) -> bool:
 def parsed(text: str) -> Any:
     """JSON, with null for the numbers that JSON does not have. Raises UpstreamGarbage."""
     try:
-        return json.loads(text, parse_constant=lambda name: None)
-    except (ValueError, RecursionError):
+        return mended_json(text)
+    except ValueError:
         raise normalize.garbage() from None
 
 

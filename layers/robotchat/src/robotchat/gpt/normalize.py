@@ -16,6 +16,7 @@ from typing import Any
 from robotchat.errors import UpstreamGarbage
 from robotchat.gpt.driver import Body
 from robotchat.ids import new_id
+from robotchat.text import MAX_DEPTH, mended_json
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -40,10 +41,6 @@ def whole_characters(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-DEEPEST = 100
-"""Levels of nesting that are passed on; what holds more would fail wherever it is written next."""
-
-
 def clean(value: Any, depth: int = 0) -> Any:
     """A JSON value of an upstream, without half characters in any of its texts.
 
@@ -51,7 +48,7 @@ def clean(value: Any, depth: int = 0) -> Any:
     """
     if isinstance(value, str):
         return whole_characters(value)
-    if isinstance(value, (dict, list)) and depth == DEEPEST:
+    if isinstance(value, (dict, list)) and depth == MAX_DEPTH:
         raise garbage()
     if isinstance(value, dict):
         return {whole_characters(str(k)): clean(part, depth + 1) for k, part in value.items()}
@@ -101,6 +98,14 @@ def text_of(content: object) -> tuple[str, str] | None:
             case _:
                 return None
     return text, thought
+
+
+def written_json(text: str) -> Any:
+    """The value of JSON that a model wrote, such as the arguments of a call. Raises ValueError."""
+    try:
+        return clean(mended_json(text))
+    except UpstreamGarbage as error:
+        raise ValueError(error.message) from error
 
 
 def as_json_text(arguments: object) -> str:

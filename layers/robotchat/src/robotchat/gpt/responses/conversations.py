@@ -76,9 +76,14 @@ class ConversationItems:
         """``GET /v1/conversations/{id}/items``: what was said and drawn, page by page."""
         transcript = self._transcript(conversation_id, tenant)
         items = [item for item, _ in transcript]
-        page = item_page(items, limit=limit, order=order, after=after)
         jobs = {item["id"]: job for item, job in transcript}
-        return {**page, "data": [show(item, jobs[item["id"]]) for item in page["data"]]}
+        return item_page(
+            items,
+            limit=limit,
+            order=order,
+            after=after,
+            show=lambda item: show(item, jobs[item["id"]]),
+        )
 
     def item(
         self,

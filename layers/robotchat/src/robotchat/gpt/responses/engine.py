@@ -285,8 +285,13 @@ class Responses:
     ) -> Body:
         """``GET /v1/responses/{id}/input_items``: what the response was asked, page by page."""
         items = self._store.get(response_id, tenant).input
-        page = item_page(items, limit=limit, order=order, after=after)
-        return {**page, "data": [self._store.shown.item(item, tenant) for item in page["data"]]}
+        return item_page(
+            items,
+            limit=limit,
+            order=order,
+            after=after,
+            show=lambda item: self._store.shown.item(item, tenant),
+        )
 
     def delete(self, response_id: str, tenant: str = "local") -> Body:
         """``DELETE /v1/responses/{id}``, with what it drew. What continues it stays, without its

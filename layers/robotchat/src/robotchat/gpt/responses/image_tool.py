@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from robotchat.errors import InvalidRequest
 from robotchat.gpt.driver import Body
+from robotchat.gpt.normalize import written_json
 
 TOOL = "image_generation"
 CALL = "image_generation_call"
@@ -47,8 +48,8 @@ class PictureCall:
     def parse(cls, arguments: str) -> PictureCall:
         """From the arguments of the function; a bare text is the prompt."""
         try:
-            given: Any = json.loads(arguments)
-        except (ValueError, RecursionError):
+            given: Any = written_json(arguments)
+        except ValueError:
             given = arguments
         if isinstance(given, str):
             given = {"prompt": given}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from robotchat.errors import InvalidRequest
@@ -11,7 +11,8 @@ from robotchat.gpt.driver import Body
 from robotchat.gpt.responses.image_tool import CALL
 from robotchat.gpt.responses.tools import OUTPUTS
 from robotchat.jobs.job import Job, JobStatus
-from robotchat.records import PAGE_SIZE
+from robotchat.records import PAGE_BYTES, PAGE_SIZE
+from robotchat.text import json_size
 
 ID_PREFIXES = {
     "message": "msg",
@@ -251,8 +252,13 @@ def item_page(
     limit: int = PAGE_SIZE,
     order: Literal["asc", "desc"] = "desc",
     after: str | None = None,
+    show: Callable[[Body], Body] = lambda item: item,
 ) -> Body:
-    """A page of a list of items, as the API gives it. Raises InvalidRequest."""
+    """A page of a list of items, as the API gives it and ``show`` makes each of them.
+
+    It ends after ``limit`` items, or sooner when they are large (``PAGE_BYTES``). Raises
+    InvalidRequest.
+    """
     if not 1 <= limit <= 100:
         raise InvalidRequest("'limit' must be between 1 and 100.", param="limit")
     ordered = list(items) if order == "asc" else list(reversed(items))
@@ -261,11 +267,18 @@ def item_page(
         if after not in ids:
             raise InvalidRequest("'after' is not the id of an item in this list.", param="after")
         ordered = ordered[ids.index(after) + 1 :]
-    page = ordered[:limit]
+    page: list[Body] = []
+    size = 0
+    for item in ordered[:limit]:
+        shown = show(item)
+        size += json_size(shown)
+        if page and size > PAGE_BYTES:
+            break
+        page.append(shown)
     return {
         "object": "list",
         "data": page,
         "first_id": page[0]["id"] if page else None,
         "last_id": page[-1]["id"] if page else None,
-        "has_more": len(ordered) > limit,
+        "has_more": len(ordered) > len(page),
     }

@@ -16,6 +16,7 @@ from typing import Any
 
 from robotchat.errors import InvalidRequest
 from robotchat.gpt.driver import Body
+from robotchat.gpt.normalize import written_json
 from robotchat.gpt.responses import image_tool
 
 LONGEST_NAME = 64
@@ -273,8 +274,8 @@ def call_fields(tool: Tool, arguments: str) -> Body:
 
 def _parsed_arguments(arguments: str) -> Body:
     try:
-        given = json.loads(arguments)
-    except (ValueError, RecursionError):
+        given = written_json(arguments)
+    except ValueError:
         return {}
     return given if isinstance(given, dict) else {}
 
