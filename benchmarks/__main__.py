@@ -23,6 +23,7 @@ ALL = (
     "critical_path",
     "scale",
     "overhead",
+    "pull",
     "throughput",
     "first_token",
     "litellm_proxy",

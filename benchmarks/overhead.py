@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -19,8 +20,13 @@ TARGETS = {"added at the median (ms)": AtMost(25)}
 
 
 def measure() -> dict[str, float]:
+    return compared({})
+
+
+def compared(environment: Mapping[str, str]) -> dict[str, float]:
+    """A direct call, and one through a stack that is started with these options."""
     with tempfile.TemporaryDirectory() as folder, sd_host.running(fixed_seconds=0.2) as host:
-        stack = RunningStack(Path(folder), {"SD_HOSTS": host.url})
+        stack = RunningStack(Path(folder), {"SD_HOSTS": host.url, **environment})
         stack.start()
         try:
             with (

@@ -218,6 +218,7 @@ def test_a_host_that_does_not_answer_its_worker_is_away_like_any_other(company: 
         request = Text2ImageRequest(**SMALL)
         assert list(company.robot.hosts.able(request)) == ["gpu"]
         away.answers["sdapi/v1/sd-models"] = FakeArt().answers["sdapi/v1/sd-models"]
+        worker._look_at(worker._own[0])
         worker.announce()
         assert list(company.robot.hosts.able(request)) == ["away", "gpu"]
 

@@ -19,7 +19,7 @@ class Periodic:
     A task that fails is logged, with ``extra``, and tried again when it is next due: a store may
     be away for a moment. A task that raises one of ``until`` has found out that there is nothing
     left to do, and no task is done any more. Leaving the context waits for a task that is under
-    way, so that none is done afterwards.
+    way, so that none is done afterwards; for ``patience`` seconds at most, if that is given.
     """
 
     def __init__(
@@ -28,7 +28,9 @@ class Periodic:
         *tasks: tuple[float, Callable[[], object]],
         until: type[Exception] | tuple[type[Exception], ...] = (),
         extra: Mapping[str, Any] | None = None,
+        patience: float | None = None,
     ) -> None:
+        self._patience = patience
         self._name = name
         self._tasks = tasks
         self._until = until
@@ -49,7 +51,7 @@ class Periodic:
         trace: TracebackType | None,
     ) -> None:
         self._left.set()
-        self._thread.join()
+        self._thread.join(self._patience)
 
     def _run(self) -> None:
         due = [time.monotonic() + interval for interval, _ in self._tasks]

@@ -13,9 +13,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,18 @@ LONG_POLL = 5
 LISTS_EVERY = 60.0
 """Seconds after which hosts are asked for their lists again, although nobody had them refreshed."""
 
+FIRST_LOOK = 10.0
+"""Longest wait, in seconds, for the hosts' first answers before the work begins."""
+
 AFTER_AN_ERROR = 2.0
 """Seconds of rest when AWS cannot be reached."""
 
 GRACE = 15.0
 """Seconds, at the end of the time for leaving, for what is interrupted to be given back; a third
 of that time, if it is short."""
+
+AT_THE_END = 2.0
+"""Seconds that are given to questions and announcements which are under way when all is done."""
 
 _SKEW = timedelta(seconds=2)
 """By how much AWS's clock and this machine's may seem to differ: one tells whole seconds only."""
@@ -90,6 +97,8 @@ class _Own:
     told: Mapping[str, Any] | None = None
     """What it told of itself when it was last asked for all of it."""
     asked_at: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Whoever looks at it has this."""
 
 
 class PullWorker:
@@ -121,6 +130,7 @@ class PullWorker:
         self._in_hand: set[threading.Thread] = set()
         self._serving: set[str] = set()
         self._announcing = threading.Lock()
+        self._gone = False
         self._handle = Worker(self._queue, leaving=self._leaving.is_set, left=self._left)
 
     # --- the beginning and the end ----------------------------------------------------------------
@@ -131,25 +141,43 @@ class PullWorker:
         Gives whether everything in hand was finished or given back.
         """
         with ExitStack() as stack:
-            for name, every, task in (
-                ("announcing", pulled.ANNOUNCED_EVERY, self.announce),
-                ("answering", calls.LOOKED_FOR_EVERY, self._answer),
+            # A host that hangs must not keep the others from being announced.
+            for own in self._own:
+                look = (pulled.ANNOUNCED_EVERY, partial(self._look_at, own))
+                stack.enter_context(Periodic(f"looking-{own.name}", look, patience=AT_THE_END))
+            for name, task in (
+                ("announcing", (pulled.ANNOUNCED_EVERY, self.announce)),
+                ("answering", (calls.LOOKED_FOR_EVERY, self._answer)),
             ):
-                stack.enter_context(Periodic(name, (every, task)))
-            try:
-                self.announce()
-            except Exception:
-                # AWS may be away for a moment; a machine must be able to start before its network.
-                logger.exception("the hosts could not be announced")
+                stack.enter_context(Periodic(name, task, patience=AT_THE_END))
+            self._begin()
             ready([own.name for own in self._own if self._is_live(own)])
             while not self._leaving.is_set():
                 self._take()
             done = self._settle_up()
         try:
-            self._deployment.pulled.announce(self.id, [])
+            with self._announcing:
+                self._gone = True
+                self._deployment.pulled.announce(self.id, [])
         except (RobotchatError, ClientError, BotoCoreError) as error:
             logger.warning("could not say goodbye: %s", error)  # nobody sees it, and it is gone
         return done
+
+    def _begin(self) -> None:
+        """Look at the hosts for the first time, all at once, and announce them."""
+        looks = [
+            threading.Thread(target=self._look_at, args=(own,), daemon=True) for own in self._own
+        ]
+        for look in looks:
+            look.start()
+        until = time.monotonic() + FIRST_LOOK
+        for look in looks:
+            look.join(max(until - time.monotonic(), 0.0))
+        try:
+            self.announce()
+        except Exception:
+            # AWS may be away for a moment; a machine must be able to start before its network.
+            logger.exception("the hosts could not be announced")
 
     def leave(self, *, at_once: bool = False) -> None:
         """Begin nothing more, and end soon; ``at_once``: give back also what is being drawn."""
@@ -226,10 +254,10 @@ class PullWorker:
     # --- hosts ------------------------------------------------------------------------------------
 
     def announce(self) -> None:
-        """Look whether the hosts answer, and let others know."""
+        """Let others know of the hosts, and whether they answer; see to what dead holders left."""
         with self._announcing:
-            for own in self._own:
-                self._look_at(own)
+            if self._gone:
+                return
             self._deployment.pulled.announce(self.id, [self._announced(own) for own in self._own])
             self._deployment.pulled.look()
         live = [own.name for own in self._own if self._is_live(own)]
@@ -237,6 +265,14 @@ class PullWorker:
 
     def _look_at(self, own: _Own) -> None:
         """Ask a host for its lists if it is time, else whether it is there."""
+        with own.lock:
+            before = own.answers, own.told
+            self._ask(own)
+            changed = before != (own.answers, own.told)
+        if changed and before[1] is not None:
+            self.announce()
+
+    def _ask(self, own: _Own) -> None:
         due = own.told is None or time.monotonic() - own.asked_at >= LISTS_EVERY
         try:
             if not due and own.told is not None:
@@ -289,7 +325,9 @@ class PullWorker:
 
     def _refreshed(self, own: _Own) -> None:
         """Have everybody know the new lists before it is said that they are there."""
-        own.told = None
+        with own.lock:
+            own.asked_at = -LISTS_EVERY
+            self._ask(own)
         self.announce()
 
 

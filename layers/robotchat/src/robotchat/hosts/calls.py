@@ -25,6 +25,7 @@ LOOKED_FOR_EVERY = 1.0
 """Seconds between two looks of a worker for its calls."""
 
 _ANSWER_LOOKED_FOR_EVERY = 0.25
+_CHECKED_EVERY = timedelta(seconds=5)
 _KEPT = timedelta(hours=1)
 _LONGEST_ERROR = 2000
 
@@ -62,8 +63,10 @@ class Calls:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         timeout: float,
+        check: Callable[[], object] = lambda: None,
     ) -> Any:
-        """Have a worker do this on a host, and wait for the answer.
+        """Have a worker do this on a host, and wait for the answer; ``check`` is called now and
+        then while it waits, and ends that by what it raises.
 
         Raises what went wrong there, and UpstreamTimeout when there is no answer in time.
         """
@@ -86,7 +89,11 @@ class Calls:
             expires_at=kept,
         )
         self._records.commit(Put(call))
-        while self._clock.now() < until:
+        checked = now
+        while (now := self._clock.now()) < until:
+            if now - checked >= _CHECKED_EVERY:
+                check()
+                checked = now
             self._clock.sleep(_ANSWER_LOOKED_FOR_EVERY)
             answer = self._records.get(f"call#{call_id}", "answer")
             if answer is not None:
@@ -96,7 +103,7 @@ class Calls:
     def _read(self, call_id: str, answer: Mapping[str, Any]) -> Any:
         error = answer.get("error")
         if error is None:
-            return parcels.receive(self._records, f"{call_id}-answer", answer["parts"])
+            return parcels.receive(self._records, f"{call_id}-answer", answer["parts"], remove=True)
         facts = {"param": error["param"], "details": error["details"]}
         raise RobotchatError.of_code(error["code"], error["message"], **facts)
 
@@ -145,7 +152,9 @@ class Calls:
             raise NotSupported("An SD host has no such path.")
         if call.method == "GET":
             return driver.get(call.path, **call.query)
-        body = parcels.receive(self._records, call.id, call.parts) if call.parts else None
+        body = None
+        if call.parts:
+            body = parcels.receive(self._records, call.id, call.parts, remove=True)
         left = (call.until - self._clock.now()).total_seconds()
         return driver.post(call.path, body, timeout=max(left, 1.0))
 

@@ -8,7 +8,7 @@ import zlib
 from typing import Any
 
 from robotchat.errors import PayloadTooLarge
-from robotchat.records import Put, Record, Records
+from robotchat.records import Put, Record, Records, Remove
 from robotchat.text import read_json
 
 MAX_PARTS = 250
@@ -32,15 +32,19 @@ def send(records: Records, name: str, value: Any, *, until: float) -> int:
     return len(parts)
 
 
-def receive(records: Records, name: str, parts: int) -> Any:
-    """The value that was stored under a name in so many parts. Raises LookupError when it, or a
-    part of it, has gone."""
+def receive(records: Records, name: str, parts: int, *, remove: bool = False) -> Any:
+    """The value that was stored under a name in so many parts; ``remove``: nobody else wants it.
+
+    Raises LookupError when it, or a part of it, has gone.
+    """
     packed = ""
     for number in range(parts):
         record = records.get(*_key(name, number))
         if record is None:
             raise LookupError(name)
         packed += record.data["part"]
+        if remove:
+            records.commit(Remove(record))
     return read_json(zlib.decompress(base64.b85decode(packed)))
 
 

@@ -66,7 +66,9 @@ class RemoteHost:
 
     def _ask(self, method: str, path: str, **what: Any) -> Any:
         host = self._hosts.host(self._name)
-        return self._calls.ask(host.worker, self._name, method, path, **what)
+        # A worker that was stopped meanwhile does not answer any more.
+        check = lambda: self._hosts.host(self._name)  # noqa: E731
+        return self._calls.ask(host.worker, self._name, method, path, **what, check=check)
 
     def capabilities(self) -> Capabilities:
         return capabilities_in(self._hosts.lists(self._name))
