@@ -1,8 +1,7 @@
 """What openapi-generator is told to make clients of the OpenAPI document: ``docs/clients/*.yaml``.
 
 Most of it is the same for every version of the document. Which unions a language has no type for
-is read from it: openapi-generator's Java and TypeScript lose what is a list or a free object, so
-that they stand for any value there.
+is read from it: they stand for any value there.
 """
 
 from __future__ import annotations
@@ -29,6 +28,8 @@ additionalProperties:
   hideGenerationTimestamp: "true"
   openApiNullable: "false"
   useJakartaEe: "true"
+  # Parameters by their names, so that a new one changes no program.
+  useSingleRequestParameter: "true"
   # An answer that may be a job or a quote is told by its field `object`.
   useOneOfDiscriminatorLookup: "true"
 """
@@ -43,6 +44,10 @@ _TYPESCRIPT = """\
 additionalProperties:
   npmName: robotchat-client
   supportsES6: "true"
+  # JSON as it is on the wire: conversions would lose lists where there may be a text as well.
+  withoutRuntimeChecks: "true"
+  modelPropertyNaming: original
+typeMappings: {DateTime: string}
 """
 _GO = """\
 additionalProperties:
@@ -55,28 +60,34 @@ additionalProperties:
 
 def configurations(document: dict[str, Any]) -> dict[Path, str]:
     """Each generator's configuration, by its path in the repository."""
-    loose = list(_untold(document))
+    unions = list(_unions(document))
+    loose = [name for name, parts in unions if any(not _has_class(part) for part in parts)]
     return {
         FOLDER / f"{name}.yaml": _SHARED.format(file=FOLDER / f"{name}.yaml", generator=generator)
         + text
-        + (_mapped(loose, anything) if anything else "")
-        for name, generator, text, anything in (
+        + mapped
+        for name, generator, text, mapped in (
             ("go", "go", _GO, ""),
-            ("java", "java", _JAVA, "Object"),
-            ("php", "php", _PHP, "mixed"),
-            ("typescript", "typescript-fetch", _TYPESCRIPT, "any"),
+            ("java", "java", _JAVA, _mapped("schemaMappings", loose, "Object")),
+            # Its one class for all types of a union takes values of the last of them only.
+            ("php", "php", _PHP, _mapped("typeMappings", [name for name, _ in unions], "mixed")),
+            ("typescript", "typescript-fetch", _TYPESCRIPT, ""),
         )
     }
 
 
-def _untold(document: dict[str, Any]) -> Iterator[str]:
-    """The unions one part of which is a list or an object without a name."""
+def _unions(document: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
+    """The schemas that are one of several types, each with these."""
     for name, schema in document["components"]["schemas"].items():
-        parts = schema.get("anyOf", schema.get("oneOf", ()))
-        if any(part.get("type") in ("array", "object") for part in parts):
-            yield name
+        if parts := schema.get("anyOf", schema.get("oneOf")):
+            yield name, parts
 
 
-def _mapped(names: list[str], anything: str) -> str:
+def _has_class(schema: dict[str, Any]) -> bool:
+    """Whether Java has a class to read this with: not for lists and for objects without a name."""
+    return schema.get("type") not in ("array", "object")
+
+
+def _mapped(key: str, names: list[str], anything: str) -> str:
     lines = "".join(f"  {name}: {anything}\n" for name in names)
-    return f"# Of several types, which is any value in this language.\nschemaMappings:\n{lines}"
+    return f"# Of several types, which is any value in this language.\n{key}:\n{lines}"

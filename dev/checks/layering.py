@@ -38,7 +38,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("robot",),
     ("drivers",),
     ("__init__",),
-    ("aws",),
+    ("aws", "terminal"),
     ("cli",),
 )
 """The rooms from low to high. Those of one level do not know each other. ``__init__`` is the

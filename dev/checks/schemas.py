@@ -18,8 +18,8 @@ _UNIONS = ("anyOf", "oneOf")
 
 def for_clients(document: Json) -> Json:
     """The document with a name for each union of several types, no titles that only
-    repeat a field's name, no default that is an object, and no schema for an answer that is always
-    null."""
+    repeat a field's name, a format for integers of more than 32 bits, no default that is an object,
+    and no schema for an answer that is always null."""
     document = copy.deepcopy(document)
     schemas: dict[str, Json] = document["components"]["schemas"]
     named: dict[str, Json] = {}
@@ -52,6 +52,9 @@ def _tidy(schema: Json, name: str, named: dict[str, Json]) -> None:
     schema.pop("title", None)
     if isinstance(schema.get("default"), dict) or isinstance(schema.get("const"), bool):
         schema.pop("default", None)
+    if schema.get("type") == "integer" and schema.get("maximum", 2**63) >= 2**31:
+        # Seeds, bytes and seconds since 1970 are longer than what Java and Go take for an integer.
+        schema.setdefault("format", "int64")
     if isinstance(schema.get("type"), list):
         schema["anyOf"] = [{"type": kind} for kind in schema.pop("type")]
     _tidy_parts(schema, name, named)

@@ -79,5 +79,15 @@ def test_unions_that_a_language_has_no_type_for_are_any_value_there() -> None:
     listed = {"anyOf": [{"type": "string"}, {"type": "array", "items": {}}]}
     files = configurations(for_clients(document(listed)))
     assert "  DrawAnswer: Object\n" in files[FOLDER / "java.yaml"]
-    assert "  DrawAnswer: any\n" in files[FOLDER / "typescript.yaml"]
+    assert "  DrawAnswer: mixed\n" in files[FOLDER / "php.yaml"]
     assert "DrawAnswer" not in files[FOLDER / "go.yaml"]
+
+
+def test_integers_that_need_more_than_32_bits_say_so() -> None:
+    fields = {"seed": {"type": "integer"}, "n": {"type": "integer", "maximum": 10}}
+    asked = {"type": "object", "properties": fields}
+    tidied = for_clients(document({}, Ask=asked))["components"]["schemas"]["Ask"]["properties"]
+    assert tidied == {
+        "seed": {"type": "integer", "format": "int64"},
+        "n": {"type": "integer", "maximum": 10},
+    }

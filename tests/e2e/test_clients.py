@@ -7,11 +7,8 @@ they need is installed once, beside this repository's own environment.
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
-import shutil
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +20,7 @@ import openai
 import pytest
 
 from dev import llm
+from tests.installed import node_with, python_with
 from tests.local_stack import RunningStack
 
 CLIENTS = Path(__file__).parent / "clients"
@@ -108,44 +106,16 @@ def mark() -> str:
     return f"mark-{uuid.uuid4().hex}"
 
 
-def installed(folder: Path, pins: Path, *commands: list[str | Path]) -> None:
-    """Run the commands unless they were run for these pins before."""
-    digest = hashlib.sha256(pins.read_bytes()).hexdigest()
-    stamp = folder / ".made-for"
-    if stamp.exists() and stamp.read_text("utf-8") == digest:
-        return
-    for command in commands:
-        subprocess.run(command, cwd=CLIENTS, check=True, timeout=600)
-    stamp.write_text(digest, "utf-8")
-
-
 @pytest.fixture(scope="module")
 def python() -> Path:
     """The interpreter that has the Python programs."""
-    interpreter, pins = ENVIRONMENT / "bin/python", CLIENTS / "requirements.txt"
-    pip: list[str | Path] = [
-        interpreter,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--disable-pip-version-check",
-    ]
-    making: list[str | Path] = [sys.executable, "-m", "venv", "--clear", ENVIRONMENT]
-    installed(ENVIRONMENT, pins, making, [*pip, "-r", pins])
-    return interpreter
+    return python_with(ENVIRONMENT, CLIENTS / "requirements.txt")
 
 
 @pytest.fixture(scope="module")
 def node() -> str:
     """Node, with the programs for it in ``clients/node_modules``."""
-    found, npm = shutil.which("node"), shutil.which("npm")
-    if found is None or npm is None:
-        if os.environ.get("CI"):
-            pytest.fail("Node is not installed")
-        pytest.skip("Node is not installed")
-    installed(CLIENTS / "node_modules", CLIENTS / "package-lock.json", [npm, "ci", "--silent"])
-    return found
+    return node_with(CLIENTS)
 
 
 def test_a_streamed_answer_that_draws_and_calls_a_function_resumes_after_a_cut(

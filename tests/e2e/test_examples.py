@@ -55,7 +55,11 @@ def env(stack: RunningStack, tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("program", "file"),
-    [("sh", "conversation.sh"), ("php", "conversation.php"), ("java", "Conversation.java")],
+    [
+        ("sh", "curl/conversation.sh"),
+        ("php", "php/conversation.php"),
+        ("java", "java/Conversation.java"),
+    ],
 )
 def test_a_conversation_in_every_language_ends_with_a_beach_at_sunset(
     program: str, file: str, env: dict[str, str], tmp_path: Path

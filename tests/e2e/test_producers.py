@@ -104,7 +104,7 @@ def run(command: list[str], stack: RunningStack) -> list[str]:
 
 
 def test_the_python_example_sends_batches_and_reads_all_results(stack: RunningStack) -> None:
-    printed = run([sys.executable, str(EXAMPLES / "producer.py"), "23"], stack)
+    printed = run([sys.executable, str(EXAMPLES / "sqs/producer.py"), "23"], stack)
     assert printed == ["23 sent", "23 succeeded"]
 
 
@@ -112,7 +112,7 @@ def test_the_java_example_sends_and_reads_its_result(stack: RunningStack) -> Non
     java = shutil.which("java")
     if java is None:
         pytest.skip("java is not installed")
-    printed = run([java, str(EXAMPLES / "Producer.java"), 'a "red" boat'], stack)
+    printed = run([java, str(EXAMPLES / "sqs/Producer.java"), 'a "red" boat'], stack)
     assert printed[-1] == "succeeded"
 
 

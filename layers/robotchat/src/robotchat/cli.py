@@ -1,8 +1,10 @@
-"""``robotchat``: what an operator does with a deployment from a terminal.
+"""``robotchat``: pictures for a person at a terminal (`robotchat.terminal`), and what an operator
+does with a deployment.
 
-It uses the deployment's table and queues with the operator's own AWS credentials, or the local
-stack's. What a command makes known goes to standard output, all else to standard error, so that
-``KEY=$(robotchat keys create --tenant acme)`` holds the key and nothing more.
+The operator's commands use the deployment's table and queues with the operator's own AWS
+credentials, or the local stack's. What a command makes known goes to standard output, all else to
+standard error, so that ``KEY=$(robotchat keys create --tenant acme)`` holds the key and nothing
+more.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from robotchat.errors import RobotchatError
 from robotchat.ids import TENANT_RULE, is_tenant
+from robotchat.terminal.commands import add_commands
+from robotchat.terminal.commands import run as run_at_terminal
+from robotchat.text import shown
 
 if TYPE_CHECKING:
     from robotchat.aws.keys import ApiKey
@@ -44,7 +49,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal that lacks a letter shows its number
             stream.reconfigure(errors="backslashreplace")
-    asked = _parser().parse_args(arguments)
+    parser = _parser()
+    asked = parser.parse_args(arguments)
+    if asked.at_terminal:
+        return run_at_terminal(asked, os.environ)
+    if asked.run is _complete:
+        from robotchat.terminal.completion import script
+
+        print(script(parser, asked.shell), end="")
+        return 0
     try:
         from robotchat.aws.operator import Unreachable, explained
     except ModuleNotFoundError as error:
@@ -60,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return status
             asked.run(asked, _dead_letters(asked) if asked.run is _redrive else _table(asked))
     except (Unreachable, _Problem, RobotchatError) as error:
-        print(f"robotchat: {_shown(str(error), 500)}", file=sys.stderr)
+        print(f"robotchat: {shown(str(error), 500)}", file=sys.stderr)
         return 1
     return 0
 
@@ -321,15 +334,24 @@ def _work(asked: argparse.Namespace) -> int:
     return 0 if done else 1
 
 
+def _complete() -> None:
+    """Stands for the command ``completion``, which needs the parser and nothing else."""
+
+
 # --- reading the command line ---------------------------------------------------------------------
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="robotchat", description="Operate a robotchat deployment."
+        prog="robotchat", description="Draw, talk, and operate a robotchat deployment."
     )
     parser.add_argument("--version", action="version", version=version("robotchat"))
+    parser.set_defaults(at_terminal=False)
     groups = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_commands(groups)
+    completion = groups.add_parser("completion", help="print what a shell completes this with")
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+    completion.set_defaults(run=_complete)
 
     keys = groups.add_parser("keys", help="make, list, revoke and rotate API keys")
     commands = keys.add_subparsers(required=True, metavar="ACTION")
@@ -521,21 +543,11 @@ def _names(text: str) -> list[str] | str:
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    rows = [tuple(_shown(cell, 80) for cell in row) for row in rows]
+    rows = [tuple(shown(cell, 80) for cell in row) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print("  ".join(cells).rstrip())
-
-
-def _shown(text: str, longest: int) -> str:
-    """A text that others wrote, as it may be shown: cut to so many characters, and with the number
-    of every one that a terminal would obey or that changes how others look."""
-    cut = text if len(text) <= longest else text[: longest - 1] + "…"
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in cut
-    )
 
 
 if __name__ == "__main__":

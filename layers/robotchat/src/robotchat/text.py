@@ -181,3 +181,13 @@ def _within_depth(text: str) -> list[str]:
             depth -= 1
     pieces.append(text[start:])
     return pieces
+
+
+def shown(text: str, longest: int) -> str:
+    """A text that others wrote, as it may be shown: cut to so many characters, and with the number
+    of every one that a terminal would obey or that changes how others look."""
+    cut = text if len(text) <= longest else text[: longest - 1] + "…"
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in cut
+    )
