@@ -236,6 +236,14 @@ def test_make_it_blue_edits_the_last_picture_of_the_chain() -> None:
     assert [turn.message for turn in turns] == ["a photo of a cat", "make it blue"]
 
 
+def test_a_model_that_does_not_say_whether_to_change_is_understood_by_the_message() -> None:
+    world = World("no", calls(call(prompt="a blue cat")), "ok", calls(call(prompt="a dog")), "ok")
+    first = world.ask("a photo of a cat", **FORCED)
+    second = world.ask("make it blue", previous_response_id=first["id"])
+    third = world.ask("now draw a dog", previous_response_id=second["id"])
+    assert [pictures(one)[0]["action"] for one in (second, third)] == ["edit", "generate"]
+
+
 def test_quite_another_picture_is_drawn_anew() -> None:
     world = World("no tools", "no tools")
     first = world.ask("a photo of a cat", **FORCED)

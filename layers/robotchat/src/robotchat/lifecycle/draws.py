@@ -120,7 +120,7 @@ class ToolPictures:
             return False
         if order.action == "edit" or order.tool.get("input_image_mask") is not None:
             return True
-        # Only the message is known: it changes the picture, unless it wants quite another one.
+        # Only the words tell: they change the picture, unless they want quite another one.
         return parent is None or parent.prompt is None or _changes(parent.prompt, order.message)
 
     def _conversation(self, order: Order, parent: Job | None) -> str | None:

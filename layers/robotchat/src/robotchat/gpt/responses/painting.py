@@ -67,9 +67,7 @@ class Order:
     def action(self) -> Action:
         """Whether to draw anew or to change the source, as far as that is said."""
         asked: Action = self.tool.get("action") or "auto"
-        if asked != "auto" or self.call is None:
-            return asked
-        return self.call.action if self.call.action != "auto" else "generate"
+        return self.call.action if asked == "auto" and self.call is not None else asked
 
     @property
     def shape(self) -> Shape | None:
