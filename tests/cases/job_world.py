@@ -312,6 +312,9 @@ class Words:
         prompt = f"{so_far} {message}".strip()
         return Fold(mode="edit" if editing else "generate", prompt=prompt), "fallback"
 
+    def describe(self, picture: str) -> None:
+        """It sees nothing."""
+
 
 class _Context:
     def get_remaining_time_in_millis(self) -> int:

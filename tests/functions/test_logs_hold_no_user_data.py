@@ -84,6 +84,9 @@ class Words:
 
         return Fold(mode="edit" if editing else "generate", prompt=message), "fallback"
 
+    def describe(self, picture: str) -> None:
+        """It sees nothing."""
+
 
 def test_a_job_is_run_retried_and_failed_without_a_word_of_it(lines: Callable[[], str]) -> None:
     art = FakeArt()

@@ -55,6 +55,9 @@ class Words:
         mode: Literal["edit", "generate"] = "edit" if editing else "generate"
         return Fold(mode=mode, prompt=prompt, width=width, height=height), "fallback"
 
+    def describe(self, picture: str) -> str | None:
+        return None
+
 
 class HeldQueue:
     """A queue that keeps what is sent until the test runs it."""

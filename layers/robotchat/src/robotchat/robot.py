@@ -36,6 +36,7 @@ from robotchat.lifecycle.inline import Inline
 from robotchat.lifecycle.prepare import Preparation
 from robotchat.lifecycle.run import Runner
 from robotchat.lifecycle.run_context import RunContext
+from robotchat.lifecycle.seeing import Seeing
 from robotchat.lifecycle.settle import JobQueue, Settlement
 from robotchat.lifecycle.sweep import Sweeper
 from robotchat.prompt.writer import PromptWriter
@@ -128,7 +129,13 @@ class Robot:
             self.images,
             self.hosts,
             Preparation(
-                self.jobs, self.images, self.writer, self.options, self.ledger, self.settings
+                self.jobs,
+                self.images,
+                self.writer,
+                Seeing(self.writer, self.hosts, self.settings, self.clock),
+                self.options,
+                self.ledger,
+                self.settings,
             ),
             self.ledger,
             self.settlement,

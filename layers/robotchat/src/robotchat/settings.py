@@ -84,6 +84,12 @@ class Settings:
     revise_image_prompts: bool = True
     """Have the language model, where there is one, put prompts of OpenAI's image endpoints into
     English that are in another language."""
+    describe_uploads: bool = True
+    """Find out what a picture shows that comes with a message, so that a change keeps the rest."""
+    vision_model: str | None = None
+    """A model of the upstream that takes pictures, to describe them; else an SD host does."""
+    describe_timeout: float = 8.0
+    """How long an SD host may take for that, and how long it is waited for."""
     link_ttl: float = 3600.0
     """How long a link to a picture works; links are made anew at each read."""
     limits: Limits = field(default_factory=Limits)
@@ -179,6 +185,9 @@ class Settings:
             label_pictures=text("LABEL_PICTURES") not in ("0", "false"),
             image_steps=_steps(text("IMAGE_STEPS")) or cls().image_steps,
             revise_image_prompts=text("REVISE_IMAGE_PROMPTS") not in ("0", "false"),
+            describe_uploads=text("DESCRIBE_UPLOADS") not in ("0", "false"),
+            vision_model=text("VISION_MODEL"),
+            describe_timeout=number("DESCRIBE_TIMEOUT_SECONDS", cls.describe_timeout),
             link_ttl=number("LINK_TTL_SECONDS", cls.link_ttl),
             limits=Limits(
                 active_jobs=limit("LIMIT_ACTIVE_JOBS"),

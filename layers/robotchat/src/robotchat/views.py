@@ -98,6 +98,11 @@ class JobView(_View):
     conversation_id: str | None = None
     turn: int | None = None
     message: str | None = Field(default=None, description="What the user said.")
+    seen: str | None = Field(
+        default=None,
+        description="What the picture that came with the message was found to show; the prompt "
+        "goes on from it.",
+    )
     prompt: str | None = Field(default=None, description="The prompt that is drawn.")
     negative_prompt: str | None = None
     prompt_source: Literal["llm", "fallback", "caller"] | None = Field(
@@ -317,6 +322,7 @@ class Viewer:
             prompt=job.prompt,
             negative_prompt=job.negative_prompt,
             prompt_source=job.prompt_source,
+            seen=job.seen,
             reply=job.reply,
             images=self.pictures(job.images, until=_kept_until(job)),
             extra_images=self.pictures(job.extra_images, until=_kept_until(job)),

@@ -316,7 +316,12 @@ class Configured(_Whole):
         own = self.settings
         if not own.has_llm or own.prompt_writer == "fallback":
             return PromptWriter(None, model="")
-        return PromptWriter(_LazyChat(self), model=own.openai_model, timeout=own.prompt_timeout)
+        return PromptWriter(
+            _LazyChat(self),
+            model=own.openai_model,
+            timeout=own.prompt_timeout,
+            vision_model=own.vision_model,
+        )
 
     @part
     def chat(self) -> OpenAIChat:

@@ -170,6 +170,8 @@ class Job(_Model):
     picture: str | None = None
     """Key of the conversation's last picture as of this turn."""
 
+    seen: str | None = None
+    """What the picture that came with the message was found to show."""
     prompt: str | None = None
     negative_prompt: str | None = None
     prompt_source: Literal["llm", "fallback", "caller"] | None = None

@@ -15,11 +15,12 @@ from typing import Any, Literal
 from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest, effective
 from robotchat.errors import InvalidRequest, JobExpired
 from robotchat.hosts.options import TenantOptions
-from robotchat.images import Images
+from robotchat.images import Images, decode_base64
 from robotchat.jobs.job import Job, JobKind, JobStatus
 from robotchat.jobs.limits import Ledger
 from robotchat.jobs.store import Jobs
 from robotchat.lifecycle import inputs
+from robotchat.lifecycle.seeing import Seeing
 from robotchat.prompt.models import Fold, PromptState
 from robotchat.prompt.writer import PromptWriter, Source
 from robotchat.settings import Settings
@@ -47,6 +48,7 @@ class Preparation:
         jobs: Jobs,
         images: Images,
         writer: PromptWriter,
+        seeing: Seeing,
         options: TenantOptions,
         ledger: Ledger,
         settings: Settings,
@@ -54,6 +56,7 @@ class Preparation:
         self._jobs = jobs
         self._images = images
         self._writer = writer
+        self._seeing = seeing
         self._options = options
         self._ledger = ledger
         self._settings = settings
@@ -88,12 +91,18 @@ class Preparation:
     def _turn(self, job: Job, message: str) -> Plan:
         editing = job.kind is JobKind.CHAT_IMAGE2IMAGE
         state, before = self._said_so_far(job)
+        written = _written(job, editing=editing)
+        seen = self._seen(job) if editing and written is None else None
+        if seen is not None:
+            # A picture of its own: what the conversation drew before is not on it.
+            state = PromptState(prompt=seen)
         pictures = cache(lambda: self._pictures(before))
-        fold, source = _written(job, editing=editing) or self._writer.write(
+        fold, source = written or self._writer.write(
             state, message, editing=editing, earlier=lambda: [_state(job) for job in pictures()]
         )
         base = before if fold.turn is None else pictures()[fold.turn]
         notes: dict[str, Any] = {
+            "seen": seen,
             "prompt": fold.prompt,
             "negative_prompt": fold.negative_prompt,
             "prompt_source": source,
@@ -137,6 +146,16 @@ class Preparation:
         else:
             settings.pop("denoising_strength", None)
         return self._plan(job, settings, notes)
+
+    def _seen(self, job: Job) -> str | None:
+        """What the picture shows that came with the message, found out once."""
+        given = job.request.get("init_images")
+        if job.seen is not None or not given:
+            return job.seen
+        body = {"init_images": given[:1]}
+        loaded = inputs.load_images(body, job.tenant, self._images, self._settings)
+        (picture,) = loaded["init_images"]
+        return self._seeing.describe(decode_base64(picture, max_bytes=len(picture)))
 
     def _options_of(self, job: Job, inherited: Mapping[str, Any]) -> dict[str, Any]:
         """The options of a turn: the tenant's, under those of the turns before and its own."""

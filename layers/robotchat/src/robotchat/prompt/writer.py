@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from pydantic import ValidationError
 
 from robotchat.errors import RobotchatError
+from robotchat.prompt import seeing
 from robotchat.prompt.models import MAX_MESSAGE, MAX_PROMPT, PROMPT_TIMEOUT, Fold, PromptState
 from robotchat.text import read_json
 
@@ -155,14 +156,47 @@ class PromptWriter:
     """Writes the prompt of the next picture: one chat completion a turn, two at most, or the rules.
 
     `chat` is any OpenAI-compatible driver, or `None` for the rules alone; `timeout` is in seconds.
+    `vision_model` is a model of it that takes pictures, if there is one.
     """
 
     def __init__(
-        self, chat: CompletesChat | None, *, model: str, timeout: float = PROMPT_TIMEOUT
+        self,
+        chat: CompletesChat | None,
+        *,
+        model: str,
+        timeout: float = PROMPT_TIMEOUT,
+        vision_model: str | None = None,
     ) -> None:
         self._chat = chat
         self._model = model
         self._timeout = timeout
+        self._vision_model = vision_model
+
+    def describe(self, picture: str) -> str | None:
+        """What a picture (a data URL) shows, as an English prompt.
+
+        `None` without a model that sees, and when it fails or says something else.
+        """
+        if self._chat is None or self._vision_model is None:
+            return None
+        content = [
+            {"type": "text", "text": seeing.TASK},
+            {"type": "image_url", "image_url": {"url": picture}},
+        ]
+        body = {
+            "model": self._vision_model,
+            "messages": [{"role": "user", "content": content}],
+            "temperature": 0,
+        }
+        try:
+            return seeing.as_prompt(
+                _content(self._chat.chat_completion(body, timeout=self._timeout))
+            )
+        except RobotchatError as error:
+            logger.warning("A picture is not described: the language model failed (%s)", error.code)
+        except _Unusable as error:
+            logger.warning("A picture is not described: %s", error)
+        return None
 
     def write(
         self,
