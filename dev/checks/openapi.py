@@ -62,6 +62,36 @@ ERROR_SCHEMAS: dict[Family, str] = {
 }
 
 
+PARAMETERS = {
+    "after": "The id of the last item that is known already: those behind it are given.",
+    "alias_names": "Whether names are those that other programs know them by.",
+    "conversation_id": "The `id` of a conversation.",
+    "cursor": "The `next_cursor` of the page before; the first page when left out.",
+    "delivery_id": "The `id` of a webhook delivery.",
+    "if-match": "The `ETag` of the version that is to be replaced; any when left out.",
+    "if-none-match": "The `ETag` of the answer that is known already: 304 if it is still the same.",
+    "item_id": "The `id` of an item of the conversation.",
+    "job_id": "The `id` of a job.",
+    "key_id": "The `id` of a key, which is not its secret.",
+    "kind": "Only jobs of this kind.",
+    "last-event-id": "The id of the last event that was received: only what is new is told.",
+    "limit": "How many a page has at most.",
+    "model": "The `id` of a language model.",
+    "order": "`asc`, the oldest first, or `desc`.",
+    "prefer": "`respond-async`, or `wait=N`: answer with the job after so many seconds at most, "
+    "and go on with it.",
+    "response_id": "The `id` of a response.",
+    "skip_current_image": "Whether to leave out the picture as it is so far.",
+    "starting_after": "With `stream`: only the events behind the one with this `sequence_number`.",
+    "state": "Only deliveries that stand so.",
+    "status": "Only jobs that stand so.",
+    "stream": "Whether to give the response's events, as server-sent events.",
+    "tenant": "The name of a tenant.",
+    "update": "Whether to have the hosts look for new ones first.",
+}
+"""What parameters mean that do not say so themselves: the same wherever they occur."""
+
+
 class Disagreement(Exception):
     """The template and the code, or two endpoints, say different things."""
 
@@ -154,6 +184,8 @@ def _complete(operation: Json, path: str, handler: Endpoint, app: Path) -> Json:
     for key in ("parameters", "requestBody", "deprecated"):
         if key in operation:
             complete[key] = operation[key]
+    if "parameters" in complete:
+        complete["parameters"] = [_explained(one, app) for one in complete["parameters"]]
     if "requestBody" in complete and not _needs_body(handler, path):
         complete["requestBody"] = {**complete["requestBody"], "required": False}
     if handler.forms:
@@ -185,6 +217,16 @@ ALSO: Mapping[str, Mapping[str, tuple[str, bool]]] = {
 }
 """What endpoints answer beside their usual status: by status, what that says, and whether it comes
 with the usual bodies."""
+
+
+def _explained(parameter: Json, app: Path) -> Json:
+    """A parameter with its meaning, without which neither people nor language models can use it."""
+    if parameter.get("description") or parameter["schema"].get("description"):
+        return parameter
+    name = parameter["name"]
+    if name not in PARAMETERS:
+        raise Disagreement(f"{app.parent.name}: nothing says what the parameter {name} means.")
+    return {**parameter, "description": PARAMETERS[name]}
 
 
 def _with_form(body: Json, handler: Endpoint, path: str) -> Json:

@@ -34,6 +34,8 @@ READERS_THAT_WRITE = {
 WITHOUT_TABLE = {
     "Openapi": "serves a file",
     "Page": "serves files",
+    "ListDeadLetters": "looks into a queue",
+    "RedriveDeadLetters": "moves messages between queues",
     "UnloadCheckpoint": "does nothing, on purpose",
     "ReloadCheckpoint": "does nothing, on purpose",
 }

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from robotchat.aws.authorizer import REMEMBERED, Authorizer, Unauthorized, secret_of
-from robotchat.aws.keys import create_key, ensure_key, find_key, list_keys, revoke_key
+from robotchat.aws.keys import create_key, ensure_key, find_key, list_keys, revoke_key, tenants
 from robotchat.errors import Conflict, InvalidRequest, NotFound
-from robotchat.records import MemoryRecords
+from robotchat.records import MemoryRecords, Put
 
 DEV_SECRET = "rk_local_0123456789abcdefghij"
 
@@ -201,3 +202,16 @@ def test_a_key_ends_on_its_moment_although_it_is_remembered() -> None:
     clock.sleep(10)
     with pytest.raises(Unauthorized):
         authorize(request(x_api_key=secret), None)
+
+
+def test_tenants_are_those_with_keys_also_with_one_from_before_they_were_listed() -> None:
+    records = MemoryRecords()
+    for tenant in ("b", "a.c", "a", "b"):
+        create_key(records, tenant)
+    ensure_key(records, DEV_SECRET, "dev")
+    (old,) = [record for record in records.all() if record.data["tenant"] == "dev"]
+    records.commit(Put(replace(old, group=None)))
+    assert list(tenants(records, limit=9)) == ["a", "a.c", "b"]
+    ensure_key(records, DEV_SECRET, "dev")
+    assert list(tenants(records, limit=9)) == ["a", "a.c", "b", "dev"]
+    assert list(tenants(records, after="a", limit=2)) == ["a.c", "b"]

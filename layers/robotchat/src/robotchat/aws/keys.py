@@ -20,6 +20,7 @@ from robotchat.ids import TENANT_RULE, is_tenant
 from robotchat.records import Put, Record, Records, Retries, Stale, every
 
 _SECRET = re.compile(r"rk_[A-Za-z0-9_-]{20,128}")
+_ALL = "keys"
 _SCOPE = re.compile(r"\*|[a-z]+(:[a-z]+)?")
 
 
@@ -78,7 +79,10 @@ def ensure_key(
     try:
         records.commit(Put(_record(digest, key)))
     except Stale:
-        present = _read(records, digest)
+        record = records.get(f"key#{digest}", "key")
+        present = _load(record.data) if record else None
+        if record is not None and record.group is None:  # made before all keys were listed
+            records.commit(Put(replace(record, group=_record(digest, _load(record.data)).group)))
         if present is None or present.tenant != tenant or not present.valid(datetime.now(UTC)):
             raise Conflict("This key belongs to another tenant, or is not valid any more.") from (
                 None
@@ -97,6 +101,21 @@ def list_keys(records: Records, tenant: str) -> Iterator[ApiKey]:
     """A tenant's keys, oldest first, revoked ones included."""
     for record in every(records, "owner", f"{tenant}#keys"):
         yield _load(record.data)
+
+
+def tenants(records: Records, *, after: str | None = None, limit: int) -> Iterator[str]:
+    """Names of those who have or had a key, in order: so many of those ``after`` one.
+
+    Keys are written seldom, so that all of them may be in one partition of an index.
+    """
+    for _ in range(limit):
+        # $ sorts right behind #, and before all that is in names: past all keys of that tenant.
+        place = None if after is None else f"{after}$"
+        found = records.entries("group", _ALL, after=place, limit=1)
+        if not found:
+            return
+        after = found[0].position.partition("#")[0]
+        yield after
 
 
 def revoke_key(records: Records, tenant: str, key_id: str) -> ApiKey:
@@ -191,6 +210,7 @@ def _record(digest: str, key: ApiKey) -> Record:
         sk="key",
         data=_dump(key),
         owner=(f"{key.tenant}#keys", f"{rfc3339(key.created_at)}#{key.key_id}"),
+        group=(_ALL, f"{key.tenant}#{key.key_id}"),
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,19 +44,24 @@ class DeadLetters:
         self._dead = dead_letters_url
         self._requests = requests_url
 
-    def look(self) -> list[DeadLetter]:
-        """What is there now."""
-        return [_dead_letter(message) for message in self._held()]
+    def look(self, most: int | None = None) -> list[DeadLetter]:
+        """What is there now, or so many of it."""
+        with closing(self._held()) as held:
+            return [_dead_letter(message) for message in islice(held, most)]
 
-    def redrive(self) -> tuple[list[DeadLetter], int]:
-        """Put every message that is there now back on the queue of requests.
+    def redrive(self, most: int | None = None) -> tuple[list[DeadLetter], int]:
+        """Put the messages that are there now, or so many of them, back on the queue of requests.
 
         Gives what they were, and how many AWS would not take and are still here. A message is
         deleted here once it is there: if this is cut short, one may be in both, which does no harm,
         since a job is run once however often its message comes.
         """
+        with closing(self._held()) as held:
+            return self._put_back(islice(held, most))
+
+    def _put_back(self, messages: Iterable[dict[str, Any]]) -> tuple[list[DeadLetter], int]:
         moved, stayed = [], 0
-        for message in self._held():
+        for message in messages:
             letter = _dead_letter(message)
             parameters: dict[str, Any] = {"MessageBody": message["Body"]}
             group = message["Attributes"].get("MessageGroupId") or letter.tenant
@@ -70,7 +76,7 @@ class DeadLetters:
             moved.append(letter)
         return moved, stayed
 
-    def _held(self) -> Iterator[dict[str, Any]]:
+    def _held(self) -> Generator[dict[str, Any], None, None]:
         """What was there at the beginning; what is still there at the end is let go."""
         began = datetime.now(UTC)
         handles = []

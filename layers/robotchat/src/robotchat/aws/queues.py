@@ -37,6 +37,11 @@ class SqsQueue:
         self._client = client
         self._url = url
 
+    @property
+    def url(self) -> str:
+        """The queue's address."""
+        return self._url
+
     def receive(self, *, wait: int, hidden: float) -> dict[str, Any] | None:
         """Wait for a message for so many seconds at most, and hide it from others. Gives it as
         Lambda would, or None."""

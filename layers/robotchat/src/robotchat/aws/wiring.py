@@ -222,12 +222,17 @@ class Deployment(_Whole):
 
     @part
     def webhooks(self) -> Webhooks:
-        """Webhooks of all tenants, and the queue of their deliveries."""
+        """Webhooks of all tenants."""
         from robotchat.events.webhooks import Webhooks
 
+        local = self.environment.local
+        return Webhooks(self.records, self.clock, self.webhook_queue, local=local)
+
+    @part
+    def webhook_queue(self) -> SqsDeliveries:
+        """The queue of deliveries."""
         url = _required(self.environment.webhooks_queue_url, "WEBHOOKS_QUEUE_URL")
-        queue = SqsDeliveries(self.client("sqs"), url)
-        return Webhooks(self.records, self.clock, queue, local=self.environment.local)
+        return SqsDeliveries(self.client("sqs"), url)
 
     @part
     def deployed_keys(self) -> list[str | None]:

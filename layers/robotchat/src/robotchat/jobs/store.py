@@ -237,6 +237,14 @@ class Jobs:
         jobs = [job for job in map(_job, page.records) if job.status is JobStatus.RUNNING]
         return sorted(jobs, key=lambda job: (job.reason is not None, job.started_at or since))
 
+    def oldest_open(self) -> datetime | None:
+        """When the first of all open jobs was due: accepted, or planned to be tried again."""
+        first = (
+            self._records.entries("due", f"job#{shard}", limit=1) for shard in range(DUE_SHARDS)
+        )
+        moments = [datetime.fromisoformat(found[0].position) for found in first if found]
+        return min(moments, default=None)
+
     def of_tenant(
         self,
         tenant: str,

@@ -49,6 +49,18 @@ const ENGLISH = {
   required: "required", itsFields: "its fields", parameters: "Parameters", body: "Body", answers: "Answers", exampleOf: "Example",
   search: "Search", referenceText: "The key goes into a header: `Authorization: Bearer`, `x-api-key` or `api-key`, or as the password of Basic. Every answer has an `x-request-id`; every error has a stable `code` and says whether to try again (`retryable`).",
   pending: "pending", delivered: "delivered", disabled: "disabled",
+
+  hosts: "Hosts", queues: "Queues", tenants: "Tenants", keys: "Keys", deadLetters: "Dead letters", service: "Service", ok: "OK", degraded: "Degraded",
+  freeHosts: "free hosts", waitingJobs: "jobs waiting", oldestJob: "age of the oldest job", yesThere: "Set",
+  free: "free", busy: "busy", cooling_down: "cooling down", failures: "Failures", lastFailure: "Last failure",
+  queue: "Queue", waiting: "Waiting", delayed: "Delayed", inWork: "In work",
+  queue_requests: "Requests of producers", queue_jobs: "Jobs", queue_responses: "Responses in the background", queue_webhooks: "Webhook deliveries", queue_dead_letters: "Dead letters",
+  tenant: "Tenant", activeJobs: "Active jobs", imagesToday: "Pictures today", stored: "Stored", costToday: "Cost today", models: "Models",
+  keyName: "Note", life: "Works for", scopes: "Scopes", createKey: "Make a key", forever: "ever", days30: "30 days", days90: "90 days", days365: "a year", ends: "Ends",
+  secretOnce: "The new key of {tenant}. It is shown only now:", rotate: "Rotate", revoke: "Revoke", valid: "valid", revoked: "revoked",
+  rotateSure: "Make a new key in place of this one, which goes on working for a day?", revokeSure: "Revoke this key? It stops working within half a minute.",
+  deadText: "Messages that no worker could read or finish.", lookDead: "Look", redrive: "Put back on the queue", redriveSure: "Put all dead letters back on the queue?",
+  redriven: "{count} put back, {refused} refused.", sent: "Sent", received: "Received", job: "Job", why: "Why",
 };
 
 const CHINESE = {
@@ -100,6 +112,18 @@ const CHINESE = {
   required: "必填", itsFields: "其字段", parameters: "参数", body: "请求体", answers: "响应", exampleOf: "示例",
   search: "搜索", referenceText: "密钥放在请求头中：`Authorization: Bearer`、`x-api-key` 或 `api-key`，也可作为 Basic 的密码。每个响应都有 `x-request-id`；每个错误都有稳定的 `code`，并说明是否可以重试（`retryable`）。",
   pending: "待发送", delivered: "已送达", disabled: "已停用",
+
+  hosts: "主机", queues: "队列", tenants: "租户", keys: "密钥", deadLetters: "死信", service: "服务", ok: "正常", degraded: "降级",
+  freeHosts: "空闲主机", waitingJobs: "等待中的任务", oldestJob: "最早任务的等待时间", yesThere: "已配置",
+  free: "空闲", busy: "忙碌", cooling_down: "冷却中", failures: "失败次数", lastFailure: "最近一次失败",
+  queue: "队列", waiting: "等待", delayed: "延迟", inWork: "处理中",
+  queue_requests: "生产者的请求", queue_jobs: "任务", queue_responses: "后台响应", queue_webhooks: "Webhook 投递", queue_dead_letters: "死信",
+  tenant: "租户", activeJobs: "活动任务", imagesToday: "今日图片", stored: "已存储", costToday: "今日费用", models: "模型",
+  keyName: "备注", life: "有效期", scopes: "权限范围", createKey: "创建密钥", forever: "永久", days30: "30 天", days90: "90 天", days365: "一年", ends: "到期",
+  secretOnce: "{tenant} 的新密钥，只在此时显示：", rotate: "轮换", revoke: "吊销", valid: "有效", revoked: "已吊销",
+  rotateSure: "创建新密钥代替此密钥？旧密钥还可使用一天。", revokeSure: "吊销此密钥？半分钟内失效。",
+  deadText: "没有任何工作进程能读取或完成的消息。", lookDead: "查看", redrive: "放回队列", redriveSure: "把全部死信放回队列？",
+  redriven: "已放回 {count} 条，被拒绝 {refused} 条。", sent: "发送时间", received: "接收次数", job: "任务", why: "原因",
 };
 
 const WORDS = { en: ENGLISH, zh: CHINESE };

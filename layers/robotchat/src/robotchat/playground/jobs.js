@@ -131,7 +131,7 @@ export function phases(timings) {
   }));
   const total = spent.reduce((sum, [, value]) => sum + value, 0);
   return h("div", { class: "spent" }, h("strong", {}, seconds(total)), bar,
-    h("small", { class: "quiet" }, spent.map(([name, value]) => `${t(`phase_${name}`)} ${seconds(value)}`).join(" · ")));
+    h("small", { class: "quiet" }, spent.filter(([, value]) => value >= 0.05).map(([name, value]) => `${t(`phase_${name}`)} ${seconds(value)}`).join(" · ")));
 }
 
 /** Webhook deliveries, each of which can be sent again. */

@@ -95,7 +95,11 @@ export class Card {
   preview(url) {
     // The next one takes the place of the last one when it is there: nothing flickers.
     const image = h("img", { class: "preview", src: url, alt: t("preview") });
-    image.addEventListener("load", () => isFinal(this.job.status) || fill(this.shown, image));
+    image.addEventListener("load", () => {
+      if (isFinal(this.job.status)) return;
+      fill(this.shown, image);
+      this.context.changed(this.job); // the card has grown
+    });
   }
 
   told() {

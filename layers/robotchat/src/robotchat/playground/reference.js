@@ -90,13 +90,14 @@ function shown() {
   const pages = h("main", { class: "pages", id: "main", tabindex: "-1" },
     h("div", { class: "section" }, h("h1", {}, `${api.info.title} ${api.info.version}`), prose(api.info.description), prose(t("referenceText"))));
   for (const [name, operations] of groups) {
-    index.append(h("section", {}, h("h2", {}, name), h("ul", {}, operations.map(([path, method, one]) =>
+    index.append(h("section", { class: "group" }, h("h2", {}, name), h("ul", {}, operations.map(([path, method, one]) =>
       h("li", { "data-find": `${method} ${path} ${one.summary} ${one.operationId}`.toLowerCase() }, h("a", { href: `#${one.operationId}` }, h("span", { class: `method ${method}` }, method.toUpperCase()), ` ${path}`))))));
-    pages.append(h("h2", {}, name), ...operations.map((one) => operation(...one)));
+    pages.append(h("section", { class: "group section" }, h("h2", {}, name), operations.map((one) => operation(...one))));
   }
   const search = h("input", { id: "search", type: "search", on: { input: () => narrow(search.value.trim().toLowerCase()) } });
   const narrow = (wanted) => {
     for (const one of root.querySelectorAll("[data-find]")) one.hidden = !one.dataset.find.includes(wanted);
+    for (const group of root.querySelectorAll(".group")) group.hidden = !group.querySelector("[data-find]:not([hidden])");
   };
   return [
     h("div", { class: "reference" },
