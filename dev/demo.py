@@ -40,7 +40,11 @@ def running_stack() -> Iterator[dict[str, Any]]:
         return
     print("No stack is running; starting one for the demo ...")
     process = subprocess.Popen(
-        [sys.executable, "-m", "dev.run"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "dev.run"],
+        cwd=ROOT,
+        env={"LLM": "none", **os.environ},
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         if process.stdout is None or not process.stdout.readline():

@@ -10,7 +10,9 @@ HOST (127.0.0.1)       on which address; 0.0.0.0 lets containers and other machi
 ROBOTCHAT_STATE        where state is kept; by default .robotchat, or .robotchat/PORT
 WORKERS (lambda)       pull: a `robotchat worker` draws, and no function reaches the SD hosts
 SD_HOSTS               Stable Diffusion hosts to use instead of the stand-in
-OPENAI_BASE_URL, OPENAI_API_KEY, OPENAI_MODEL    the language model, if any
+OPENAI_BASE_URL, OPENAI_API_KEY, OPENAI_MODEL    the language model; without it a small one starts
+LLM                    none: no language model at all
+PROMPT_WRITER          auto, llm or fallback (the rules, which also write for the small model)
 
 and, for tests and benchmarks:
 
@@ -47,6 +49,7 @@ from typing import IO, Any
 
 import aiohttp
 
+from dev.llm import beside
 from dev.stack import ports
 from dev.stack.aws import (
     REGION,
@@ -93,6 +96,8 @@ class Options:
     openai_base_url: str
     openai_api_key: str
     openai_model: str
+    small_llm: bool
+    prompt_writer: str
     tells_leaving: bool
     stream_idle: float | None
     record: Path | None
@@ -115,6 +120,13 @@ class Options:
         workers = env.get("WORKERS", "").strip() or "lambda"
         if workers not in ("lambda", "pull"):
             raise StartError("WORKERS must be lambda or pull.")
+        llm = env.get("LLM", "").strip()
+        if llm not in ("", "none"):
+            raise StartError("LLM can only be none: a model is named by OPENAI_BASE_URL.")
+        writer = env.get("PROMPT_WRITER", "").strip()
+        if writer not in ("", "auto", "llm", "fallback"):
+            raise StartError("PROMPT_WRITER must be auto, llm or fallback.")
+        named = env.get("OPENAI_BASE_URL", "").strip() or env.get("OPENAI_API_KEY", "").strip()
         default = ROOT / ".robotchat" if text == "8080" else ROOT / ".robotchat" / text
         return cls(
             port=int(text),
@@ -128,6 +140,8 @@ class Options:
             openai_base_url=env.get("OPENAI_BASE_URL", "").strip(),
             openai_api_key=env.get("OPENAI_API_KEY", "").strip(),
             openai_model=env.get("OPENAI_MODEL", "").strip(),
+            small_llm=not named and not llm,
+            prompt_writer=writer,
             tells_leaving=leaving == "told",
             stream_idle=stream_idle,
             record=Path(env["ROBOTCHAT_RECORD"]) if env.get("ROBOTCHAT_RECORD") else None,
@@ -227,8 +241,10 @@ async def serving(options: Options, state: State) -> AsyncIterator[list[asyncio.
 
         # Links to pictures lead into it, so that whoever reaches the API must reach it too.
         emulator = Emulator(state.folder / "aws", state.logs / "aws.log", options.host)
-        sd_hosts, child = await asyncio.gather(
-            start_sd_host(options, state, children, watch), emulator.start(children)
+        sd_hosts, child, (options, llm) = await asyncio.gather(
+            start_sd_host(options, state, children, watch),
+            emulator.start(children),
+            _with_llm(options, state, children, watch),
         )
         watch(child.name, child.wait())
         deployment, template, webhook_secret = await asyncio.to_thread(
@@ -288,7 +304,7 @@ async def serving(options: Options, state: State) -> AsyncIterator[list[asyncio.
         stack.callback(state.stack.unlink, missing_ok=True)
         print(
             f"robotchat is ready: {api_url}  key {state.key()}  "
-            f"page {api_url}/#key={state.key()}  {options.llm}",
+            f"page {api_url}/#key={state.key()}  {llm}",
             flush=True,
         )
         try:
@@ -313,6 +329,27 @@ def _port_taken(port: int) -> str:
     return (
         f"Port {port} is in use: stop what uses it, or choose another, as in `make run PORT=8090`."
     )
+
+
+async def _with_llm(
+    options: Options, state: State, children: Children, watch: Callable[[str, Any], None]
+) -> tuple[Options, str]:
+    """The options with the language model that is used, and which that is, in words."""
+    if not options.small_llm:
+        return options, options.llm
+    other = await beside.found(options.port)
+    if not beside.installed():
+        return options, f"{beside.NONE_HERE}{f'; {other}' if other else ''}"
+    url = await beside.start(state.folder, state.logs, children, watch)
+    said = f"LLM {url} (small: it answers, and leaves prompts to the rules; LLM=none: without)"
+    told = {"OpenaiContextWindow": str(beside.CONTEXT), **options.parameters}
+    options = replace(
+        options,
+        openai_base_url=url,
+        prompt_writer=options.prompt_writer or "fallback",
+        parameters=told,
+    )
+    return options, f"{said}{f'; {other}' if other else ''}"
 
 
 async def start_sd_host(
@@ -400,6 +437,8 @@ def deploy_template(
         parameters = {"SdHosts": sd_hosts, "OpenaiBaseUrl": options.openai_base_url}
         if options.pull:
             parameters |= {"SdHosts": "", "Workers": "pull"}
+        if options.prompt_writer:
+            parameters["PromptWriter"] = options.prompt_writer
         if options.openai_model:
             parameters["OpenaiModel"] = options.openai_model
         if options.openai_api_key:

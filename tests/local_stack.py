@@ -85,7 +85,7 @@ class RunningStack:
         self.env |= {"PORT": str(free_port()), "ROBOTCHAT_LEAVING": "untold"}
         self.recording = state / "operations"
         self.env |= {"ROBOTCHAT_RECORD": str(self.recording)}
-        self.env |= {"ROBOTCHAT_STATE": str(state), **(env or {})}
+        self.env |= {"ROBOTCHAT_STATE": str(state), "LLM": "none", **(env or {})}
         self.process: subprocess.Popen[bytes] | None = None
         self.document: dict[str, Any] = {}
         self.ready_line = ""
