@@ -58,7 +58,7 @@ soak: .venv/.ready ## 500 jobs by the queue, while hosts fail and workers are ki
 bench: .venv/.ready ## what the service costs, as ratios; written to benchmarks/results.json
 	@.venv/bin/python -m benchmarks $(ARGS)
 
-docs: .venv/.ready ## write what is generated: OpenAPI, errors, message schema, endpoint tables
+docs: .venv/.ready ## write what is generated: OpenAPI, errors, message schema, endpoint table
 	@.venv/bin/python -m dev.checks.generated --write
 
 locks: ## pin all dependencies, with hashes (uv needed): make locks ARGS="--upgrade-package httpx"

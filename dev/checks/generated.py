@@ -1,7 +1,7 @@
 """What is generated and committed: the OpenAPI document, and the parts of documents made from it.
 
 ``python -m dev.checks.generated --write`` writes all of it, ``--check`` fails when something is not
-current. The READMEs' endpoint tables stand between ``<!-- endpoints -->`` comments, the gateway's
+current. The table of endpoints stands between ``<!-- endpoints -->`` comments, the gateway's
 own answers in the template between ``gateway-responses`` ones.
 """
 
@@ -18,7 +18,7 @@ from dev.checks import clients, errors, gateway, openapi
 from robotchat.lifecycle import queue_messages as messages
 
 ROOT = Path(__file__).resolve().parents[2]
-READMES = ("README.md", "README.zh-CN.md")
+ENDPOINTS = "docs/endpoints.md"
 _TABLE = re.compile(r"(<!-- endpoints -->\n).*?(<!-- /endpoints -->)", re.DOTALL)
 _METHODS = ("get", "post", "put", "delete", "patch")
 
@@ -46,9 +46,8 @@ def generated(root: Path = ROOT) -> dict[Path, str]:
         root / "docs/job-message.schema.json": json.dumps(messages.schema(), indent=2) + "\n",
         **{root / path: text for path, text in clients.configurations(document).items()},
     }
-    for name in READMES:
-        readme = (root / name).read_text("utf-8")
-        files[root / name] = _TABLE.sub(lambda found: found[1] + table + found[2], readme)
+    listed = (root / ENDPOINTS).read_text("utf-8")
+    files[root / ENDPOINTS] = _TABLE.sub(lambda found: found[1] + table + found[2], listed)
     return files
 
 
