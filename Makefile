@@ -39,7 +39,7 @@ test-sam-local: .venv/.ready .venv-sam/.ready ## tests of sam build, sam deploy,
 	@.venv/bin/python -m pytest -rs tests/sam_local
 
 check: .venv/.ready ## format, lint, types, template
-	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy layers/robotchat/src functions dev tests benchmarks && .venv/bin/cfn-lint template.yaml && .venv/bin/python -m dev.checks.generated --check
+	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy layers/robotchat/src functions dev tests benchmarks && .venv/bin/cfn-lint template.yaml docs/examples/pull-worker/*.yaml && .venv/bin/python -m dev.checks.generated --check
 
 fix: .venv/.ready ## format, and mend what the linter can mend by itself; write what is generated
 	@.venv/bin/ruff check --fix-only --quiet . && .venv/bin/ruff format --quiet . && .venv/bin/python -m dev.checks.generated --write

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -266,3 +267,25 @@ def test_names_are_shown_without_what_a_terminal_would_obey(run: Terminal, name:
     assert run("keys list --tenant acme") == 0
     assert all(line.isprintable() for line in run.out.splitlines())
     assert len(run.out.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["--pool Large", "--pool large/x", "--ahead -1", "--ahead x", "--drain soon", "--drain -1"],
+)
+def test_a_pull_worker_is_told_what_is_wrong_with_its_options(run: Terminal, wrong: str) -> None:
+    assert run(f"worker --host http://127.0.0.1:7860 {wrong}") == 2
+
+
+def test_a_pull_worker_needs_a_host(run: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    from robotchat.aws import pull
+
+    monkeypatch.setattr(pull, "environment_of", lambda stack: {"SD_HOSTS": "http://lambdas:1"})
+    monkeypatch.setattr(os, "environ", dict(os.environ) | {"SD_HOSTS": ""})
+    assert run("worker") == 1
+    assert "Name a host" in run.err
+
+
+def test_a_pull_worker_of_no_local_stack_says_so(run: Terminal, tmp_path: Path) -> None:
+    assert run(f"worker --local {tmp_path} --host http://127.0.0.1:7860") == 1
+    assert "No local stack is running" in run.err
