@@ -44,12 +44,19 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"kind": "wrong_model"},
     {"kind": "restart", "seconds": 1},
 )
+MOST_WORKERS = 12
+"""Processes that draw, however many hosts there are: this is one machine."""
 FAULT_EVERY = 25
 """Pictures between two faults of a host."""
 AFTERWARDS = 60.0
 """Seconds that poison and deliveries have at least, once all jobs have ended."""
 KILL_EVERY = 15.0
 """Seconds between two deaths of all busy workers, and of what takes messages in."""
+MOST_REQUESTS = 16.0
+"""Requests to DynamoDB per first turn of a conversation by the queue, intake and worker together,
+when nothing fails and all hosts were used before, however many there are. What each process asks
+once in a while (configuration, limits, pulled hosts) is in it. Give it as many conversations
+as jobs."""
 STILLBORN = 2
 """Of each, so many then die right after they have received a message, before they can say that
 they have it: SQS hides it for as long as the queue says."""
@@ -65,6 +72,9 @@ class Plan:
     hosts: int = 4
     seconds: float = 240.0
     seed: int = 1
+    faults: int = 1
+    """0: nothing fails, nobody dies, all messages are sound, and pictures take no time: what a job
+    then costs in requests must stay within its bound."""
 
 
 @dataclass
@@ -83,6 +93,8 @@ class Outcome:
     poisoned: int = 0
     refused: int = 0
     dead: int = 0
+    requests: float = 0.0
+    """To DynamoDB, per job; counted only when nothing fails."""
     told: int = 0
     untold: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -90,7 +102,7 @@ class Outcome:
     @property
     def right(self) -> bool:
         return not (self.lost or self.duplicated or self.out_of_order or self.untold) and (
-            self.refused + self.dead == self.poisoned
+            self.refused + self.dead == self.poisoned and self.requests <= MOST_REQUESTS
         )
 
     def __str__(self) -> str:
@@ -109,9 +121,10 @@ class Outcome:
             "poison dead": self.dead,
             "deliveries": self.told,
             "without attempt": len(self.untold),
+            "requests a job": round(self.requests, 1),
             "seconds": round(self.seconds),
         }
-        return "\n".join(f"{name:16}{number:6}" for name, number in counts.items())
+        return "\n".join(f"{name:16}{number:>6}" for name, number in counts.items())
 
 
 def soak(plan: Plan) -> Outcome:
@@ -119,18 +132,21 @@ def soak(plan: Plan) -> Outcome:
     dice = random.Random(plan.seed)  # noqa: S311
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         hosts = [
-            running.enter_context(sd_host.running(fixed_seconds=0.05)) for _ in range(plan.hosts)
+            running.enter_context(sd_host.running(fixed_seconds=0.05 if plan.faults else 0.0))
+            for _ in range(plan.hosts)
         ]
-        for host in hosts:
+        for host in hosts if plan.faults else ():
             spoil(host, dice, plan.jobs)
+        urls = ",".join(host.url for host in hosts)
         stack = RunningStack(
             Path(folder),
             {
-                "SD_HOSTS": ",".join(host.url for host in hosts),
+                "SD_HOSTS": hosts[0].url,
                 "ROBOTCHAT_PARAMETERS": (
-                    f"RetryBaseSeconds=0.2 WorkerConcurrency={plan.hosts + 2}"
+                    f"RetryBaseSeconds=0.2 WorkerConcurrency={min(plan.hosts + 2, MOST_WORKERS)}"
                 ),
-                "ROBOTCHAT_FUNCTION_ENV": "ALIVE_SECONDS=5 LEASE_TTL_SECONDS=5 "
+                # More than the template's parameter takes.
+                "ROBOTCHAT_FUNCTION_ENV": f"SD_HOSTS={urls} ALIVE_SECONDS=5 LEASE_TTL_SECONDS=5 "
                 "RUN_TIMEOUT_SECONDS=5 MAX_ATTEMPTS=10",
             },
         )
@@ -139,20 +155,24 @@ def soak(plan: Plan) -> Outcome:
         outcome = Outcome()
         started = time.monotonic()
         with httpx.Client(base_url=stack.api_url, headers=stack.headers, timeout=60) as api:
-            conversations = [
-                api.post("/v1/conversations", json={}).raise_for_status().json()["id"]
-                for _ in range(plan.conversations)
-            ]
-            receiver = running.enter_context(hostile_receiver())
-            api.put("/v1/webhook", json={"url": receiver}).raise_for_status()
+            before = 0 if plan.faults else warmed_up(stack, api, plan, dice)
+            conversations = begun(api, plan)
             sent = messages(stack.tenant, conversations, plan.jobs)
-            poisoned = poison(stack.tenant, dice, max(plan.jobs // 10, 10))
+            poisoned = {}
+            if plan.faults:
+                receiver = running.enter_context(hostile_receiver())
+                api.put("/v1/webhook", json={"url": receiver}).raise_for_status()
+                poisoned = poison(stack.tenant, dice, max(plan.jobs // 10, 10))
             produce(stack, sent, poisoned, dice, plan.producers)
             found = watch(api, conversations, plan, outcome, started + plan.seconds)
             outcome.poisoned = len(poisoned)
             until = max(started + plan.seconds, time.monotonic() + AFTERWARDS)
-            judge_poison(stack, api, poisoned, outcome, until)
-            judge_deliveries(api, outcome, until)
+            if plan.faults:
+                judge_poison(stack, api, poisoned, outcome, until)
+                judge_deliveries(api, outcome, until)
+            else:
+                made = requests_of(stack, "Intake", "Worker") - before
+                outcome.requests = made / max(len(found), 1)
         outcome.seconds = time.monotonic() - started
         outcome.drawn = sum(int(host.stats()["generations_started"]) for host in hosts)
         judge(sent, found, outcome)
@@ -212,7 +232,7 @@ def produce(
     producers: int,
 ) -> None:
     """Send everything at once from so many producers, and a tenth of it twice."""
-    twice = dice.sample(list(sent.values()), len(sent) // 10)
+    twice = dice.sample(list(sent.values()), len(sent) // 10) if poisoned else []
     bodies = [*map(json.dumps, [*sent.values(), *twice]), *poisoned.values()]
     dice.shuffle(bodies)
     shares = [bodies[number::producers] for number in range(producers)]
@@ -236,6 +256,29 @@ def produce(
         thread.join()
     if failures:
         raise RuntimeError(f"not sent: {failures}")
+
+
+def begun(api: httpx.Client, plan: Plan) -> list[str]:
+    """New conversations."""
+    return [
+        api.post("/v1/conversations", json={}).raise_for_status().json()["id"]
+        for _ in range(plan.conversations)
+    ]
+
+
+def warmed_up(stack: RunningStack, api: httpx.Client, plan: Plan, dice: random.Random) -> int:
+    """As many jobs as will be counted, so that processes have begun and hosts been used. Gives how
+    many requests were made by then."""
+    conversations = begun(api, plan)
+    produce(stack, messages(stack.tenant, conversations, plan.jobs), {}, dice, plan.producers)
+    watch(api, conversations, plan, Outcome(), time.monotonic() + plan.seconds)
+    return requests_of(stack, "Intake", "Worker")
+
+
+def requests_of(stack: RunningStack, *functions: str) -> int:
+    """How often these functions have asked DynamoDB for something."""
+    files = [stack.recording / f"{function}.dynamodb" for function in functions]
+    return sum(file.stat().st_size for file in files if file.exists())
 
 
 def client_of(stack: RunningStack) -> Any:
@@ -331,7 +374,7 @@ def watch(
     ended = 0
     next_kill = time.monotonic() + KILL_EVERY / 2
     while time.monotonic() < until:
-        if time.monotonic() >= next_kill:
+        if plan.faults and time.monotonic() >= next_kill:
             # At the end there would be nobody else for a message of these to be lost among.
             stillborn = STILLBORN if ended < plan.jobs // 2 else 0
             for function in ("Worker", "Intake"):

@@ -2,7 +2,8 @@
 
 The Lambda host puts this folder on the path of its functions when it is to record. Each line of
 ``$ROBOTCHAT_RECORD/<function>.txt`` is an IAM action and the variable that names what it was done
-to: ``dynamodb:PutItem TABLE_NAME``. Links count as what they let others do.
+to: ``dynamodb:PutItem TABLE_NAME``. Links count as what they let others do. The size of
+``<function>.dynamodb`` in bytes is the number of its requests to DynamoDB.
 """
 
 from __future__ import annotations
@@ -35,6 +36,13 @@ def _note(action: str, parameters: Mapping[str, Any]) -> None:
         function = os.environ["ROBOTCHAT_RECORD_AS"]
         with open(os.path.join(folder, f"{function}.txt"), "a", encoding="utf-8") as file:
             file.write(line)
+
+
+def _count() -> None:
+    folder = os.environ["ROBOTCHAT_RECORD"]
+    function = os.environ["ROBOTCHAT_RECORD_AS"]
+    with open(os.path.join(folder, f"{function}.dynamodb"), "ab") as file:
+        file.write(b".")
 
 
 def _record(service: str, operation: str, parameters: Mapping[str, Any]) -> None:
@@ -76,7 +84,10 @@ def _client(module: Any) -> None:
     call = module.BaseClient._make_api_call
 
     def recorded(self: Any, operation: str, parameters: Mapping[str, Any]) -> Any:
-        _record(self.meta.service_model.service_name, operation, parameters)
+        service = self.meta.service_model.service_name
+        _record(service, operation, parameters)
+        if service == "dynamodb":
+            _count()
         return call(self, operation, parameters)
 
     module.BaseClient._make_api_call = recorded
