@@ -5,13 +5,8 @@ counted at the client, while chat images are drawn by a stand-in host that takes
 host takes longer: the worker waits for it, and DRAW_SECONDS says how long. The GPU and the language
 model are not in it, nor is AWS's free tier.
 
-Prices are those of us-east-1 as published in November 2026, in US dollars:
-Lambda https://aws.amazon.com/lambda/pricing/, API Gateway (REST)
-https://aws.amazon.com/api-gateway/pricing/, DynamoDB (on demand)
-https://aws.amazon.com/dynamodb/pricing/on-demand/, S3 https://aws.amazon.com/s3/pricing/, SQS
-https://aws.amazon.com/sqs/pricing/, EventBridge https://aws.amazon.com/eventbridge/pricing/,
-CloudWatch https://aws.amazon.com/cloudwatch/pricing/, data out
-https://aws.amazon.com/ec2/pricing/on-demand/.
+The prices, and what beside a picture costs (followers, waits, hosts, private networks, cold starts,
+idleness), are in `benchmarks/prices.py`.
 """
 
 from __future__ import annotations
@@ -26,6 +21,24 @@ from typing import Any
 
 import httpx
 
+from benchmarks.prices import (
+    API_REQUEST,
+    DRAW_SECONDS,
+    EVENT,
+    GB_SECOND,
+    GB_SECOND_ARM,
+    GET_OBJECT,
+    INVOCATION,
+    LOGGED_GB,
+    LOOK_EVERY,
+    OUT_GB,
+    PUT_OBJECT,
+    QUEUE_REQUEST,
+    READ_UNIT,
+    SIGN_OF_LIFE,
+    STORED_GB_MONTH,
+    WRITE_UNIT,
+)
 from benchmarks.targets import AtMost
 from dev import sd_host
 from robotchat.aws.stores import DynamoRecords
@@ -37,29 +50,14 @@ from tests.local_stack import RunningStack
 
 JOBS = 10
 STAND_IN_SECONDS = 1.0
-DRAW_SECONDS = 5.0
-"""Of a picture on a real host: 512 x 512, 20 steps, on a middling GPU."""
 READS_OF_A_JOB = 4
 """How often a caller asks for its job until it has ended."""
 PICTURE_GB = 500_000 / 1e9
 LOG_GB = 10_000 / 1e9
 """All log lines of one job, requests included."""
+FOLLOWER_GB = 0.5
 INDEXES = 2
 """An item's indexes that a write changes, at most."""
-
-GB_SECOND = 0.0000166667
-GB_SECOND_ARM = 0.0000133334
-INVOCATION = 0.20 / 1e6
-API_REQUEST = 3.50 / 1e6
-WRITE_UNIT = 0.625 / 1e6
-READ_UNIT = 0.125 / 1e6
-QUEUE_REQUEST = 0.40 / 1e6
-EVENT = 1.00 / 1e6
-PUT_OBJECT = 5.00 / 1e6
-GET_OBJECT = 0.40 / 1e6
-STORED_GB_MONTH = 0.023
-OUT_GB = 0.09
-LOGGED_GB = 0.50
 
 TARGETS = {"1,000 chat images (USD)": AtMost(1.0)}
 
@@ -73,12 +71,17 @@ def measure() -> dict[str, float]:
         "Lambda": gb_seconds * GB_SECOND + invocations * INVOCATION,
         "API Gateway": api_requests * API_REQUEST,
         "DynamoDB": writes * WRITE_UNIT + (reads + READS_OF_A_JOB) * READ_UNIT,
+        # Progress, told once a second while it is drawn.
+        "signs of life": DRAW_SECONDS * SIGN_OF_LIFE,
         # Sent, received, hidden and deleted; and an empty receive now and then.
         "SQS": 6 * QUEUE_REQUEST,
         "S3": PUT_OBJECT + GET_OBJECT + PICTURE_GB * STORED_GB_MONTH * 7 / 30,
         "data out": PICTURE_GB * OUT_GB,
         "logs and events": LOG_GB * LOGGED_GB + EVENT,
     }
+    # Who follows the events in place of asking again and again: a function for as long.
+    follower = DRAW_SECONDS * (FOLLOWER_GB * GB_SECOND + READ_UNIT / LOOK_EVERY)
+    followed = sum(parts.values()) + follower - (READS_OF_A_JOB - 1) * (API_REQUEST + READ_UNIT)
     arm = sum(parts.values()) - gb_seconds * (GB_SECOND - GB_SECOND_ARM)
     return {
         "GB-seconds of Lambda, per image": round(gb_seconds, 2),
@@ -86,6 +89,7 @@ def measure() -> dict[str, float]:
         "DynamoDB write units, per image": writes,
         **{f"  {name} (USD)": round(1000 * dollars, 4) for name, dollars in parts.items()},
         "1,000 chat images (USD)": round(1000 * sum(parts.values()), 2),
+        "1,000 chat images, each followed (USD)": round(1000 * followed, 2),
         "1,000 chat images, on arm64 (USD)": round(1000 * arm, 2),
     }
 
