@@ -19,6 +19,7 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results.json"
 ALL = (
     "cold_start",
+    "cold_start_at_memory",
     "writes",
     "critical_path",
     "scale",
