@@ -129,7 +129,7 @@ async function open() {
     if (wanted in VIEWS && (wanted !== "operate" || session.admin)) view = wanted;
     show();
   } catch (error) {
-    show();
+    if (!(error instanceof Refused && error.status === 401)) show();
     report(error);
   }
 }

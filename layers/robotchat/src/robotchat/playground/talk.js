@@ -134,7 +134,7 @@ class View {
         call(`/v1/jobs?conversation_id=${conversation.id}&limit=100`),
       ]);
       const byId = new Map(jobs.data.map((job) => [job.id, job]));
-      const entries = items.data.map((item) => entryOf(item, byId)).filter(Boolean);
+      const entries = entriesOf(items.data, byId);
       Object.assign(state, { id: conversation.id, title: conversation.title, entries, after: null });
       this.afresh();
       this.conversations();
@@ -414,15 +414,14 @@ class View {
 
 const textOf = (item) => (typeof item.content === "string" ? item.content : (item.content ?? []).map((part) => part.text ?? part.refusal ?? "").join(""));
 
-function entryOf(item, jobs) {
-  if (item.type === "image_generation_call") {
-    const job = jobs.get(item.job_id);
-    return job && { kind: "job", job };
-  }
-  if (item.type !== "message") return null;
-  // The words of a picture turn stand in its job.
-  if (item.role === "assistant" && [...jobs.values()].some((job) => job.reply && item.id.endsWith(job.id.slice(4)) && job.images.length)) return null;
-  return { kind: item.role === "user" ? "user" : "said", text: textOf(item) };
+/** What is shown of the items of a conversation. The reply of a turn that drew stands in its job. */
+function entriesOf(items, jobs) {
+  const cards = new Set(items.filter((item) => jobs.has(item.job_id)).map((item) => item.id.slice("ig_".length)));
+  return items.map((item) => {
+    if (cards.has(/^msg_(.+)_reply$/.exec(item.id)?.[1])) return null;
+    if (item.type === "image_generation_call") return jobs.has(item.job_id) ? { kind: "job", job: jobs.get(item.job_id) } : null;
+    return item.type === "message" ? { kind: item.role === "user" ? "user" : "said", text: textOf(item) } : null;
+  }).filter(Boolean);
 }
 
 /** The request that made a job, as far as it is known later. */
