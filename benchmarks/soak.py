@@ -57,6 +57,8 @@ MOST_REQUESTS = 16.0
 when nothing fails and all hosts were used before, however many there are. What each process asks
 once in a while (configuration, limits, pulled hosts) is in it. Give it as many conversations
 as jobs."""
+HASTY = "ALIVE_SECONDS=5 LEASE_TTL_SECONDS=5 RUN_TIMEOUT_SECONDS=5 MAX_ATTEMPTS=10"
+"""Settings with which what has died is noticed soon."""
 STILLBORN = 2
 """Of each, so many then die right after they have received a message, before they can say that
 they have it: SQS hides it for as long as the queue says."""
@@ -146,8 +148,7 @@ def soak(plan: Plan) -> Outcome:
                     f"RetryBaseSeconds=0.2 WorkerConcurrency={min(plan.hosts + 2, MOST_WORKERS)}"
                 ),
                 # More than the template's parameter takes.
-                "ROBOTCHAT_FUNCTION_ENV": f"SD_HOSTS={urls} ALIVE_SECONDS=5 LEASE_TTL_SECONDS=5 "
-                "RUN_TIMEOUT_SECONDS=5 MAX_ATTEMPTS=10",
+                "ROBOTCHAT_FUNCTION_ENV": f"SD_HOSTS={urls} {HASTY if plan.faults else ''}",
             },
         )
         stack.start()

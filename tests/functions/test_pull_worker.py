@@ -17,6 +17,7 @@ import pytest
 from robotchat.art.answers import Progress, ProgressState
 from robotchat.art.requests import Text2ImageRequest
 from robotchat.aws import pull, wiring
+from robotchat.aws.health import health
 from robotchat.aws.pull import AwsClock, PullWorker
 from robotchat.aws.wiring import Deployment
 from robotchat.clock import SystemClock
@@ -434,3 +435,13 @@ def test_hosts_that_cannot_be_are_refused(given: Sequence[str]) -> None:
 
 def test_hosts_may_be_given_names() -> None:
     assert list(pull.own_hosts(["gpu-7=http://192.168.1.5:7860"], local=False)) == ["gpu-7"]
+
+
+def test_health_tells_of_pulled_hosts_and_when_they_were_seen(company: Company) -> None:
+    deployment = company.deployment(gpu=FakeArt())
+    with company.working(deployment, pool="large"):
+        company.cloud.pulled.look()
+        with wiring.serving(company.cloud):
+            (host,) = health().hosts
+    assert (host.name, host.pool) == ("gpu", "large")
+    assert host.seen_at is not None

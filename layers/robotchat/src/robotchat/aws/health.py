@@ -31,6 +31,14 @@ class HostHealth(BaseModel):
         description="What last went wrong on it, whoever was to blame. It says nothing of its "
         "present state."
     )
+    pool: str | None = Field(
+        default=None, description="The pool of hosts with a queue of their own that it is in."
+    )
+    seen_at: datetime | None = Field(
+        default=None,
+        description="When the pull worker beside it last told of it; null for a host that the "
+        "functions reach themselves.",
+    )
 
 
 class Queue(BaseModel):
@@ -53,6 +61,7 @@ class Health(BaseModel):
 def health() -> Health:
     """Read the leases and the queue."""
     now = robot().clock.now()
+    pulled = {host.name: host for host in deployment().pulled.hosts()}
     hosts = [
         HostHealth(
             name=host.name,
@@ -62,6 +71,8 @@ def health() -> Health:
             last_failure=HostFailure(code=host.failure, at=host.failed_at)
             if host.failure is not None and host.failed_at is not None
             else None,
+            pool=pulled[host.name].pool if host.name in pulled else None,
+            seen_at=pulled[host.name].seen if host.name in pulled else None,
         )
         for host in robot().hosts.states()
     ]
