@@ -10,11 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from dev.stack.aws import Emulator
 from dev.stack.ports import LOOPBACK, Address
 from dev.stack.processes import Children
+from dev.stack.recorder import dynamodb_rules
 from dev.template import Template
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,37 +66,8 @@ def create_table(emulator: Emulator, name: str) -> Any:
     return client
 
 
-_BYTES = {"pk": 2048, "sk": 1024}
-"""Of a partition and of a sort key, in the table and in its indexes."""
-
-
 def _as_strict_as_aws(params: dict[str, Any], model: Any, **_: Any) -> None:
-    """Raise ValidationException for keys of indexes and of queries that DynamoDB does not take."""
-    for name, value in _strings(params):
-        most = _BYTES.get(name.rpartition("_")[2])
-        if most is not None and not 0 < len(value.encode()) <= most:
-            raise _refused(model.name, f"{name} has {len(value.encode())} of 1 to {most} bytes")
-    for name, value in params.get("ExpressionAttributeValues", {}).items():
-        if name == ":p" and not 0 < len(value["S"].encode()) <= _BYTES["pk"]:
-            raise _refused(model.name, f"a partition key of {len(value['S'])} characters")
-
-
-def _strings(value: Any) -> Iterator[tuple[str, str]]:
-    """Every attribute of a request that is text, however deep in it."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            if isinstance(inner, dict) and isinstance(inner.get("S"), str):
-                yield name, inner["S"]
-            else:
-                yield from _strings(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _strings(inner)
-
-
-def _refused(operation: str, why: str) -> ClientError:
-    message = f"One or more values were invalid: {why}"
-    return ClientError({"Error": {"Code": "ValidationException", "Message": message}}, operation)
+    dynamodb_rules.check(model.name, params)
 
 
 @contextmanager
