@@ -95,9 +95,10 @@ def rows(root: Path = ROOT) -> Iterator[tuple[str, str]]:
         f"{time + looks * READ_UNIT + again:.4f}: the time {time:.4f}, {looks:,.0f} looks "
         f"{looks * READ_UNIT:.4f}, connecting again {3600 / FOLLOW_SECONDS:.0f} times {again:.4f}",
     )
+    words = functions["ChatCompletions"]["MemorySize"] / 1024
     yield (
-        f"an hour of streaming words, or of waiting for them ({usual * 1024:.0f} MB)",
-        f"{time:.4f}",
+        f"an hour of streaming words, or of waiting for them ({words * 1024:,.0f} MB)",
+        f"{3600 * words * GB_SECOND:.4f}",
     )
     yield (
         "1,000 signs of life of drawings, of which there is one a second at most",
