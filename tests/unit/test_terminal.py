@@ -182,6 +182,9 @@ def test_jobs_are_listed_and_one_is_stopped_retried_deleted_and_saved(
     wire.answers = [(200, {"data": [job(message="a beach\x07")]})]
     assert cli.main(["jobs", "--status", "succeeded"]) == 0
     assert "a beach\\x07" in capsys.readouterr().out
+    wire.answers = [(200, {"data": [job(prompt=None, request={"prompt": "a red boat"})]})]
+    assert cli.main(["jobs"]) == 0
+    assert "a red boat" in capsys.readouterr().out
     assert wire.requests[0].url.query == b"limit=20&status=succeeded"
     for option, method, path in (
         ("--cancel", "POST", "/v1/jobs/job_1/cancel"),

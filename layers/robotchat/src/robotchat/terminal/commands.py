@@ -187,7 +187,8 @@ def _list(found: View, asked: argparse.Namespace) -> None:
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return
     for job in found["data"]:
-        said = job.get("message") or job.get("prompt") or ""
+        drawn = job.get("prompt") or job.get("request", {}).get("prompt")
+        said = job.get("message") or drawn or ""
         why = job["error"]["code"] if job.get("error") else job.get("reason") or ""
         line = (
             f"{job['id']}  {job['created_at'][:19]}  {job['status']:<9}  {job['progress']:4.0%}  "
