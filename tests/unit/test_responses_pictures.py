@@ -639,6 +639,19 @@ def test_what_a_response_drew_is_deleted_with_it() -> None:
     assert found.id == other["job_id"]
 
 
+def test_the_conversation_of_a_deleted_picture_goes_when_nothing_else_is_in_it() -> None:
+    world = World("no", "no")
+    first = world.ask("a cat", **FORCED)
+    second = world.ask("make it blue", previous_response_id=first["id"], **FORCED)
+    assert len(world.robot.conversations.of_tenant("local")[0]) == 1
+    world.responses.delete(second["id"])
+    assert len(world.robot.conversations.of_tenant("local")[0]) == 1
+    alone = world.ask("a dog", **FORCED)
+    assert len(world.robot.conversations.of_tenant("local")[0]) == 2
+    world.responses.delete(alone["id"])
+    assert len(world.robot.conversations.of_tenant("local")[0]) == 1
+
+
 def test_without_a_language_model_a_forced_picture_follows_the_rules() -> None:
     world = World(Misconfigured("No language model is configured."))
     (item,) = pictures(world.ask("画一只猫", **FORCED))

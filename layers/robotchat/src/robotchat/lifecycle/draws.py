@@ -200,8 +200,16 @@ class ToolPictures:
     def delete(self, job_id: str, tenant: str) -> None:
         """Forget what was drawn, if it is there."""
         job = self._jobs.find(job_id)
-        if job is not None and job.tenant == tenant:
-            self._settlement.discard(job, even_open=True)
+        if job is None or job.tenant != tenant:
+            return
+        self._settlement.discard(job, even_open=True)
+        try:
+            conversation = self._conversations.get(job.conversation_id or "", tenant)
+        except NotFound:
+            return
+        if conversation.turns == 1 and conversation.tail == job.id:
+            # It was made for this picture, and there is nothing else in it.
+            self._conversations.forget(conversation)
 
 
 def _written(order: Order, parent: Job | None, *, editing: bool) -> Fold | None:
