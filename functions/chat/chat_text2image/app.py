@@ -1,4 +1,10 @@
-"""POST /v1/chat/text2image: queue a picture drawn from the conversation so far."""
+"""POST /v1/chat/text2image: queue a picture drawn from the conversation so far.
+
+Say in `message` what to draw, or what to change of the picture before it: "a beach", then "at
+sunset". The answer is the job; read it by its `id` until its `status` is final, then show its
+`images`. Send the next message with its `conversation_id`; without one, a new conversation
+begins.
+"""
 
 from robotchat.aws.answers import take_turn
 from robotchat.aws.api import Endpoint, IdempotencyKey, Response
