@@ -8,7 +8,8 @@ PORT (8080)            where the API listens
 HOST (127.0.0.1)       on which address; 0.0.0.0 lets containers and other machines in: to the
                        API and, for the pictures' links, to the embedded AWS
 ROBOTCHAT_STATE        where state is kept; by default .robotchat, or .robotchat/PORT
-WORKERS (lambda)       pull: a `robotchat worker` draws, and no function reaches the SD hosts
+WORKERS (lambda)       pull: a `robotchat worker` draws, and no function reaches the SD hosts;
+                       it is started again when `/_dev/kill` kills it as `Worker`
 SD_HOSTS               Stable Diffusion hosts to use instead of the stand-in
 OPENAI_BASE_URL, OPENAI_API_KEY, OPENAI_MODEL    the language model; without it a small one starts
 LLM                    none: no language model at all
@@ -41,7 +42,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -286,8 +287,10 @@ async def serving(options: Options, state: State) -> AsyncIterator[list[asyncio.
             raise StartError(_port_taken(options.port)) from error
         api_url = options.api_url
         if options.pull:
-            worker = await start_worker(options, state, children, emulator, sd_hosts)
-            watch(worker.name, worker.wait())
+            kept = Kept(lambda: start_worker(options, state, children, emulator, sd_hosts))
+            worker = await kept.start()
+            watch(worker.name, kept.wait())
+            gateway.beside["Worker"] = kept.kill
             await _wait_for_hosts(api_url, worker)
         await _check_health(api_url, state)
         document = {
@@ -378,6 +381,37 @@ async def start_sd_host(
     await child.wait_until_listening(port, address.listen)
     watch(child.name, child.wait())
     return f"http://{address.name}:{port}"
+
+
+class Kept:
+    """A process that is started again when it was killed, as by systemd."""
+
+    def __init__(self, begin: Callable[[], Awaitable[Child]]) -> None:
+        self._begin = begin
+        self._child: Child | None = None
+        self._killed = False
+
+    async def start(self) -> Child:
+        self._killed = False
+        self._child = await self._begin()
+        return self._child
+
+    async def wait(self) -> int:
+        """Wait for an end that is its own."""
+        while True:
+            child = self._child or await self.start()
+            status = await child.wait()
+            if not self._killed:
+                return status
+            await self.start()
+
+    def kill(self) -> list[int]:
+        """Kill it as it is; gives its process id."""
+        if self._child is None or self._killed:
+            return []
+        self._killed = True
+        self._child.kill()
+        return [self._child.pid]
 
 
 async def start_worker(

@@ -19,7 +19,7 @@ import re
 import socket
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -95,6 +95,8 @@ class Gateway:
     ) -> None:
         self._api = api
         self._host = host
+        self.beside: dict[str, Callable[[], list[int]]] = {}
+        """What else is killed with a function, by its name; each gives the process ids."""
         self._region = region
         self._tells_leaving = tells_leaving
         self._router = Router([*api.routes, *api.others])
@@ -341,7 +343,8 @@ class Gateway:
         after they begin."""
         function = _dev_function(request, self._host)
         self._host.doom(function, int(request.query.get("next", "0")))
-        return web.json_response({"killed": self._host.kill(function)})
+        others = self.beside.get(function, list)
+        return web.json_response({"killed": [*self._host.kill(function), *others()]})
 
     async def _invoke(self, request: web.Request) -> web.Response:
         """Run a function with the body as its event; an error is a 500 with its document."""

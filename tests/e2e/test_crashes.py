@@ -257,7 +257,7 @@ def test_a_job_goes_on_at_another_host_when_its_own_dies(service: Service) -> No
     for host in (one, two):
         host.hold()
     job = service.say("a beach")
-    wait_until(lambda: service.drawn() > 0, "the drawing to begin")
+    wait_until(lambda: any(h.stats()["paused"] for h in (one, two)), "the drawing to begin")
     busy, other = (one, two) if one.stats()["paused"] else (two, one)
     other.clear_faults()
     busy.restart(0.5)
