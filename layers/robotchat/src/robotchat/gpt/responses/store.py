@@ -115,8 +115,6 @@ class ResponseStore:
         self.shown = Pictures(conversations, files)
         """Puts pictures back into what is read here, for whoever is to see them."""
 
-    # Reading.
-
     def get(self, response_id: str, tenant: str) -> StoredResponse:
         """The tenant's response. Raises NotFound, also for another tenant's id."""
         found = self.find(response_id) if response_id.startswith("resp_") else None
@@ -206,8 +204,6 @@ class ResponseStore:
             except Stale:
                 # Another request with the same item was faster: it has the same words.
                 continue
-
-    # Writing.
 
     def add(
         self,
@@ -473,8 +469,6 @@ class ResponseStore:
             data = json.loads(self._files.get(data["file"]))
         events: Sequence[Body] = data["events"]
         return events
-
-    # How records look.
 
     def _claim_record(self, conversation_id: str) -> Record:
         key = (f"conversation#{conversation_id}", "answering")
