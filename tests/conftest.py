@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
+from robotchat import correlation
 from tests.local_stack import RunningStack
+
+
+@pytest.fixture(autouse=True)
+def _no_request() -> None:
+    """No test does its work for the request of the one before."""
+    correlation.correlate(None)
 
 
 @pytest.fixture(scope="session")

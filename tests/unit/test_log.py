@@ -12,7 +12,7 @@ import sys
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from robotchat.aws.log import logger
+from robotchat.aws.log import correlate, logger
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
@@ -22,7 +22,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
 def test_the_librarys_own_loggers_come_out_in_the_same_shape(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    logger().set_correlation_id("request-1")
+    correlate("request-1")
     logging.getLogger("robotchat.jobs").warning("slow")
     [line] = lines(capsys)
     assert (line["message"], line["level"]) == ("slow", "WARNING")
@@ -32,7 +32,7 @@ def test_the_librarys_own_loggers_come_out_in_the_same_shape(
 @pytest.mark.parametrize(("lambdas", "expected"), [("INFO", []), ("DEBUG", ["fine"])])
 def test_what_is_logged_is_what_lambda_keeps(lambdas: str, expected: list[str]) -> None:
     code = (
-        "import logging; from robotchat.aws.log import logger; logger();"
+        "import logging; from robotchat.aws.log import correlate, logger; logger();"
         "logging.getLogger('robotchat.jobs').debug('fine')"
     )
     environment = {"POWERTOOLS_LOG_LEVEL": "DEBUG", "AWS_LAMBDA_LOG_LEVEL": lambdas}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from robotchat.aws.log import logger
+from robotchat.aws.log import correlate, logger
 from robotchat.aws.wiring import deployment, responses
 from robotchat.gpt.responses.background import WORKER_LIFETIME
 from robotchat.jobs.states import StillRunning
@@ -34,7 +34,7 @@ class Responder:
             # It comes again until the queue takes it for dead, and raises the alarm.
             logger().error("unreadable message", message_id=record["messageId"])
             return False
-        logger().set_correlation_id(response_id)
+        correlate(response_id)
         try:
             responses().background.run(response_id, beat=lambda: queue.hide(record, lifetime))
         except StillRunning as wait:
