@@ -72,7 +72,7 @@ def main() -> int:
 
 def serve(model: Path, port: int, *, context: int, parallel: int) -> str:
     """Start llama.cpp's server in this process, and return its address."""
-    import xllamacpp  # type: ignore[import-not-found, unused-ignore]
+    import xllamacpp  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     params = xllamacpp.CommonParams()
     params.model.path = str(model)

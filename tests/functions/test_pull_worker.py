@@ -74,14 +74,14 @@ class Queue:
             self.waiting.append(record)
             self._changed.notify_all()
 
-    def receive(self, *, wait: int, hidden: float) -> dict[str, Any] | None:
+    def receive(self, *, wait: int, hidden: float) -> list[dict[str, Any]]:
         with self._changed:
             self._changed.wait_for(lambda: self.waiting, 0.05)
             if not self.waiting:
-                return None
+                return []
             record = self.waiting.pop(0)
             self.hidden[record["receiptHandle"]] = record
-            return record
+            return [record]
 
     def hide(self, record: Mapping[str, Any], seconds: float) -> None:
         if seconds == 0:

@@ -14,8 +14,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from robotchat import cli
+from robotchat.aws.dead_letters import DeadLetters
 from robotchat.aws.keys import ApiKey, create_key, find_key, revoke_key
-from robotchat.aws.operator import DeadLetters
+from robotchat.aws.queues import SqsQueue
 from robotchat.jobs.limits import Limits
 from robotchat.records import MemoryRecords
 from tests.cases import hostile
@@ -185,9 +186,6 @@ def test_without_credentials_it_says_so(
 class DeadQueue:
     """SQS with messages in its dead letter queue; it refuses those of a kind, as it may."""
 
-    class exceptions:
-        ClientError = ClientError
-
     def __init__(self, *bodies: str, refused: str = "nothing", **attributes: Any) -> None:
         self.dead = {
             f"m{number}": {
@@ -221,7 +219,8 @@ class DeadQueue:
 @pytest.fixture
 def dead(monkeypatch: pytest.MonkeyPatch) -> Callable[[DeadQueue], DeadQueue]:
     def use(queue: DeadQueue) -> DeadQueue:
-        letters = DeadLetters(queue, "https://dead", "https://jobs")
+        sqs: Any = queue
+        letters = DeadLetters(SqsQueue(sqs, "https://dead"), SqsQueue(sqs, "https://jobs"))
         monkeypatch.setattr(cli, "_dead_letters", lambda asked: letters)
         return queue
 

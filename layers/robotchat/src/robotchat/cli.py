@@ -28,8 +28,8 @@ from robotchat.terminal.commands import run as run_at_terminal
 from robotchat.text import shown
 
 if TYPE_CHECKING:
+    from robotchat.aws.dead_letters import DeadLetters
     from robotchat.aws.keys import ApiKey
-    from robotchat.aws.operator import DeadLetters
     from robotchat.jobs.limits import Limits
     from robotchat.records import Records
 

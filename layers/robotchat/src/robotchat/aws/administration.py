@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from robotchat.aws import keys
+from robotchat.aws.dead_letters import DeadLetter, DeadLetters
 from robotchat.aws.keys import ApiKey
-from robotchat.aws.operator import DeadLetter, DeadLetters
 from robotchat.aws.queues import Counts
 from robotchat.aws.wiring import deployment
 from robotchat.errors import InvalidRequest
@@ -237,7 +237,7 @@ def redrive() -> Redriven:
 def deployed_letters() -> DeadLetters:
     """The dead letters of this deployment."""
     here = deployment()
-    return DeadLetters(here.client("sqs"), here.dead_letters.url, here.request_queue.url)
+    return DeadLetters(here.dead_letters, here.request_queue)
 
 
 def _checked(tenant: str) -> str:

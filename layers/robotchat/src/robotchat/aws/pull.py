@@ -211,9 +211,10 @@ class PullWorker:
         try:
             # Hidden no longer than a dead worker's job may wait.
             hidden = self._deployment.present.settings.alive.total_seconds()
-            record = self._queue.receive(wait=LONG_POLL, hidden=hidden)
-            if record is None:
+            records = self._queue.receive(wait=LONG_POLL, hidden=hidden)
+            if not records:
                 return
+            [record] = records
             if self._leaving.is_set():
                 self._queue.hide(record, 0)
                 return

@@ -42,30 +42,30 @@ class SqsQueue:
         """The queue's address."""
         return self._url
 
-    def receive(self, *, wait: int, hidden: float) -> dict[str, Any] | None:
-        """Wait for a message for so many seconds at most, and hide it from others. Gives it as
-        Lambda would, or None."""
+    def receive(self, *, wait: int, hidden: float, most: int = 1) -> list[dict[str, Any]]:
+        """Wait for messages for so many seconds at most, and hide those that come (``most`` of
+        them, ten at the most) from others. Gives them as Lambda would."""
         answer = self._client.receive_message(
             QueueUrl=self._url,
-            MaxNumberOfMessages=1,
+            MaxNumberOfMessages=most,
             WaitTimeSeconds=wait,
             VisibilityTimeout=math.ceil(hidden),
             MessageSystemAttributeNames=["All"],
             MessageAttributeNames=["All"],
         )
-        for message in answer.get("Messages", ()):
-            attributes = message.get("MessageAttributes", {})
-            return {
+        return [
+            {
                 "messageId": message["MessageId"],
                 "receiptHandle": message["ReceiptHandle"],
                 "body": message["Body"],
                 "attributes": message.get("Attributes", {}),
                 "messageAttributes": {
                     name: {"stringValue": value.get("StringValue"), "dataType": value["DataType"]}
-                    for name, value in attributes.items()
+                    for name, value in message.get("MessageAttributes", {}).items()
                 },
             }
-        return None
+            for message in answer.get("Messages", ())
+        ]
 
     def done(self, record: Mapping[str, Any]) -> None:
         """A received message has been dealt with."""
