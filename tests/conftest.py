@@ -9,6 +9,20 @@ import pytest
 from robotchat import correlation
 from tests.local_stack import RunningStack
 
+LONGEST = (
+    "test_soak.py",
+    "test_clients.py",
+    "test_crashes.py",
+    "test_page.py",
+    "test_generated_clients.py",
+    "test_gpt.py",
+)
+"""The files that take longest are begun first, so that none is left to run alone at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: (*LONGEST, item.path.name).index(item.path.name))
+
 
 @pytest.fixture(autouse=True)
 def _no_request() -> None:

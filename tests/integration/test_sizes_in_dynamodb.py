@@ -15,7 +15,7 @@ from tests.emulator import create_table, running_emulator
 
 
 class TestSizesInDynamoDB(SizesCases):
-    examples = 12
+    examples = 6
     emulator: Emulator
     names = (f"table-{number}" for number in itertools.count())
 
