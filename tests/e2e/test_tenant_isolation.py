@@ -146,7 +146,7 @@ def operations() -> list[Operation]:
     for path, item in described["paths"].items():
         for method, operation in item.items():
             if operation["tags"] == ["Operation"]:
-                continue  # for operators, who see all tenants: tests/functions/test_administration.py
+                continue  # operators see all tenants: tests/functions/test_administration.py
             parameters = tuple(
                 (one["in"], one["name"])
                 for one in operation.get("parameters", ())
