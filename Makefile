@@ -33,7 +33,7 @@ sam: .venv-sam/.ready ## the SAM CLI, as .venv-sam/bin/sam
 
 test: .venv/.ready ## all tests but those of test-sam-local, with the coverage of the package
 	@.venv/bin/python -m pytest -n 2 --cov --cov-report= tests/unit tests/functions tests/contract
-	@.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-append --cov-report=term tests/integration tests/e2e
+	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-append --cov-report=term tests/integration tests/e2e
 
 test-sam-local: .venv/.ready .venv-sam/.ready ## tests of sam build, sam deploy, and with Docker sam local
 	@.venv/bin/python -m pytest -rs tests/sam_local

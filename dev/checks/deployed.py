@@ -5,9 +5,11 @@ Each check takes the root of a repository and returns what is wrong with it, a s
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -260,12 +262,18 @@ def _paths(root: Path) -> dict[str, Any]:
 
 def translated(root: Path) -> dict[str, Any]:
     """The template as CloudFormation sees it, by SAM's own translator. No network is used."""
+    return copy.deepcopy(_translation((root / "template.yaml").read_text("utf-8")))
+
+
+@lru_cache(maxsize=2)
+def _translation(template: str) -> dict[str, Any]:
+    """A template's text, translated; kept, since many checks look at the same one."""
     import boto3
     from samtranslator.parser.parser import Parser  # type: ignore[import-untyped]
     from samtranslator.translator.translator import Translator  # type: ignore[import-untyped]
     from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
-    raw = yaml_parse((root / "template.yaml").read_text("utf-8"))
+    raw = yaml_parse(template)
     for resource in raw["Resources"].values():
         for key in ("CodeUri", "ContentUri"):
             if key in resource.get("Properties", {}):
