@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from openai._streaming import SSEDecoder
 
 from robotchat.aws.streams import HEARTBEAT, EventStream, cut, event, with_heartbeat
 
@@ -138,7 +139,7 @@ def test_a_stream_ends_by_itself_when_its_time_is_over_and_says_when_to_come_bac
     now[0] = 149.995
     assert next(chunks) == HEARTBEAT
     now[0] = 150
-    assert list(chunks) == [b"retry: 1000\n\n"]
+    assert list(chunks) == [b"retry: 1000\n"]
     assert closed.is_set()
 
 
@@ -146,3 +147,10 @@ def test_a_body_is_cut_into_pieces_that_make_it_up_again() -> None:
     pieces = list(cut(b"abcdefgh", 3))
     assert pieces == [b"abc", b"def", b"gh"]
     assert list(cut(b"", 3)) == []
+
+
+def test_openais_sdk_reads_neither_a_heartbeat_nor_a_retry_as_an_event() -> None:
+    [retry] = with_heartbeat(iter(()), 1, bound=0)
+    sent = event("one", {"n": 1}, id=1) + HEARTBEAT * 2 + retry + event("two", {"n": 2}, id=2)
+    found = list(SSEDecoder().iter_bytes(iter([sent, HEARTBEAT, retry])))
+    assert [one.json() for one in found] == [{"n": 1}, {"n": 2}]

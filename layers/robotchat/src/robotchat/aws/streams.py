@@ -15,7 +15,10 @@ from typing import Any, ClassVar, Generic, TypeVar
 from aws_lambda_powertools.event_handler.api_gateway import Response
 from pydantic_core import core_schema
 
-HEARTBEAT = b": heartbeat\n\n"
+HEARTBEAT = b": heartbeat\n"
+"""A comment. No empty line comes behind it: once an id was sent, OpenAI's SDKs take each one for
+the end of an event, and fail over an event without data. So they do over a ``retry`` alone."""
+
 RECONNECT_AFTER = 1000
 """Milliseconds after which whoever follows something connects again."""
 
@@ -180,7 +183,7 @@ def with_heartbeat(
         while not ended:
             left = seconds if end is None else end - monotonic()
             if left <= 0:
-                yield f"retry: {RECONNECT_AFTER}\n\n".encode()
+                yield f"retry: {RECONNECT_AFTER}\n".encode()
                 return
             try:
                 kind, value = slot.get(timeout=min(seconds, left))
