@@ -410,8 +410,8 @@ class _CustomCall(OpenItem):
         yield from super().done(status)
 
 
-class _PictureCalled:
-    """A call for a picture; its item comes with the drawing."""
+class _Gathered:
+    """A call of which nothing is told before all of its arguments are there."""
 
     def __init__(self, answer: ChatAnswer) -> None:
         self._answer = answer
@@ -424,27 +424,23 @@ class _PictureCalled:
         self._arguments += text
         yield from ()
 
+
+class _PictureCalled(_Gathered):
+    """A call for a picture; its item comes with the drawing."""
+
     def done(self, status: str) -> Iterator[Body]:
         if status == "completed":
             self._answer.pictures.append(PictureCall.parse(self._arguments))
         yield from ()
 
 
-class _ActionCall:
+class _ActionCall(_Gathered):
     """A call that says what to do in fields of its own: there is no item before they are known."""
 
     def __init__(self, answer: ChatAnswer, call_id: str, tool: Tool) -> None:
-        self._answer = answer
+        super().__init__(answer)
         self._call_id = call_id
         self._tool = tool
-        self._arguments = ""
-
-    def added(self) -> Iterator[Body]:
-        yield from ()
-
-    def delta(self, text: str) -> Iterator[Body]:
-        self._arguments += text
-        yield from ()
 
     def done(self, status: str) -> Iterator[Body]:
         kind = f"{self._tool.kind}_call"
