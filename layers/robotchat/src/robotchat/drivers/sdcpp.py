@@ -35,6 +35,22 @@ _DEFAULTS = {
 }
 
 
+_EXTRA_ARGS = re.compile(r"<sd_cpp_extra_args>.*?</sd_cpp_extra_args>", re.DOTALL | re.IGNORECASE)
+_EXTRA_ARGS_TAG = re.compile(r"</?sd_cpp_extra_args>", re.IGNORECASE)
+
+
+def without_extra_args(prompt: str) -> str:
+    """A prompt without stable-diffusion.cpp's ``<sd_cpp_extra_args>{json}</sd_cpp_extra_args>``.
+
+    That sets any parameter of its server, so it is never the caller's to write.
+    """
+    while True:
+        stripped = _EXTRA_ARGS_TAG.sub("", _EXTRA_ARGS.sub("", prompt))
+        if stripped == prompt:
+            return prompt
+        prompt = stripped  # what was around may be one now
+
+
 class SdCpp:
     """Draws on such an engine, given how to ``get`` from and ``post`` to it."""
 
@@ -91,6 +107,9 @@ class SdCpp:
         if tags and not fields.get("disable_extra_networks"):
             fields["prompt"] = _LORA_TAG.sub("", str(fields["prompt"])).strip()
             fields["lora"] = self._loras(tags)
+        for name in ("prompt", "negative_prompt"):  # after the tags, which may hide one
+            if name in fields:
+                fields[name] = without_extra_args(str(fields[name]))
         return fields
 
     def _loras(self, tags: list[tuple[str, str]]) -> list[dict[str, Any]]:
