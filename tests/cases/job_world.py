@@ -23,7 +23,8 @@ from typing import Any, Literal
 import pytest
 
 from robotchat.art.answers import Progress
-from robotchat.art.driver import Capabilities
+from robotchat.art.capabilities import Capabilities
+from robotchat.art.driver import WebuiDriver
 from robotchat.art.requests import Text2ImageRequest
 from robotchat.aws import worker as worker_module
 from robotchat.aws.queues import SqsJobs, SqsQueue
@@ -161,7 +162,7 @@ class SteppedImages:
             self._images.delete(prefix)
 
 
-class SteppedArt:
+class SteppedArt(WebuiDriver):
     """An SD host, on which the steps of a drawing are those of whoever draws."""
 
     def __init__(self, process: Process, art: FakeArt) -> None:
@@ -183,23 +184,22 @@ class SteppedArt:
             self._process.heart.beat()
         return answer
 
-    def progress(self, *, skip_current_image: bool = True) -> Progress | None:
-        return self._art.progress(skip_current_image=skip_current_image)
+    def progress(self, attempt_id: str | None = None, *, preview: bool = False) -> Progress | None:
+        return self._art.progress(attempt_id, preview=preview)
 
-    def interrupt(self) -> None:
-        self._art.interrupt()
-
-    def skip(self) -> None:
-        self._art.skip()
+    def cancel(self, attempt_id: str | None = None) -> None:
+        self._art.cancel(attempt_id)
 
     def get(self, path: str, **query: str) -> Any:
         return self._art.get(path, **query)
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None, **options: Any) -> Any:
-        return self._art.post(path, body, **options)
+    def post(
+        self, path: str, body: Mapping[str, Any] | None = None, *, timeout: float | None = None
+    ) -> Any:
+        return self._art.post(path, body, timeout=timeout)
 
-    def capabilities(self) -> Capabilities:
-        return self._art.capabilities()
+    def capabilities(self, checkpoint: str | None = None) -> Capabilities:
+        return self._art.capabilities(checkpoint)
 
     def forget(self) -> None:
         self._art.forget()

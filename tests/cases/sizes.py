@@ -73,7 +73,7 @@ class World:
 
     def __init__(self, records: Records, talk: str, said: str) -> None:
         self.art = FakeArt()
-        self.art.enqueue([lambda body: self._talk(self.art.draw(body), talk, said)] * 10)
+        self.art.enqueue([lambda body: self._talk(self.art.drawn(body), talk, said)] * 10)
         self.queue = HeldQueue()
         self.images = MemoryImages()
         self.robot = Robot(

@@ -23,7 +23,7 @@ from robotchat.drivers.fake import FakeArt
 from robotchat.images import decode_base64
 from tests.local_stack import RunningStack, wait_until
 
-PICTURE: str = FakeArt().draw({"prompt": "x", "width": 64, "height": 64})["images"][0]
+PICTURE: str = FakeArt().drawn({"prompt": "x", "width": 64, "height": 64})["images"][0]
 SMALL = {"steps": 1, "width": 64, "height": 64}
 
 KNOWN_PARAMETERS = {"job_id", "conversation_id", "item_id", "response_id", "delivery_id"}

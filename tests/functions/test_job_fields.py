@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from robotchat.art.driver import Capabilities
+from robotchat.art.capabilities import Capabilities
 from robotchat.drivers.fake import FakeArt, plain_png
 from robotchat.errors import UpstreamUnavailable
 from robotchat.images import encode_base64
@@ -119,7 +119,7 @@ def test_a_queue_producer_may_say_them_in_either_place(service: Service) -> None
 
 def test_a_batch_that_fell_short_is_answered_with_what_there_is(service: Service) -> None:
     def short(body: dict[str, Any]) -> dict[str, Any]:
-        answer = FakeArt().draw(body)
+        answer = FakeArt().drawn(body)
         return {**answer, "images": answer["images"][:2]}
 
     service.hosts["sd-0"].enqueue([short, UpstreamUnavailable("out of memory")])

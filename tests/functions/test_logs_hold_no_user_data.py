@@ -24,7 +24,7 @@ from tests.functions.test_every_endpoints_errors import ENDPOINTS, Context, modu
 ROOT = Path(__file__).parents[2]
 WISH = "zebras-in-pyjamas"
 SECRET = "rk_0123456789abcdefghijABCDEFGHIJ"
-PICTURE: str = FakeArt().draw({"prompt": "x"})["images"][0]
+PICTURE: str = FakeArt().drawn({"prompt": "x"})["images"][0]
 
 
 @pytest.fixture

@@ -178,7 +178,7 @@ class Slow:
         self.begun.set()
         until(lambda: self.go_on.is_set() or self._art.interrupted.is_set(), bool)
         self._art.now = Progress()
-        return self._art.draw(body)
+        return self._art.drawn(body)
 
 
 @pytest.fixture(autouse=True)
@@ -343,7 +343,7 @@ def test_a_host_of_two_workers_has_one_picture_at_a_time(company: Company) -> No
         SystemClock().sleep(0.01)
         if free:
             lock.release()
-        return art.draw(body)
+        return art.drawn(body)
 
     art.enqueue([alone] * 12)
     one, other = company.deployment(gpu=art), company.deployment(gpu=art)
@@ -403,11 +403,11 @@ def test_a_dead_holders_work_is_cleared_by_the_worker_beside_the_host(company: C
     past = deployment.clock.now() - timedelta(seconds=1)
     pool.write(state.changed(holder="dead", holder_until=past))
 
-    def stop() -> None:
+    def stop(attempt_id: str | None = None) -> None:
         art.interrupted.set()
         art.now = Progress()
 
-    art.interrupt = stop  # type: ignore[method-assign]
+    art.cancel = stop  # type: ignore[method-assign]
     with company.working(deployment):
         until(lambda: pool.states()[0], lambda seen: seen.holder is None)
     assert art.interrupted.is_set()

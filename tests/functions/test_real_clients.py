@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from robotchat.art.driver import Capabilities
+from robotchat.art.capabilities import Capabilities
 from robotchat.drivers.fake import FakeArt
 from tests.cases.service import Service
 

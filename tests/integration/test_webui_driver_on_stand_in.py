@@ -12,9 +12,9 @@ import pytest
 
 from dev import sd_host
 from robotchat.art.bot import ArtBot
-from robotchat.art.driver import Capabilities
+from robotchat.art.capabilities import Capabilities
 from robotchat.art.requests import Text2ImageRequest
-from robotchat.art.results import Drawing, read_drawing, to_a1111, verify
+from robotchat.art.results import Drawing, to_a1111, verify
 from robotchat.drivers.fake import plain_png
 from robotchat.drivers.webui import WebUI
 from robotchat.errors import (
@@ -131,7 +131,7 @@ def test_a_bad_controlnet_unit_never_passes_for_a_good_one(bot: ArtBot) -> None:
     request = Text2ImageRequest.parse(
         {**SMALL, "seed": 1, "alwayson_scripts": {"controlnet": {"args": [unit]}}}
     )
-    drawing = read_drawing(request, bot.driver.txt2img(request.body()))
+    drawing = bot.driver.draw(request)
     assert "ControlNet 0" in drawing.pictures[0].infotext
     with pytest.raises(WrongResult, match="without ControlNet"):
         verify(request, drawing)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from robotchat.art.bot import ArtBot, ArtConfig
-from robotchat.art.driver import Capabilities
+from robotchat.art.capabilities import Capabilities
 from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest
 from robotchat.art.results import Drawing
 from robotchat.drivers.fake import FakeArt, plain_png
@@ -44,9 +44,8 @@ def test_words_become_a_picture() -> None:
 def test_a_picture_and_words_become_a_picture() -> None:
     host = FakeArt()
     source = plain_png(64, 64)
-    ArtBot(host).image2image(init_images=[source], prompt="blue", task_id="job-1")
+    ArtBot(host).image2image(init_images=[source], prompt="blue")
     assert host.requests[0]["init_images"] == [encode_base64(source)]
-    assert host.requests[0]["force_task_id"] == "job-1"
 
 
 def test_a_request_or_its_fields_but_not_both() -> None:
@@ -115,7 +114,7 @@ def test_an_older_host_without_a_list_of_schedules_is_no_obstacle() -> None:
 
 def test_another_picture_than_was_asked_for_is_an_error() -> None:
     host = FakeArt(checkpoints=("one.safetensors", "two.safetensors"))
-    host.enqueue([lambda body: host.draw({**body, "override_settings": {}})])
+    host.enqueue([lambda body: host.drawn({**body, "override_settings": {}})])
     with pytest.raises(WrongResult, match="another checkpoint"):
         ArtBot(host).text2image(override_settings={"sd_model_checkpoint": "two"})
 
@@ -130,8 +129,8 @@ def test_what_a_host_does_wrong_is_passed_on() -> None:
 
 
 def test_a_host_that_rounds_up_is_believed_when_it_does() -> None:
-    host = FakeArt(capabilities=Capabilities(rounds_up_to=64))
-    host.enqueue([lambda body: host.draw({**body, "width": 128, "height": 128})])
+    host = FakeArt(capabilities=Capabilities(size_step=64, rounds_up=True))
+    host.enqueue([lambda body: host.drawn({**body, "width": 128, "height": 128})])
     drawing = ArtBot(host).text2image(width=100, height=70)
     assert drawing.pictures[0].width == 128
 
@@ -296,7 +295,7 @@ def cut(pictures: int, broken: int | None = None) -> Callable[[dict[str, Any]], 
     """A host that draws a batch in part."""
 
     def script(body: dict[str, Any]) -> dict[str, Any]:
-        answer = FakeArt().draw(body)
+        answer = FakeArt().drawn(body)
         answer["images"] = answer["images"][:pictures]
         if broken is not None:
             answer["images"][broken] = encode_base64(b"no picture")

@@ -233,9 +233,9 @@ def test_a_vae_is_one_of_the_hosts() -> None:
 def test_the_format_of_pictures_is_never_sent() -> None:
     options = {"samples_format": "jpg", "jpeg_quality": 50}
     request = check(Text2ImageRequest(override_settings=options))
-    assert "override_settings" not in request.sent(task_id=None)
+    assert "override_settings" not in request.sent()
     request = request.with_checkpoint("x")
-    body = request.sent(task_id=None)
+    body = request.sent()
     assert body["override_settings"] == {"sd_model_checkpoint": "x"}
     assert body["override_settings_restore_afterwards"] is False
 

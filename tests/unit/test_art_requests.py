@@ -158,7 +158,7 @@ def test_what_is_decided_here_is_not_sent() -> None:
         }
     )
     assert request.body() == {"init_images": [PNG]}
-    assert request.sent(task_id="job")["force_task_id"] == "job"
+    assert "force_task_id" not in request.sent()
 
 
 def test_a_checkpoint_stays_loaded_but_no_other_option_outlasts_its_request() -> None:
@@ -166,7 +166,7 @@ def test_a_checkpoint_stays_loaded_but_no_other_option_outlasts_its_request() ->
         request = Text2ImageRequest.parse(
             {"override_settings": options, "override_settings_restore_afterwards": True}
         )
-        return request.sent(task_id=None).get("override_settings_restore_afterwards")
+        return request.sent().get("override_settings_restore_afterwards")
 
     assert restored({"sd_model_checkpoint": "a"}) is False
     assert restored({"sd_model_checkpoint": "a", "CLIP_stop_at_last_layers": 2}) is True

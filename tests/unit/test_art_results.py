@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from robotchat.art.answers import Model, Sampler
+from robotchat.art.capabilities import Capabilities
 from robotchat.art.requests import DrawRequest, Image2ImageRequest, Text2ImageRequest
 from robotchat.art.results import Drawing, Picture, read_drawing, to_a1111, verify
 from robotchat.drivers.fake import plain_png
@@ -256,11 +257,19 @@ def test_automatic_is_no_proof_when_the_samplers_default_is_not_known() -> None:
 def test_hosts_round_sizes_each_in_their_own_way() -> None:
     request = Text2ImageRequest(seed=7, width=100, height=70)
     drawn(request, answer([picture("", 96, 64)]))
-    drawn(request, answer([picture("", 128, 128)]), rounds_up_to=64)
+    drawn(
+        request,
+        answer([picture("", 128, 128)]),
+        capabilities=Capabilities(size_step=64, rounds_up=True),
+    )
     with pytest.raises(WrongResult):
         drawn(request, answer([picture("", 128, 128)]))
     with pytest.raises(WrongResult):
-        drawn(request, answer([picture("", 96, 64)]), rounds_up_to=64)
+        drawn(
+            request,
+            answer([picture("", 96, 64)]),
+            capabilities=Capabilities(size_step=64, rounds_up=True),
+        )
 
 
 def test_a_second_pass_decides_the_size() -> None:

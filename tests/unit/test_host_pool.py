@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from robotchat.art.answers import Progress, ProgressState
 from robotchat.art.bot import ArtBot
 from robotchat.art.requests import Text2ImageRequest
 from robotchat.drivers.fake import FakeArt
@@ -39,12 +38,12 @@ class Machine:
         self.interrupted = 0
         self.broken = False
 
-    def progress(self, *, skip_current_image: bool = True) -> Progress | None:
+    def busy(self) -> bool | None:
         if self.broken:
             raise UpstreamUnavailable("away")
-        return Progress(state=ProgressState(job_count=int(self.running)))
+        return self.running
 
-    def interrupt(self) -> None:
+    def cancel(self, attempt_id: str | None = None) -> None:
         self.interrupted += 1
         self.running = False
 

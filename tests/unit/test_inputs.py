@@ -14,7 +14,7 @@ from robotchat.jobs.job import Job, JobKind
 from robotchat.lifecycle import inputs
 from robotchat.settings import Settings
 
-CAT: str = FakeArt().draw({"prompt": "a cat"})["images"][0]
+CAT: str = FakeArt().drawn({"prompt": "a cat"})["images"][0]
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 JOB = Job(id="job_1", kind=JobKind.IMAGE2IMAGE, tenant="acme", created_at=NOW, expires_at=NOW)
 
@@ -151,7 +151,7 @@ def test_a_picture_is_scaled_to_what_its_checkpoint_draws_well(
 ) -> None:
     body = {
         "init_images": [
-            FakeArt().draw({"prompt": "a cat", "width": 64, "height": 64})["images"][0]
+            FakeArt().drawn({"prompt": "a cat", "width": 64, "height": 64})["images"][0]
         ],
         "override_settings": {"sd_model_checkpoint": checkpoint} if checkpoint else {},
     }
@@ -159,7 +159,7 @@ def test_a_picture_is_scaled_to_what_its_checkpoint_draws_well(
 
 
 def test_a_very_long_picture_stays_within_what_can_be_drawn() -> None:
-    strip = FakeArt().draw({"prompt": "a cat", "width": 2048, "height": 64})["images"][0]
+    strip = FakeArt().drawn({"prompt": "a cat", "width": 2048, "height": 64})["images"][0]
     size = inputs.size_like_picture({"init_images": [strip]})
     assert size["width"] == 2048
     assert size["height"] >= 64

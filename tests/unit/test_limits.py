@@ -100,7 +100,7 @@ def test_a_turn_counts_what_it_inherits_from_turns_that_are_still_to_be_drawn() 
 def test_what_was_really_drawn_is_what_counts_in_the_end() -> None:
     bench = office()
     job = bench.submit(batch_size=2, steps=20)
-    bench.art.enqueue([lambda body: bench.art.draw({**body, "batch_size": 2, "n_iter": 1})])
+    bench.art.enqueue([lambda body: bench.art.drawn({**body, "batch_size": 2, "n_iter": 1})])
     done = bench.robot.run(job.id)
     assert done.charge
     assert (done.charge.images, done.charge.cost, done.charge.day) == (2, 2.0, "2026-01-02")
@@ -168,7 +168,7 @@ def test_a_deleted_conversation_gives_back_its_bytes_but_not_the_days_pictures()
 
 def test_pictures_that_come_with_a_request_are_stored_bytes_too() -> None:
     bench = office()
-    cat = bench.art.draw({"prompt": "a cat"})
+    cat = bench.art.drawn({"prompt": "a cat"})
     picture = cat["images"][0]
     job = bench.robot.submit_image(
         Image2ImageRequest(prompt="blue", init_images=[picture]), tenant="acme"

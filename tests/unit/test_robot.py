@@ -172,7 +172,7 @@ def test_an_edit_starts_from_the_picture_that_is_sent(bench: Bench) -> None:
 
 
 def _uploaded(width: int, height: int) -> str:
-    drawn = FakeArt().draw({"prompt": "a cat", "width": width, "height": height})["images"][0]
+    drawn = FakeArt().drawn({"prompt": "a cat", "width": width, "height": height})["images"][0]
     return str(drawn)
 
 
@@ -516,7 +516,7 @@ def test_what_a_store_that_is_away_for_a_moment_has_spoiled_is_tried_again(held:
 
 def test_a_wrong_picture_is_drawn_again(bench: Bench) -> None:
     def other(body: dict[str, Any]) -> Any:
-        return bench.art.draw({**body, "sampler_name": "Heun"})
+        return bench.art.drawn({**body, "sampler_name": "Heun"})
 
     bench.art.enqueue([other])
     job = bench.robot.chat_text2image("a beach", sampler_name="Euler a")
@@ -529,7 +529,7 @@ def test_an_attempt_that_was_superseded_writes_nothing(held: Bench) -> None:
     def the_worker_hangs_meanwhile(body: dict[str, Any]) -> Any:
         held.clock.advance(100)
         held.robot.jobs.change(job.id, states.claim)
-        return held.art.draw(body)
+        return held.art.drawn(body)
 
     held.art.enqueue([the_worker_hangs_meanwhile])
     with pytest.raises(states.StillRunning):
@@ -547,7 +547,7 @@ def test_a_running_job_is_interrupted_by_a_cancel(
     def until_interrupted(body: dict[str, Any]) -> Any:
         held.robot.cancel(job.id)
         assert held.art.interrupted.wait(10)
-        return held.art.draw(body)
+        return held.art.drawn(body)
 
     held.art.enqueue([until_interrupted])
     after = held.robot.run(job.id)
@@ -717,7 +717,7 @@ def test_a_picture_that_another_holder_may_have_interrupted_is_drawn_again(held:
     def the_lease_runs_out_meanwhile(body: dict[str, Any]) -> Any:
         held.clock.advance(40)
         with held.robot.hosts.lease(patience=0):
-            return held.art.draw(body)
+            return held.art.drawn(body)
 
     held.art.enqueue([the_lease_runs_out_meanwhile])
     after = held.robot.run(job.id)
@@ -751,7 +751,7 @@ def test_another_attempts_picture_cannot_take_the_place_of_the_finished_jobs(hel
     job = held.submit("a beach")
     done = held.robot.run(job.id)
     kept = held.robot.images.get(done.images[0].key)
-    other = held.art.draw({**held.art.requests[0], "seed": 7})
+    other = held.art.drawn({**held.art.requests[0], "seed": 7})
     picture = held.robot.drawing(done).pictures[0]
     late = dataclasses.replace(picture, data=decode_base64(other["images"][0]))
     held.robot._runner._store(done, [late], "")

@@ -55,7 +55,7 @@ def test_many_waiting_turns_are_run_one_after_the_other_and_not_within_each_othe
     def hold(body: dict[str, object]) -> dict[str, object]:
         begun.set()
         go.wait(60)
-        return art.draw(body)
+        return art.drawn(body)
 
     art.enqueue([hold])
     with ThreadPoolExecutor(120) as pool:

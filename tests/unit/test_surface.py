@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from robotchat.art.answers import Progress, ProgressState
-from robotchat.art.driver import Capabilities
+from robotchat.art.capabilities import Capabilities
 from robotchat.art.requests import Text2ImageRequest
 from robotchat.drivers.fake import FakeArt, plain_png
 from robotchat.errors import JobExpired, NotFound
@@ -39,13 +39,13 @@ class SlowHost(FakeArt):
         self.looks: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self.skips = 0
 
-    def progress(self, *, skip_current_image: bool = True) -> Progress | None:
-        self.looks.put(skip_current_image)
-        return super().progress(skip_current_image=skip_current_image)
+    def progress(self, attempt_id: str | None = None, *, preview: bool = False) -> Progress | None:
+        self.looks.put(not preview)
+        return super().progress(attempt_id, preview=preview)
 
-    def skip(self) -> None:
-        self.skips += 1
-        super().skip()
+    def post(self, path: str, *args: Any, **options: Any) -> Any:
+        self.skips += path == "sdapi/v1/skip"
+        return super().post(path, *args, **options)
 
     def until(self, happened: Callable[[], bool]) -> None:
         """Wait until something has happened; it is looked for after each of the job's looks."""
@@ -57,7 +57,7 @@ class SlowHost(FakeArt):
 
         def script(body: dict[str, Any]) -> dict[str, Any]:
             act()
-            answer = self.draw(body)
+            answer = self.drawn(body)
             if pictures is not None:
                 info = json.loads(answer["info"])
                 info["infotexts"] = info["infotexts"][:pictures]

@@ -204,7 +204,7 @@ def test_in_process_it_draws_on_a_host_without_any_service(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("robotchat.WebUI", lambda url: FakeArt(), raising=False)
+    monkeypatch.setattr("robotchat.host_driver", lambda url: FakeArt(), raising=False)
     assert cli.main(["chat", "a beach", "--host", "http://gpu", "-o", "beach.png"]) == 0
     assert "drawn: " in capsys.readouterr().err
     assert (tmp_path / "beach.png").read_bytes().startswith(b"\x89PNG")

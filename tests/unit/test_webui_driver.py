@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from robotchat.art.bot import ArtBot
-from robotchat.art.driver import Capabilities
+from robotchat.art.capabilities import Capabilities
 from robotchat.drivers.fake import plain_png
 from robotchat.drivers.webui import Timeouts, WebUI
 from robotchat.errors import (
@@ -300,7 +300,7 @@ def test_progress_is_asked_for_without_a_preview(host: Host) -> None:
     assert progress is not None
     assert progress.idle
     assert host.requests[-1].url.query == b"skip_current_image=true"
-    webui.progress(skip_current_image=False)
+    webui.progress(preview=True)
     assert host.requests[-1].url.query == b"skip_current_image=false"
 
 
@@ -310,8 +310,8 @@ def test_interrupt_and_skip_are_posted(host: Host) -> None:
 
     host.answers |= {"/sdapi/v1/interrupt": posted, "/sdapi/v1/skip": posted}
     webui = host.webui()
-    webui.interrupt()
-    webui.skip()
+    webui.cancel()
+    webui.post("sdapi/v1/skip")
     assert [request.url.path for request in host.requests] == [
         "/sdapi/v1/interrupt",
         "/sdapi/v1/skip",
@@ -346,10 +346,10 @@ def test_a_bare_engine_is_recognised() -> None:
     capabilities = webui.capabilities()
     for name in ("progress", "interrupt", "options", "refresh_loras", "controlnet"):
         assert not getattr(capabilities, name), name
-    assert capabilities.rounds_up_to == 64
+    assert capabilities.rounded(100, 64) == (128, 64)
     assert webui.progress() is None
     with pytest.raises(NotSupported):
-        webui.interrupt()
+        webui.cancel()
 
 
 def test_batches_are_drawn_one_after_the_other() -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest
     from robotchat.art.results import Drawing, Picture
     from robotchat.conversation import ChatEditRequest, ChatImageRequest, Conversation
+    from robotchat.drivers.hosts import host_driver
     from robotchat.drivers.openai import OpenAIChat
     from robotchat.drivers.webui import WebUI
     from robotchat.errors import RobotchatError
@@ -53,6 +54,7 @@ _HOMES = {
     "Settings": "robotchat.settings",
     "Text2ImageRequest": "robotchat.art.requests",
     "WebUI": "robotchat.drivers.webui",
+    "host_driver": "robotchat.drivers.hosts",
 }
 
 __all__ = [
@@ -78,6 +80,7 @@ __all__ = [
     "Settings",
     "Text2ImageRequest",
     "WebUI",
+    "host_driver",
 ]
 
 

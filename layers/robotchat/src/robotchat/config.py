@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_core import PydanticCustomError
 
 from robotchat.art.bot import ArtConfig
+from robotchat.art.capabilities import HostKind
 from robotchat.art.checks import ALLOWED_OPTIONS
 from robotchat.clock import Clock, rfc3339
 from robotchat.errors import StaleVersion
@@ -55,6 +56,9 @@ class SdHost(_Part):
     """An SD host."""
 
     url: str = Field(max_length=500, examples=["http://10.0.0.5:7860"])
+    kind: HostKind | None = Field(
+        default=None, description="How it is spoken to. Null: found out when it is first used."
+    )
     username: str | None = Field(
         default=None, max_length=200, description="Of the host's `--api-auth`, if it has one."
     )
@@ -73,6 +77,11 @@ class SdHost(_Part):
     def secret_name(self) -> str:
         """The name of its password in the store of secrets."""
         return f"sd_host {self.url}"
+
+    @property
+    def address(self) -> str:
+        """Its URL, with its kind if one is named."""
+        return f"{self.kind}+{self.url}" if self.kind else self.url
 
 
 class LanguageModel(_Part):
@@ -296,7 +305,7 @@ class Configuration:
         config = stored.config
         changes: dict[str, Any] = {}
         if config.sd_hosts is not None:
-            changes["sd_hosts"] = tuple(host.url for host in config.sd_hosts)
+            changes["sd_hosts"] = tuple(host.address for host in config.sd_hosts)
         if config.limits is not None:
             changes["limits"] = config.limits.over(self._settings.limits)
         model = config.language_model

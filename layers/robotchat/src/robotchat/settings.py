@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
+from robotchat.art.address import split_kind
 from robotchat.errors import Misconfigured
 from robotchat.images import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
 from robotchat.jobs.job import ALIVE
@@ -136,8 +137,10 @@ class Settings:
 
         hosts = tuple(host.rstrip("/") for host in _list(env.get("SD_HOSTS", "")))
         for host in hosts:
-            if not re.match(r"https?://", host):
-                raise Misconfigured("SD_HOSTS must be http(s) URLs, separated by commas.")
+            try:
+                split_kind(host)
+            except Misconfigured as error:
+                raise Misconfigured(f"SD_HOSTS, separated by commas: {error.message}") from error
         writer = text("PROMPT_WRITER") or cls.prompt_writer
         if writer not in ("auto", "llm", "fallback"):
             raise Misconfigured("PROMPT_WRITER must be auto, llm or fallback.")

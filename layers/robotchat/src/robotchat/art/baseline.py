@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from robotchat.art.answers import read
-from robotchat.art.driver import ArtDriver
+from robotchat.art.driver import ArtDriver, webui_of
 from robotchat.art.options import plain, sound
 from robotchat.art.requests import CHECKPOINT
 from robotchat.errors import (
@@ -173,7 +173,7 @@ class Baseline:
 
     def _set(self, options: Mapping[str, Any]) -> None:
         try:
-            self._driver.post(_PATH, dict(options))
+            webui_of(self._driver).post(_PATH, dict(options))
         except UpstreamUnavailable as error:
             if error.details.get("upstream_error") in _UNWRITTEN:
                 return  # they are set; only the file that keeps them could not be written
@@ -182,7 +182,7 @@ class Baseline:
             raise
 
     def _shown(self) -> dict[str, Any]:
-        return read(dict[str, Any], self._driver.get(_PATH))
+        return read(dict[str, Any], webui_of(self._driver).get(_PATH))
 
 
 _NOTHING = object()

@@ -12,11 +12,12 @@ import logging
 import re
 
 from robotchat.art.driver import ArtDriver
+from robotchat.art.requests import Text2ImageRequest
 from robotchat.errors import UpstreamError, UpstreamRejected, UpstreamUnavailable, WrongResult
 
 logger = logging.getLogger(__name__)
 
-KNOWN_GOOD = {"prompt": "a", "steps": 1, "width": 64, "height": 64, "seed": 1, "cfg_scale": 1}
+KNOWN_GOOD = Text2ImageRequest(prompt="a", steps=1, width=64, height=64, seed=1, cfg_scale=1)
 """What every sound host draws, in a moment, with whatever checkpoint it has loaded."""
 
 PATIENCE = 60.0
@@ -59,8 +60,8 @@ def verdict(error: UpstreamError, driver: ArtDriver, *, pixels: int = 0) -> Upst
 def draws(driver: ArtDriver) -> bool:
     """Whether the host draws a picture that every sound host can draw."""
     try:
-        answer = driver.txt2img(KNOWN_GOOD, timeout=PATIENCE)
+        drawing = driver.draw(KNOWN_GOOD, timeout=PATIENCE)
     except UpstreamError as error:
         logger.warning("the host does not draw what every host can: %s", error.message)
         return False
-    return bool(answer.get("images"))
+    return bool(drawing.pictures)

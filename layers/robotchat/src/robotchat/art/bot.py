@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Literal, TypeVar, cast
@@ -33,9 +34,10 @@ from robotchat.art.answers import (
 )
 from robotchat.art.baseline import Baseline
 from robotchat.art.blame import verdict
+from robotchat.art.capabilities import Capabilities
 from robotchat.art.checks import ALLOWED_OPTIONS, check
 from robotchat.art.completing import completed, fell_short
-from robotchat.art.driver import ArtDriver, Capabilities
+from robotchat.art.driver import ArtDriver
 from robotchat.art.input_pictures import prepare_images
 from robotchat.art.matching import find_checkpoint, squash
 from robotchat.art.options import is_default
@@ -47,7 +49,7 @@ from robotchat.art.requests import (
     Text2ImageRequest,
     effective,
 )
-from robotchat.art.results import Drawing, read_drawing, verify
+from robotchat.art.results import Drawing, verify
 from robotchat.errors import (
     InvalidRequest,
     NotSupported,
@@ -104,6 +106,7 @@ class ArtBot(Questions):
         self._lists: dict[str, tuple[float, Any]] = {}
         self._lock = threading.Lock()
         self._stops = 0
+        self._drawing: dict[str, str] = {}
         self.baseline = Baseline(driver, lambda: self._config.allowed_options)
         """The host's options as they are when no request overrides them."""
         self.home: str | None = None
@@ -125,26 +128,27 @@ class ArtBot(Questions):
         request: Text2ImageRequest | None = None,
         *,
         timeout: float | None = None,
-        task_id: str | None = None,
+        attempt_id: str | None = None,
         interrupted: Callable[[], bool] = lambda: False,
         **fields: Any,
     ) -> Drawing:
         """A picture from words: a request, or its fields.
 
+        ``attempt_id`` is a UUID by which this can be watched and stopped, never used before.
         ``interrupted`` is asked at the end: whether the host was told to stop early, so that
         fewer pictures than were asked for are no error. Raises InvalidRequest and its kin for
         what the caller must change; UpstreamError and its kin for what the host did, WrongResult
         among them when it drew something else.
         """
         request = _request(Text2ImageRequest, request, fields)
-        return self._draw(self.driver.txt2img, request, timeout, task_id, interrupted)
+        return self._draw(request, timeout, attempt_id, interrupted)
 
     def image2image(
         self,
         request: Image2ImageRequest | None = None,
         *,
         timeout: float | None = None,
-        task_id: str | None = None,
+        attempt_id: str | None = None,
         interrupted: Callable[[], bool] = lambda: False,
         **fields: Any,
     ) -> Drawing:
@@ -153,14 +157,13 @@ class ArtBot(Questions):
         Raises as ``text2image`` does, and InvalidImage and ImageTooLarge.
         """
         request = _request(Image2ImageRequest, request, fields)
-        return self._draw(self.driver.img2img, request, timeout, task_id, interrupted)
+        return self._draw(request, timeout, attempt_id, interrupted)
 
     def _draw(
         self,
-        send: Callable[..., dict[str, Any]],
         request: DrawRequest,
         timeout: float | None,
-        task_id: str | None,
+        attempt_id: str | None,
         interrupted: Callable[[], bool],
     ) -> Drawing:
         config = self._config
@@ -177,12 +180,17 @@ class ArtBot(Questions):
 
         model = self._model(request.checkpoint) if request.checkpoint else None
         samplers = self._samplers(request)
-        capabilities = self._capabilities()
+        capabilities = self._capabilities(model.alias if model else None)
+        attempt = attempt_id or str(uuid.uuid4())
+        calls = 0
 
         def drawn(asked: DrawRequest) -> Drawing:
-            body = asked.sent(task_id=task_id)
-            answer = self._sent(send, body, timeout or config.timeout, asked.pixels_at_a_time)
-            return read_drawing(asked, answer, partial=interrupted())
+            nonlocal calls
+            # What is drawn again, of a batch, is another drawing to the host.
+            own = str(uuid.uuid4()) if calls else attempt
+            calls += 1
+            self._drawing[attempt] = own
+            return self._sent(asked, own, timeout or config.timeout, interrupted)
 
         def checked(asked: DrawRequest, drawing: Drawing) -> Drawing:
             return verify(
@@ -190,25 +198,33 @@ class ArtBot(Questions):
                 drawing,
                 checkpoint=model,
                 samplers=samplers,
-                rounds_up_to=capabilities.rounds_up_to,
+                capabilities=capabilities,
                 partial=interrupted(),
             )
 
-        drawing = drawn(request)
-        if fell_short(request, drawing) and not interrupted():
-            drawing = completed(request, drawing, lambda one: checked(one, drawn(one)))
+        try:
+            drawing = drawn(request)
+            if fell_short(request, drawing) and not interrupted():
+                drawing = completed(request, drawing, lambda one: checked(one, drawn(one)))
+        finally:
+            self._drawing.pop(attempt, None)
         return checked(request, drawing)
 
     def _sent(
-        self, send: Callable[..., dict[str, Any]], body: dict[str, Any], timeout: float, pixels: int
-    ) -> dict[str, Any]:
-        """The host's answer, with its options as they were before; its failures judged."""
-        overrides = dict(body.get("override_settings") or {})
-        overrides.pop(CHECKPOINT, None)
+        self,
+        request: DrawRequest,
+        attempt_id: str,
+        timeout: float,
+        interrupted: Callable[[], bool],
+    ) -> Drawing:
+        """What the host draws, with its options as they were before; its failures judged."""
+        overrides = request.overrides
 
-        def once() -> dict[str, Any]:
+        def once() -> Drawing:
             with self.baseline.kept(overrides) if overrides else nullcontext():
-                return send(body, timeout=timeout)
+                return self.driver.draw(
+                    request, attempt_id=attempt_id, timeout=timeout, interrupted=interrupted
+                )
 
         try:
             try:
@@ -220,7 +236,7 @@ class ArtBot(Questions):
             return once()
         except UpstreamError as error:
             self._learn_from(error)
-            judged = verdict(error, self.driver, pixels=pixels)
+            judged = verdict(error, self.driver, pixels=request.pixels_at_a_time)
             if judged is error:
                 raise
             raise judged from error
@@ -242,7 +258,7 @@ class ArtBot(Questions):
     def _tool(self, path: str, body: Mapping[str, Any], timeout: float | None) -> Any:
         """What a tool beside drawing answers; its failures judged."""
         try:
-            return self.driver.post(path, body, timeout=timeout or self._config.timeout)
+            return self._webui.post(path, body, timeout=timeout or self._config.timeout)
         except UpstreamError as error:
             self._learn_from(error)
             judged = verdict(error, self.driver)
@@ -270,8 +286,8 @@ class ArtBot(Questions):
         wanted = self._config.checkpoint or self.home
         if request.checkpoint is None and wanted is not None:
             request = request.with_checkpoint(wanted)
-        request = self._supported(request)
         model = self._model(request.checkpoint) if request.checkpoint else None
+        request = self._supported(request, model)
         return check(
             request if model is None else request.with_checkpoint(model.alias),
             samplers=self._samplers(request),
@@ -308,12 +324,18 @@ class ArtBot(Questions):
             models: Sequence[Model] | None = self._lists.get("models", (0.0, None))[1]
         return models
 
-    def _supported(self, request: D) -> D:
+    def _supported(self, request: D, model: Model | None) -> D:
         """The request, if this host would ignore nothing of it. Raises NotSupported.
 
-        Options with the values that every host begins with ask for nothing.
+        Fields with the values that they have anyway ask for nothing, and neither do options with
+        those that every host begins with.
         """
-        capabilities = self._capabilities()
+        capabilities = self._capabilities(model.alias if model else None)
+        if isinstance(request, Image2ImageRequest):
+            if not capabilities.image2image:
+                raise NotSupported("No SD host draws from a picture.", param="init_images")
+            if request.mask and not capabilities.mask:
+                raise NotSupported("No SD host takes a mask.", param="mask")
         units = any(unit.get("enabled") for unit in request.controlnet_units)
         if units and not capabilities.controlnet:
             raise NotSupported("No SD host has ControlNet.", param="alwayson_scripts.controlnet")
@@ -323,19 +345,18 @@ class ArtBot(Questions):
             if set(options) - {CHECKPOINT}:
                 raise NotSupported("No SD host takes options.", param="override_settings")
             request = request.model_copy(update={"override_settings": options})
-        for name in capabilities.ignores & request.model_fields_set:
+        for name in sorted(capabilities.ignores & request.model_fields_set):
             value = getattr(request, name)
             if name == "alwayson_scripts":
                 value = any(title.lower() != "controlnet" for title in value)
-            if value and str(value).lower() != "none":
+            default = type(request).model_fields[name].default
+            if value and value != default and str(value).lower() not in ("none", "automatic"):
                 raise NotSupported(f"No SD host supports {name}.", param=name)
         return request
 
-    def _capabilities(self) -> Capabilities:
-        def fetch() -> list[Capabilities]:
-            return [self.driver.capabilities()]
-
-        return cast(Capabilities, self._listed("capabilities", fetch)[0])
+    def _capabilities(self, checkpoint: str | None) -> Capabilities:
+        self._listed("capabilities", lambda: [self.driver.capabilities()])
+        return self.driver.capabilities(checkpoint)
 
     def _options(self, request: DrawRequest) -> dict[str, Any] | None:
         """The host's options, if the request overrides some."""
@@ -504,32 +525,47 @@ class ArtBot(Questions):
 
     def refresh_models(self) -> None:
         """Have the host look for new checkpoints; waits for what it draws. Raises NotSupported."""
-        self.driver.post("sdapi/v1/refresh-checkpoints", timeout=self._config.timeout)
+        self._refresh("refresh-checkpoints")
+
+    def refresh_loras(self) -> None:
+        """The same for LoRAs. Raises NotSupported."""
+        self._refresh("refresh-loras")
 
     def refresh_vaes(self) -> None:
         """The same for VAEs. Raises NotSupported."""
-        self.driver.post("sdapi/v1/refresh-vae", timeout=self._config.timeout)
+        self._refresh("refresh-vae")
 
     def refresh_embeddings(self) -> None:
         """The same for embeddings. Raises NotSupported."""
-        self.driver.post("sdapi/v1/refresh-embeddings", timeout=self._config.timeout)
+        self._refresh("refresh-embeddings")
 
-    def progress(self, *, preview: bool = False) -> Progress | None:
-        """How far the host has got with what it draws, or None when it does not tell.
+    def _refresh(self, path: str) -> None:
+        self._forget()
+        if self.driver.webui is not None:  # hosts of other kinds look by themselves
+            self._webui.post(f"sdapi/v1/{path}", timeout=self._config.timeout)
+
+    def progress(self, attempt_id: str | None = None, *, preview: bool = False) -> Progress | None:
+        """How far the host has got with an attempt, or with what it draws, or None when it does
+        not tell.
 
         A preview costs the host time.
         """
-        return self.driver.progress(skip_current_image=not preview)
+        return self.driver.progress(self._own(attempt_id), preview=preview)
 
-    def interrupt(self) -> None:
-        """End what the host draws now, whoever asked for it. Raises NotSupported."""
+    def interrupt(self, attempt_id: str | None = None) -> None:
+        """End an attempt, or what the host draws now; hosts that cannot tell these from each other
+        end what they draw, whoever asked for it. Raises NotSupported."""
         self._stops += 1
-        self.driver.interrupt()
+        self.driver.cancel(self._own(attempt_id))
+
+    def _own(self, attempt_id: str | None) -> str | None:
+        """An attempt by the id that the host knows it by at present."""
+        return attempt_id and self._drawing.get(attempt_id, attempt_id)
 
     def skip(self) -> None:
         """End the batch that the host draws now, whoever asked for it. Raises NotSupported."""
         self._stops += 1
-        self.driver.skip()
+        self._webui.post("sdapi/v1/skip")
 
     def set_options(self, options: Mapping[str, Any]) -> None:
         """Change the host's settings for everybody who draws on it.

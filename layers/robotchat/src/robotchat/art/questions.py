@@ -22,7 +22,7 @@ from robotchat.art.answers import (
     Vae,
     read,
 )
-from robotchat.art.driver import ArtDriver
+from robotchat.art.driver import ArtDriver, WebuiRoutes, webui_of
 from robotchat.errors import UpstreamGarbage
 
 
@@ -32,97 +32,97 @@ class Questions:
 
     driver: ArtDriver
 
+    @property
+    def _webui(self) -> WebuiRoutes:
+        return webui_of(self.driver)
+
     def get_models(self) -> list[Model]:
         """The checkpoints that the host can draw with."""
-        return read(list[Model], self.driver.get("sdapi/v1/sd-models"))
+        return self.driver.models()
 
     def get_samplers(self) -> list[Sampler]:
         """The samplers, by name and alias."""
-        return read(list[Sampler], self.driver.get("sdapi/v1/samplers"))
+        return self.driver.samplers()
 
     def get_schedulers(self) -> list[Scheduler]:
         """The noise schedules. Raises NotSupported with older hosts."""
-        return read(list[Scheduler], self.driver.get("sdapi/v1/schedulers"))
+        return self.driver.schedulers()
 
     def get_upscalers(self) -> list[Upscaler]:
         """The upscalers, without the latent ones."""
-        return read(list[Upscaler], self.driver.get("sdapi/v1/upscalers"))
+        return read(list[Upscaler], self._webui.get("sdapi/v1/upscalers"))
 
     def get_named(self, path: str) -> list[dict[str, Any]]:
         """Another list of objects with a ``name``: ``hypernetworks``, ``face-restorers`` ..."""
-        found = read(list[dict[str, Any]], self.driver.get(f"sdapi/v1/{path}"))
+        found = read(list[dict[str, Any]], self._webui.get(f"sdapi/v1/{path}"))
         if not all(isinstance(item.get("name"), str) for item in found):
             raise UpstreamGarbage("The SD host's list holds something without a name.")
         return found
 
     def get_loras(self) -> list[Lora]:
         """The LoRAs that a prompt may name."""
-        return read(list[Lora], self.driver.get("sdapi/v1/loras"))
-
-    def refresh_loras(self) -> None:
-        """Have the host look for new LoRAs. Raises NotSupported."""
-        self.driver.post("sdapi/v1/refresh-loras")
+        return self.driver.loras()
 
     def get_vaes(self) -> list[Vae]:
         """The VAEs that ``override_settings.sd_vae`` may name."""
-        return read(list[Vae], self.driver.get("sdapi/v1/sd-vae"))
+        return read(list[Vae], self._webui.get("sdapi/v1/sd-vae"))
 
     def get_extensions(self) -> list[Extension]:
         """What is installed on the host beside the web UI."""
-        return read(list[Extension], self.driver.get("sdapi/v1/extensions"))
+        return read(list[Extension], self._webui.get("sdapi/v1/extensions"))
 
     def get_embeddings(self) -> Embeddings:
         """The learnt words that a prompt may use."""
-        return read(Embeddings, self.driver.get("sdapi/v1/embeddings"))
+        return read(Embeddings, self._webui.get("sdapi/v1/embeddings"))
 
     def get_prompt_styles(self) -> list[PromptStyle]:
         """The texts that ``styles`` may name."""
-        return read(list[PromptStyle], self.driver.get("sdapi/v1/prompt-styles"))
+        return read(list[PromptStyle], self._webui.get("sdapi/v1/prompt-styles"))
 
     def get_scripts(self) -> Scripts:
         """The names of the scripts, for both ways of drawing."""
-        return read(Scripts, self.driver.get("sdapi/v1/scripts"))
+        return read(Scripts, self._webui.get("sdapi/v1/scripts"))
 
     def get_script_info(self) -> list[ScriptInfo]:
         """The scripts with their arguments."""
-        return read(list[ScriptInfo], self.driver.get("sdapi/v1/script-info"))
+        return read(list[ScriptInfo], self._webui.get("sdapi/v1/script-info"))
 
     def get_cmd_flags(self) -> dict[str, Any]:
         """The host's command-line flags; secrets of the host may be among them."""
-        return read(dict[str, Any], self.driver.get("sdapi/v1/cmd-flags"))
+        return read(dict[str, Any], self._webui.get("sdapi/v1/cmd-flags"))
 
     def get_memory(self) -> dict[str, Any]:
         """Use of the host's memory and of its GPU's, in bytes."""
-        return read(dict[str, Any], self.driver.get("sdapi/v1/memory"))
+        return read(dict[str, Any], self._webui.get("sdapi/v1/memory"))
 
     def get_options(self) -> dict[str, Any]:
         """The host's settings."""
-        return read(dict[str, Any], self.driver.get("sdapi/v1/options"))
+        return read(dict[str, Any], self._webui.get("sdapi/v1/options"))
 
     def png_info(self, image: str) -> PngInfo:
         """What the host reads out of a picture (base64) that was drawn by the web UI."""
-        return read(PngInfo, self.driver.post("sdapi/v1/png-info", {"image": image}))
+        return read(PngInfo, self._webui.post("sdapi/v1/png-info", {"image": image}))
 
     def get_controlnet_models(self, *, update: bool = False) -> list[str]:
         """ControlNet's models; ``update`` has the host look for new ones. Raises NotSupported."""
         query = {"update": "true"} if update else {}
-        answer = self.driver.get("controlnet/model_list", **query)
+        answer = self._webui.get("controlnet/model_list", **query)
         return read(dict[str, list[str]], answer).get("model_list", [])
 
     def get_controlnet_modules(self, *, alias_names: bool = False) -> ControlNetModules:
         """ControlNet's preprocessors. Raises NotSupported."""
         query = {"alias_names": "true"} if alias_names else {}
-        return read(ControlNetModules, self.driver.get("controlnet/module_list", **query))
+        return read(ControlNetModules, self._webui.get("controlnet/module_list", **query))
 
     def get_controlnet_control_types(self) -> dict[str, ControlType]:
         """Which preprocessors and models go together, by kind. Raises NotSupported."""
-        answer = read(dict[str, Any], self.driver.get("controlnet/control_types"))
+        answer = read(dict[str, Any], self._webui.get("controlnet/control_types"))
         return read(dict[str, ControlType], answer.get("control_types"))
 
     def get_controlnet_version(self) -> int:
         """The version of ControlNet's API. Raises NotSupported."""
-        return read(dict[str, int], self.driver.get("controlnet/version")).get("version", 0)
+        return read(dict[str, int], self._webui.get("controlnet/version")).get("version", 0)
 
     def get_controlnet_settings(self) -> ControlNetSettings:
         """How many units a request may have. Raises NotSupported."""
-        return read(ControlNetSettings, self.driver.get("controlnet/settings"))
+        return read(ControlNetSettings, self._webui.get("controlnet/settings"))

@@ -58,7 +58,7 @@ NEVER_SENT: Final = frozenset(
         "send_images",
         # The input would come back as well; it is put into the answer from the request.
         "include_init_images",
-        # Ids of tasks are given here, so that progress can be matched to jobs.
+        # One task at a time is drawn on a host, and two callers might choose the same id.
         "force_task_id",
         # Decided by ``body`` (see there).
         "override_settings_restore_afterwards",
@@ -230,7 +230,9 @@ class DrawRequest(BaseModel):
     save_images: bool = Field(
         default=False, description="Accepted; hosts never save on their own disk."
     )
-    force_task_id: Name | None = Field(default=None, description="Accepted; ids are given here.")
+    force_task_id: Name | None = Field(
+        default=None, description="Accepted; a job has an id of its own."
+    )
     output_format: OutputFormat | None = Field(
         default=None,
         description="The format of the picture files: `png`, `jpeg` or `webp`. "
@@ -358,6 +360,13 @@ class DrawRequest(BaseModel):
         name = (self.override_settings or {}).get(CHECKPOINT)
         return str(name) if name else None
 
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The options for this request alone that a host is to set, besides the checkpoint."""
+        left_out = {*FORMAT_OPTIONS, CHECKPOINT}
+        named = self.override_settings or {}
+        return {name: value for name, value in named.items() if name not in left_out}
+
     def with_checkpoint(self, name: str) -> Self:
         """The same request for a certain checkpoint (best given as ``Model.alias``)."""
         return self.model_copy(
@@ -373,8 +382,8 @@ class DrawRequest(BaseModel):
                 return units
         return []
 
-    def sent(self, *, task_id: str | None) -> dict[str, Any]:
-        """The JSON to send to a host: the body without what is done here, under the task's id.
+    def sent(self) -> dict[str, Any]:
+        """The JSON to send to a host: the body without what is done here.
 
         A checkpoint stays chosen on the host, which spares it the way back to another one before
         the next request. With any other option beside it everything is put back, so that nobody's
@@ -388,8 +397,6 @@ class DrawRequest(BaseModel):
         if options:
             fields["override_settings"] = options
             fields["override_settings_restore_afterwards"] = set(options) != {CHECKPOINT}
-        if task_id is not None:
-            fields["force_task_id"] = task_id
         return fields
 
     def body(self) -> dict[str, Any]:

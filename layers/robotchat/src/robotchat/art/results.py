@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from robotchat.art.answers import Model, Sampler
+from robotchat.art.capabilities import Capabilities
 from robotchat.art.matching import same_checkpoint, split_sampler, squash
 from robotchat.art.requests import DrawRequest, Image2ImageRequest, Text2ImageRequest
 from robotchat.errors import RobotchatError, UpstreamGarbage, WrongResult
@@ -215,22 +216,24 @@ def _picture(text: object, seed: int | None, infotext: str) -> Picture:
 # --- verification ---------------------------------------------------------------------------------
 
 
+_WEBUI = Capabilities()
+
+
 def verify(
     request: DrawRequest,
     drawing: Drawing,
     *,
     checkpoint: Model | str | None = None,
     samplers: Sequence[Sampler] | None = None,
-    rounds_up_to: int | None = None,
+    capabilities: Capabilities = _WEBUI,
     partial: bool = False,
 ) -> Drawing:
     """The drawing, if it is what was asked for; with what could not be checked noted in it.
 
     ``checkpoint`` is the model that was meant (default: the name in the request), ``samplers``
-    the host's list. ``rounds_up_to`` is for hosts that enlarge sizes to a multiple of it instead
-    of cutting them down to one of 8. ``partial``: the host was told to stop early, so fewer or
-    smaller pictures will do. Raises WrongResult, saying what is wrong; drawing again on another
-    host may help.
+    the host's list, ``capabilities`` say in which sizes it draws. ``partial``: the host was told
+    to stop early, so fewer or smaller pictures will do. Raises WrongResult, saying what is wrong;
+    drawing again on another host may help.
     """
     unverified = list(drawing.unverified)
     if request.scripted and not drawing.pictures:
@@ -249,7 +252,7 @@ def verify(
         unverified += ["count", "size"]
     elif not partial:
         _verify_count(request, drawing)
-        _verify_sizes(request, drawing, rounds_up_to)
+        _verify_sizes(request, drawing, capabilities)
     wanted = checkpoint if checkpoint is not None else request.checkpoint
     if wanted is not None:
         unverified += held("checkpoint", lambda: _verify_checkpoint(wanted, drawing.info))
@@ -268,18 +271,13 @@ def _verify_count(request: DrawRequest, drawing: Drawing) -> None:
         )
 
 
-def _verify_sizes(request: DrawRequest, drawing: Drawing, rounds_up_to: int | None) -> None:
+def _verify_sizes(request: DrawRequest, drawing: Drawing, capabilities: Capabilities) -> None:
     width, height = (
         request.final_size
         if isinstance(request, Text2ImageRequest)
         else (request.width, request.height)
     )
-    if rounds_up_to:
-        expected = {
-            (-(-width // rounds_up_to) * rounds_up_to, -(-height // rounds_up_to) * rounds_up_to)
-        }
-    else:
-        expected = {(width // 8 * 8, height // 8 * 8)}
+    expected = {capabilities.rounded(width, height)}
     if isinstance(request, Image2ImageRequest) and request.mask and request.inpaint_full_res:
         # The masked part is drawn and put back: the result is as large as the input. (An empty
         # mask falls back to drawing it all.)

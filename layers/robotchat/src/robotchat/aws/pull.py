@@ -22,6 +22,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from robotchat.art.address import split_kind
 from robotchat.art.driver import ArtDriver
 from robotchat.aws.operator import outputs
 from robotchat.aws.queues import SqsJobs
@@ -277,7 +278,7 @@ class PullWorker:
         due = own.told is None or time.monotonic() - own.asked_at >= LISTS_EVERY
         try:
             if not due and own.told is not None:
-                models = own.driver.get("sdapi/v1/sd-models")
+                models = [model.model_dump() for model in own.driver.models()]
                 due = models != own.told["answers"]["sdapi/v1/sd-models"]
             if due:
                 own.driver.forget()
@@ -342,14 +343,15 @@ class _Endless:
 def own_hosts(given: Sequence[str], *, local: bool) -> dict[str, ArtDriver]:
     """The hosts at these URLs, or ``name=URL``, by name. ``local``: as on the local stack, where
     a loopback address is the same host for all. Raises Misconfigured."""
-    from robotchat.drivers.webui import Timeouts, WebUI
+    from robotchat.drivers.hosts import host_driver
+    from robotchat.drivers.webui import Timeouts
 
     found: dict[str, ArtDriver] = {}
     for text in given:
-        named, _, url = (
-            text.partition("=") if re.match(r"[a-z0-9-]+=http", text) else ("", "", text)
-        )
-        driver = WebUI(url, timeouts=Timeouts(answer=15.0))
+        given_name = re.fullmatch(r"([a-z0-9-]+)=((?:[a-z-]+\+)?http.*)", text)
+        named, address = given_name.groups() if given_name else ("", text)
+        driver = host_driver(address, timeouts=Timeouts(answer=15.0))
+        _, url = split_kind(address)
         name = named or (host_name(url) if local else pulled.own_host_name(url, _machine()))
         if not pulled.is_host(name) or name in found:
             raise Misconfigured(f"A host's name is 1 to 40 of a-z, 0-9 and -, once: {name}.")

@@ -312,7 +312,7 @@ class Configured(_Whole):
         if configured is None:
             lazy = {url: _LazyHost(url, None, self) for url in self.settings.sd_hosts}
         else:
-            lazy = {host.url: _LazyHost(host.url, host, self) for host in configured}
+            lazy = {host.url: _LazyHost(host.address, host, self) for host in configured}
         return {host_name(url): cast(ArtDriver, host) for url, host in lazy.items()}
 
     @part
@@ -425,21 +425,22 @@ class _LazySecrets:
 class _LazyHost:
     """An SD host, built when it is first asked: most functions never do, and need no httpx."""
 
-    def __init__(self, url: str, host: SdHost | None, configured: Configured) -> None:
-        self._url = url
+    def __init__(self, address: str, host: SdHost | None, configured: Configured) -> None:
+        self._address = address
         self._host = host
         self._configured = configured
 
     @cached_property
     def _driver(self) -> Any:
-        from robotchat.drivers.webui import Timeouts, WebUI
+        from robotchat.drivers.hosts import host_driver
+        from robotchat.drivers.webui import Timeouts
 
         auth = None
         if self._host is not None and self._host.username is not None:
             password = self._configured.secrets.get(self._host.secret_name, "")
             auth = (self._host.username, password)
         # Below what API Gateway waits for those functions that only ask.
-        return WebUI(self._url, auth=auth, timeouts=Timeouts(answer=15.0))
+        return host_driver(self._address, auth=auth, timeouts=Timeouts(answer=15.0))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._driver, name)

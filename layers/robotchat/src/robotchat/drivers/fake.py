@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Union
 
 from robotchat.art.answers import Progress
-from robotchat.art.driver import Capabilities
+from robotchat.art.capabilities import Capabilities
+from robotchat.art.driver import WebuiDriver
 from robotchat.art.options import KNOWN
 from robotchat.art.requests import CHECKPOINT, Image2ImageRequest, Text2ImageRequest
 from robotchat.errors import NotSupported, UpstreamRejected
@@ -263,12 +264,12 @@ _SCHEDULERS: tuple[Body, ...] = (
 )
 
 
-class FakeArt:
+class FakeArt(WebuiDriver):
     """An SD host that draws one plain colour, in the web UI's shapes, at once.
 
     What was enqueued is answered first, in order. ``requests`` holds every drawing call's body,
     ``calls`` every other call's path; ``answers`` maps paths to what they answer. ``interrupted``
-    is set by ``interrupt``, so that an enqueued function can wait for it.
+    is set by ``cancel``, so that an enqueued function can wait for it.
     """
 
     def __init__(
@@ -308,21 +309,18 @@ class FakeArt:
         self._scripts.extend(scripts)
 
     def txt2img(self, body: Mapping[str, Any], *, timeout: float | None = None) -> Body:
-        return self._answer(dict(body), self.draw)
+        return self._answer(dict(body), self.drawn)
 
     def img2img(self, body: Mapping[str, Any], *, timeout: float | None = None) -> Body:
-        return self._answer(dict(body), self.draw)
+        return self._answer(dict(body), self.drawn)
 
-    def progress(self, *, skip_current_image: bool = True) -> Progress | None:
+    def progress(self, attempt_id: str | None = None, *, preview: bool = False) -> Progress | None:
         return self.now if self.able.progress else None
 
-    def interrupt(self) -> None:
+    def cancel(self, attempt_id: str | None = None) -> None:
         if not self.able.interrupt:
             raise NotSupported("The SD host does not have this function.")
         self.interrupted.set()
-
-    def skip(self) -> None:
-        self.interrupt()
 
     def get(self, path: str, **query: str) -> Any:
         return self._known(path)
@@ -331,6 +329,8 @@ class FakeArt:
         self, path: str, body: Mapping[str, Any] | None = None, *, timeout: float | None = None
     ) -> Any:
         self.posts.append(dict(body or {}))
+        if path in ("sdapi/v1/interrupt", "sdapi/v1/skip"):
+            return self.cancel()
         answer = self._known(path)
         if path == "sdapi/v1/options":
             # It never loads another checkpoint, and says so as a web UI does.
@@ -338,7 +338,7 @@ class FakeArt:
             return None
         return answer
 
-    def capabilities(self) -> Capabilities:
+    def capabilities(self, checkpoint: str | None = None) -> Capabilities:
         return self.able
 
     def forget(self) -> None:
@@ -360,7 +360,7 @@ class FakeArt:
             raise script
         return script(body) if callable(script) else script
 
-    def draw(self, body: Body) -> Body:
+    def drawn(self, body: Body) -> Body:
         """What the host answers when nothing else was enqueued."""
         kind = Image2ImageRequest if "init_images" in body else Text2ImageRequest
         request = kind.model_validate(body)

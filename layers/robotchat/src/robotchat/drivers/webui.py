@@ -12,12 +12,13 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urlsplit
 
 from robotchat.art.answers import Progress, read
-from robotchat.art.driver import Capabilities
+from robotchat.art.capabilities import Capabilities
+from robotchat.art.driver import WebuiDriver
 from robotchat.drivers.sdcpp import IGNORED, SdCpp
 from robotchat.errors import (
     Misconfigured,
@@ -54,7 +55,7 @@ class Timeouts:
     """For drawing, when the caller does not say."""
 
 
-class WebUI:
+class WebUI(WebuiDriver):
     """One SD host.
 
     ``auth`` is the user name and password of the host's ``--api-auth``; they may also be in the
@@ -121,7 +122,7 @@ class WebUI:
 
     def _draw(self, path: str, body: Mapping[str, Any], timeout: float | None) -> dict[str, Any]:
         timeout = timeout or self._timeouts.draw
-        if self.capabilities().rounds_up_to:
+        if self.capabilities().kind == "sdcpp":
             return SdCpp(self.get, self.post).draw(path, body, timeout)
         try:
             answer = self.post(path, body, timeout=timeout)
@@ -135,20 +136,12 @@ class WebUI:
 
     # --- watching ---------------------------------------------------------------------------------
 
-    def progress(self, *, skip_current_image: bool = True) -> Progress | None:
-        if not self.capabilities().progress:
-            return None
-        flag = "true" if skip_current_image else "false"
+    def seen(self, *, preview: bool) -> Progress:
+        flag = "false" if preview else "true"
         path = f"sdapi/v1/progress?skip_current_image={flag}"
         return read(Progress, self._request("GET", path, None, self._timeouts.progress))
 
-    def interrupt(self) -> None:
-        self.post("sdapi/v1/interrupt")
-
-    def skip(self) -> None:
-        self.post("sdapi/v1/skip")
-
-    def capabilities(self) -> Capabilities:
+    def capabilities(self, checkpoint: str | None = None) -> Capabilities:
         with self._lock:
             if self._capabilities is None:
                 self._capabilities = self._detect()
@@ -165,14 +158,24 @@ class WebUI:
         """
         # Every web UI can be interrupted; a host that cannot is a bare engine.
         interrupt = self._has("sdapi/v1/interrupt")
-        return Capabilities(
+        found = Capabilities(
             progress=self._has("sdapi/v1/progress?skip_current_image=true"),
-            interrupt=interrupt,
-            options=interrupt,
             refresh_loras=self._has("sdapi/v1/refresh-loras"),
             controlnet=self._has("controlnet/version"),
-            ignores=frozenset() if interrupt else IGNORED,
-            rounds_up_to=None if interrupt else 64,
+        )
+        if interrupt:
+            return found
+        return replace(
+            found,
+            kind="sdcpp",
+            previews=False,
+            interrupt=False,
+            partial=False,
+            options=False,
+            tools=False,
+            ignores=IGNORED,
+            size_step=64,
+            rounds_up=True,
         )
 
     def _has(self, path: str) -> bool:

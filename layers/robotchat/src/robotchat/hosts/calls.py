@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from robotchat.art.driver import ArtDriver
+from robotchat.art.driver import ArtDriver, webui_of
 from robotchat.clock import Clock, rfc3339
 from robotchat.errors import NotSupported, RobotchatError, UpstreamTimeout
 from robotchat.hosts import parcels
@@ -151,12 +151,12 @@ class Calls:
         if not call.path.startswith(("sdapi/v1/", "controlnet/")):
             raise NotSupported("An SD host has no such path.")
         if call.method == "GET":
-            return driver.get(call.path, **call.query)
+            return webui_of(driver).get(call.path, **call.query)
         body = None
         if call.parts:
             body = parcels.receive(self._records, call.id, call.parts, remove=True)
         left = (call.until - self._clock.now()).total_seconds()
-        return driver.post(call.path, body, timeout=max(left, 1.0))
+        return webui_of(driver).post(call.path, body, timeout=max(left, 1.0))
 
 
 def _told(error: RobotchatError) -> dict[str, Any]:

@@ -36,7 +36,8 @@ class Host:
 def host_name(url: str) -> str:
     """A stable name for the host at a URL, that does not give the address away."""
     parts = urlsplit(url)
-    address = f"{parts.scheme}://{parts.hostname}:{parts.port}{parts.path.rstrip('/')}"
+    scheme = parts.scheme.rpartition("+")[2]  # whether or not its kind is named
+    address = f"{scheme}://{parts.hostname}:{parts.port}{parts.path.rstrip('/')}"
     return f"sd-{hashlib.sha256(address.encode()).hexdigest()[:8]}"
 
 

@@ -326,7 +326,7 @@ class HostPool:
             except UnknownCheckpoint:
                 logger.warning("the home checkpoint of %s has gone", host.name)
         try:
-            chosen = str(host.bot.get_options().get(CHECKPOINT) or "")
+            chosen = host.bot.driver.checkpoint() or ""
             home = find_checkpoint(host.bot.get_models(), chosen).alias
         except (NotSupported, UnknownCheckpoint):
             return  # a host that does not tell draws with what it has
@@ -504,11 +504,11 @@ class HostPool:
         the host is used for anything else."""
         driver = lease.host.bot.driver
         deadline = self.clock.now() + timedelta(seconds=CLEARING_TIMEOUT)
-        while (progress := driver.progress()) is not None and not progress.idle:
+        while driver.busy():
             if self.clock.now() >= deadline:
                 logger.warning("%s goes on with a dead holder's work", lease.host.name)
                 break
-            driver.interrupt()
+            driver.cancel()
             lease.renew()
             self.clock.sleep(0.2)
         baseline = lease.host.bot.baseline

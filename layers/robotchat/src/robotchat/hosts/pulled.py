@@ -12,13 +12,15 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from robotchat.art.driver import ArtDriver, Capabilities
+from robotchat.art.answers import Answer
+from robotchat.art.capabilities import Capabilities, from_json, to_json
+from robotchat.art.driver import ArtDriver, webui_of
 from robotchat.clock import Clock, rfc3339
 from robotchat.errors import NotSupported, RobotchatError, UpstreamUnavailable
 from robotchat.hosts import parcels
@@ -214,41 +216,61 @@ class PulledHosts:
 
 
 def ask_for_lists(driver: ArtDriver) -> dict[str, Any]:
-    """What a host tells of itself, by path, without what is private to its machine.
+    """What a host tells of itself, by the web UI's paths, without what is private to its machine.
 
     A list that it does not have is null; one that it could not give is its error. Raises an
     UpstreamError when the host cannot even tell its checkpoints.
     """
+    models = driver.models()
     capabilities = driver.capabilities()
+    lists: dict[str, Callable[[], Sequence[Answer]]] = {
+        "sdapi/v1/samplers": driver.samplers,
+        "sdapi/v1/schedulers": driver.schedulers,
+        "sdapi/v1/loras": driver.loras,
+    }
     paths = [f"sdapi/v1/{name}" for name in LISTS]
-    controlnet = [f"controlnet/{name}" for name in CONTROLNET_LISTS]
-    found: dict[str, Any] = {}
-    if capabilities.controlnet:
-        paths += controlnet
-    else:
-        found = dict.fromkeys(controlnet)
+    paths += [f"controlnet/{name}" for name in CONTROLNET_LISTS]
+    found: dict[str, Any] = {"sdapi/v1/sd-models": _dumped(models)}
     for path in paths:
-        bare, _, query = path.partition("?")
-        name, _, value = query.partition("=")
+        if path in found:
+            continue
         try:
-            found[path] = shareable(path, driver.get(bare, **({name: value} if query else {})))
+            if path in lists:
+                found[path] = _dumped(lists[path]())
+            elif path.startswith("controlnet/") and not capabilities.controlnet:
+                found[path] = None
+            else:
+                bare, _, query = path.partition("?")
+                name, _, value = query.partition("=")
+                answer = webui_of(driver).get(bare, **({name: value} if query else {}))
+                found[path] = shareable(path, answer)
         except NotSupported:
             found[path] = None
         except RobotchatError as error:
-            if path == paths[0]:
-                raise
             found[path] = {"error": {"code": error.code, "message": error.message}}
-    told = {name: value for name, value in vars(capabilities).items() if name != "ignores"}
+    try:
+        checkpoint = driver.checkpoint()
+    except NotSupported:
+        checkpoint = None
+    special = {model.alias: driver.capabilities(model.alias) for model in models}
     return {
         "answers": found,
-        "capabilities": {**told, "ignores": sorted(capabilities.ignores)},
+        "checkpoint": checkpoint,
+        "capabilities": to_json(capabilities),
+        "capabilities_with": {
+            alias: to_json(one) for alias, one in special.items() if one != capabilities
+        },
     }
 
 
-def capabilities_in(lists: Mapping[str, Any]) -> Capabilities:
-    """The capabilities among what a host told of itself."""
-    told = lists["capabilities"]
-    return Capabilities(**{**told, "ignores": frozenset(told["ignores"])})
+def _dumped(answers: Sequence[Answer]) -> list[dict[str, Any]]:
+    return [answer.model_dump() for answer in answers]
+
+
+def capabilities_in(lists: Mapping[str, Any], checkpoint: str | None = None) -> Capabilities:
+    """The capabilities among what a host told of itself, with a checkpoint of it."""
+    special = lists["capabilities_with"].get(checkpoint)
+    return from_json(lists["capabilities"] if special is None else special)
 
 
 def _told(host: PulledHost) -> dict[str, Any]:

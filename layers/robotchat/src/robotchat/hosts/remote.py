@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from robotchat.art.answers import Progress
-from robotchat.art.driver import Capabilities
+from robotchat.art.capabilities import WEBUI_KINDS, Capabilities
+from robotchat.art.driver import WebuiDriver, WebuiRoutes
+from robotchat.art.results import Drawing
 from robotchat.errors import NotSupported, RobotchatError, UpstreamUnavailable
 from robotchat.hosts.calls import Calls
 from robotchat.hosts.pulled import PulledHosts, capabilities_in
@@ -17,11 +19,12 @@ ANSWER_TIMEOUT = 20.0
 has that only asks."""
 
 
-class RemoteHost:
+class RemoteHost(WebuiDriver):
     """An ``ArtDriver`` that draws nothing: its jobs go to the worker beside it, by a queue.
 
-    Lists are answered from what the worker announced. All else, such as a refresh or a tool that
-    needs the GPU, the worker is asked to do, which takes it about a second to see.
+    Lists are answered from what the worker announced, whatever kind of host it is. All else, such
+    as a refresh or a tool that needs the GPU, the worker is asked to do, which takes it about a
+    second to see.
     """
 
     def __init__(self, name: str, hosts: PulledHosts, calls: Calls) -> None:
@@ -29,20 +32,22 @@ class RemoteHost:
         self._hosts = hosts
         self._calls = calls
 
-    def txt2img(self, body: Mapping[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
+    def draw(self, *args: Any, **options: Any) -> Drawing:
         raise UpstreamUnavailable("Only the worker beside the SD host draws on it.")
 
-    def img2img(self, body: Mapping[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
-        raise UpstreamUnavailable("Only the worker beside the SD host draws on it.")
-
-    def progress(self, *, skip_current_image: bool = True) -> Progress | None:
+    def progress(self, attempt_id: str | None = None, *, preview: bool = False) -> Progress | None:
         return None
 
-    def interrupt(self) -> None:
-        raise NotSupported("Only the worker beside the SD host interrupts it.")
+    def cancel(self, attempt_id: str | None = None) -> None:
+        raise NotSupported("Only the worker beside the SD host stops it.")
 
-    def skip(self) -> None:
-        raise NotSupported("Only the worker beside the SD host interrupts it.")
+    @property
+    def webui(self) -> WebuiRoutes | None:
+        return self if self.capabilities().kind in WEBUI_KINDS else None
+
+    def checkpoint(self) -> str | None:
+        told: str | None = self._hosts.lists(self._name)["checkpoint"]
+        return told
 
     def get(self, path: str, **query: str) -> Any:
         asked = "&".join(f"{name}={value}" for name, value in query.items())
@@ -70,8 +75,8 @@ class RemoteHost:
         check = lambda: self._hosts.host(self._name)  # noqa: E731
         return self._calls.ask(host.worker, self._name, method, path, **what, check=check)
 
-    def capabilities(self) -> Capabilities:
-        return capabilities_in(self._hosts.lists(self._name))
+    def capabilities(self, checkpoint: str | None = None) -> Capabilities:
+        return capabilities_in(self._hosts.lists(self._name), checkpoint)
 
     def forget(self) -> None:
         """Nothing is kept that is older than a second."""

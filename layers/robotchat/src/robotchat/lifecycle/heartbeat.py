@@ -6,6 +6,7 @@ import hashlib
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -63,6 +64,9 @@ class Heartbeat:
         self._jobs = jobs
         self._images = images
         self._job = job
+        self.attempt_id = str(uuid.uuid4())
+        """What the attempt is called on its host: an attempt that is given back and taken up again
+        has another one."""
         self._context = context
         self._lock = threading.Lock()
         self._notes: dict[str, Any] = {}
@@ -243,7 +247,7 @@ class Heartbeat:
         now = time.monotonic()
         preview = self._watched and now - self._preview_at >= PREVIEW_INTERVAL
         try:
-            seen = lease.host.bot.progress(preview=preview)
+            seen = lease.host.bot.progress(self.attempt_id, preview=preview)
         except UpstreamError:
             return None
         if preview and seen is not None and seen.current_image:
@@ -278,7 +282,7 @@ class Heartbeat:
 
     def _interrupt(self) -> bool:
         """Stop the host, while it is certain that it draws for this attempt. Whether it was."""
-        return self._tell(lambda bot: bot.interrupt())
+        return self._tell(lambda bot: bot.interrupt(self.attempt_id))
 
     def _skip(self) -> bool:
         """Have the host end its present batch, in the same way."""

@@ -344,6 +344,9 @@ class Runner:
                 except UpstreamError as error:
                     # However a drawing ends that was stopped, the host is not to blame.
                     heart.raise_if_canceled()
+                    if error.details.get("interrupted"):
+                        said = "The drawing was stopped before there was a picture."
+                        raise JobCanceled(said) from error
                     if isinstance(error, UpstreamRejected):
                         refused_by.append(lease.host.name)
                     raise
@@ -360,7 +363,12 @@ class Runner:
     def _draw(self, bot: ArtBot, request: Asked, context: RunContext, heart: Heartbeat) -> Drawing:
         timeout = self._settings.drawing_timeout(context.time_left())
         draw: Any = bot.image2image if isinstance(request, Image2ImageRequest) else bot.text2image
-        drawing: Drawing = draw(request, timeout=timeout, interrupted=lambda: heart.stopped)
+        drawing: Drawing = draw(
+            request,
+            timeout=timeout,
+            attempt_id=heart.attempt_id,
+            interrupted=lambda: heart.stopped,
+        )
         return drawing
 
     def _charge(self, job: Job, *, images: int, work: float) -> Charge:

@@ -143,10 +143,10 @@ class InProcess:
     """Robotchat itself, in this process, on an SD host; nothing outlives it."""
 
     def __init__(self, host: str) -> None:
-        from robotchat import Robot, WebUI
+        from robotchat import Robot, host_driver
         from robotchat.views import Viewer
 
-        self._robot = Robot(art=WebUI(host))
+        self._robot = Robot(art=host_driver(host))
         self._viewer = Viewer(self._robot.images, link_ttl=60)
 
     def close(self) -> None:

@@ -1,0 +1,103 @@
+"""The driver for an SD host, by its address: of the kind that this names or that answers there."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, cast
+
+from robotchat.art.address import split_kind
+from robotchat.art.capabilities import HostKind
+from robotchat.art.driver import ArtDriver
+from robotchat.drivers.webui import Timeouts, WebUI
+from robotchat.errors import (
+    Misconfigured,
+    NotSupported,
+    UpstreamGarbage,
+    UpstreamRejected,
+)
+
+if TYPE_CHECKING:
+    import httpx
+
+
+def host_driver(
+    address: str,
+    *,
+    auth: tuple[str, str] | None = None,
+    timeouts: Timeouts | None = None,
+    transport: httpx.BaseTransport | None = None,
+) -> ArtDriver:
+    """A driver for the SD host at a URL, which may begin with its kind: ``comfyui+http://...``.
+
+    Without a kind the host is asked for signs of one when it is first used. ``auth``,
+    ``timeouts`` and ``transport`` are as for ``WebUI``. Raises Misconfigured.
+    """
+    kind, url = split_kind(address)
+    options: dict[str, Any] = {"auth": auth, "timeouts": timeouts, "transport": transport}
+    if kind is None:
+        return cast(ArtDriver, _Found(url, options))
+    return _of_kind(kind, url, options)
+
+
+def _of_kind(kind: HostKind, url: str, options: dict[str, Any]) -> ArtDriver:
+    if kind in ("webui", "sdcpp"):
+        return WebUI(url, **options)
+    raise Misconfigured(f"There is no driver for {kind}.")
+
+
+class _Found:
+    """A driver of a kind that is found out when it is first used."""
+
+    def __init__(self, url: str, options: dict[str, Any]) -> None:
+        self._probe = WebUI(url, **options)
+        self.base_url = self._probe.base_url
+        self._url, self._options = url, options
+        self._lock = threading.Lock()
+        self._driver: ArtDriver | None = None
+
+    def __repr__(self) -> str:
+        return "host_driver(...)"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._found(), name)
+
+    def _found(self) -> ArtDriver:
+        with self._lock:
+            if self._driver is None:
+                kind = _kind_of(self._probe)
+                self._driver = (
+                    self._probe if kind == "webui" else _of_kind(kind, self._url, self._options)
+                )
+            return self._driver
+
+    def close(self) -> None:
+        self._probe.close()
+        if self._driver is not None and self._driver is not self._probe:
+            cast(Any, self._driver).close()
+
+
+def _kind_of(probe: WebUI) -> HostKind:
+    """The kind of host that answers; without any sign, a web UI's, whose errors tell more.
+
+    The web UI's own path goes first: some of these programs imitate the others as well.
+    """
+    if _answers(probe, "sdapi/v1/txt2img") is not None:
+        return "webui"
+    stats = _answers(probe, "system_stats")
+    if isinstance(stats, dict) and "system" in stats and "devices" in stats:
+        return "comfyui"
+    models = _answers(probe, "v1/models")
+    if isinstance(models, dict) and isinstance(models.get("data"), list):
+        return "openai-images"
+    return "webui"
+
+
+def _answers(probe: WebUI, path: str) -> object:
+    """What is at a path: its answer, True if it is there for POST only, None if it is not."""
+    try:
+        answer: object = probe.get(path)
+    except UpstreamRejected as error:
+        return True if error.details.get("upstream_status") == 405 else None
+    except (NotSupported, UpstreamGarbage):
+        return None
+    return answer
