@@ -14,6 +14,7 @@ from typing import Any
 Json = dict[str, Any]
 
 _UNIONS = ("anyOf", "oneOf")
+_BOUNDS = {"minimum", "maximum"}
 
 
 def for_clients(document: Json) -> Json:
@@ -52,6 +53,10 @@ def _tidy(schema: Json, name: str, named: dict[str, Json]) -> None:
     schema.pop("title", None)
     if isinstance(schema.get("default"), dict) or isinstance(schema.get("const"), bool):
         schema.pop("default", None)
+    if schema.get("type") == "integer":
+        for bound in _BOUNDS & schema.keys():
+            # As whole numbers: as fractions the largest of them are others than were meant.
+            schema[bound] = min(int(schema[bound]), 2**63 - 1)
     if schema.get("type") == "integer" and schema.get("maximum", 2**63) >= 2**31:
         # Seeds, bytes and seconds since 1970 are longer than what Java and Go take for an integer.
         schema.setdefault("format", "int64")

@@ -126,3 +126,28 @@ def test_an_odd_value_is_refused_or_taken(api: Served, path: str) -> None:
                 if answer.status_code >= 500 and answer.status_code != 501:
                     failed.append((at, value, answer.status_code, answer.text[:200]))
     assert failed == []
+
+
+CHAT = {"message": "a beach", "dry_run": True}
+DRAW = {"prompt": "x", "size": "64x64", "steps": 1}
+NUMBERS = [
+    ("/v1/chat/text2image", CHAT, ("expires_in", "deadline", "after_turn")),
+    ("/sdapi/v1/txt2img", {"prompt": "x", "dry_run": True}, ("expires_in", "deadline")),
+    ("/v1/images/generations", DRAW, ("n", "output_compression", "partial_images", "seed")),
+    ("/v1/images/generations", DRAW, ("steps", "cfg_scale")),
+    ("/v1/completions", {"prompt": "x"}, ("max_tokens",)),
+    ("/v1/tenants/odd/keys", {}, ("expires_in",)),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "fields"), NUMBERS)
+@pytest.mark.parametrize("value", [True, False, 2**63, -(2**63) - 1, 10**300])
+def test_a_number_is_no_switch_and_no_longer_than_others_can_keep(
+    api: Served, path: str, body: dict[str, Any], fields: tuple[str, ...], value: Any
+) -> None:
+    with httpx.Client(base_url=api.url, headers={"x-api-key": api.key}, timeout=60) as client:
+        answers = {
+            field: client.post(path, content=json.dumps({**body, field: value})).status_code
+            for field in fields
+        }
+    assert set(answers.values()) <= {400, 422}, answers

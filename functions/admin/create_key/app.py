@@ -4,11 +4,11 @@ The first key of a name makes the tenant.
 """
 
 from robotchat.aws.administration import KeyRequest, NewKey, make_key
-from robotchat.aws.api import Endpoint
+from robotchat.aws.api import Endpoint, Tenant
 
 handler = Endpoint(scope="admin")
 
 
 @handler.post("/v1/tenants/<tenant>/keys", status_code=201)
-def create_key(tenant: str, request: KeyRequest) -> NewKey:
+def create_key(tenant: Tenant, request: KeyRequest) -> NewKey:
     return make_key(tenant, request)

@@ -3,13 +3,13 @@
 from typing import Annotated
 
 from robotchat.aws.administration import TenantList, tenants
-from robotchat.aws.api import Endpoint, Query
+from robotchat.aws.api import Endpoint, Query, TenantCursor
 
 handler = Endpoint(scope="admin")
 
 
 @handler.get("/v1/tenants")
 def list_tenants(
-    limit: Annotated[int, Query(ge=1, le=50)] = 20, cursor: str | None = None
+    limit: Annotated[int, Query(ge=1, le=50)] = 20, cursor: TenantCursor = None
 ) -> TenantList:
     return tenants(limit=limit, cursor=cursor)

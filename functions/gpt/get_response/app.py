@@ -6,7 +6,7 @@ the last `sequence_number` that it has seen, by `starting_after` or the header `
 
 from typing import Annotated, Any
 
-from robotchat.aws.api import Endpoint, EventStream, Header
+from robotchat.aws.api import Endpoint, EventStream, Header, Query
 from robotchat.aws.gpt import responded, sequence_number
 from robotchat.aws.wiring import responses
 
@@ -17,7 +17,7 @@ handler = Endpoint(scope="chat")
 def get_response(
     response_id: str,
     stream: bool = False,
-    starting_after: int = -1,
+    starting_after: Annotated[int, Query(ge=-1, le=2**63 - 1)] = -1,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> dict[str, Any] | EventStream:
     engine, tenant = responses(), handler.tenant

@@ -21,7 +21,7 @@ from robotchat.jobs.job import Job
 from robotchat.jobs.store import Jobs
 from robotchat.prompt.models import MAX_MESSAGE
 from robotchat.records import PAGE_SIZE, Put, Record, Records, Remove, Retries, Stale, every
-from robotchat.text import check_json
+from robotchat.text import check_json, no_switch
 
 
 class ChatImageRequest(JobFields):
@@ -41,6 +41,7 @@ class ChatImageRequest(JobFields):
     after_turn: int | None = Field(
         default=None,
         ge=1,
+        le=2**63 - 1,
         description="Build on this turn instead of the last one: a branch from an earlier picture.",
     )
     settings: dict[str, Any] = Field(
@@ -48,6 +49,8 @@ class ChatImageRequest(JobFields):
         description="A1111 fields for the drawing (steps, width, seed ...). Later turns keep them.",
         examples=[{"steps": 20, "width": 768, "height": 512}],
     )
+
+    _number = field_validator("after_turn", mode="before")(no_switch)
 
     @field_validator("settings", "metadata")
     @classmethod

@@ -97,6 +97,13 @@ def check_json(value: object) -> None:
         level = below
 
 
+def no_switch(value: object) -> object:
+    """Raises Unfit for true and false where a number is asked for: to Python they are 1 and 0."""
+    if isinstance(value, bool):
+        raise Unfit("a number is needed here, not true or false")
+    return value
+
+
 def check_text(text: str) -> None:
     """Raises Unfit for text with half a character in it, which cannot be stored or sent on."""
     if not text.isascii():

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from robotchat.art.requests import MAX_SIDE
 from robotchat.errors import UpstreamGarbage
 
 
@@ -201,7 +202,9 @@ class DetectRequest(BaseModel):
         validation_alias=AliasChoices("controlnet_input_images", "controlnet_images"),
         description="Pictures as base64.",
     )
-    controlnet_processor_res: int = Field(default=-1, description="-1 for its default.")
+    controlnet_processor_res: int = Field(
+        default=-1, ge=-1, le=MAX_SIDE, description="Pixels; -1 for its default."
+    )
     controlnet_threshold_a: float = Field(default=-1, description="-1 for its default.")
     controlnet_threshold_b: float = Field(default=-1, description="-1 for its default.")
     controlnet_masks: list[str] = Field(default=[], max_length=8)

@@ -98,10 +98,11 @@ def _format_name(value: object) -> object:
 
 
 Int = Annotated[int, BeforeValidator(_whole)]
+# Bounds stand before what reads the number, or they are not told in its schema.
 OutputFormat = Annotated[FileFormat, BeforeValidator(_format_name)]
-Side = Annotated[Int, Field(ge=_SMALLEST, le=MAX_SIDE)]
-TargetSide = Annotated[Int, Field(ge=0, le=MAX_SIDE)]
-Seed = Annotated[Int, Field(ge=-1, lt=2**63)]
+Side = Annotated[int, Field(ge=_SMALLEST, le=MAX_SIDE), BeforeValidator(_whole)]
+TargetSide = Annotated[int, Field(ge=0, le=MAX_SIDE), BeforeValidator(_whole)]
+Seed = Annotated[int, Field(ge=-1, le=2**63 - 1), BeforeValidator(_whole)]
 Name = Annotated[str, Field(max_length=300)]
 Text = Annotated[str, Field(max_length=20_000)]
 ImageText = Annotated[str, BeforeValidator(_base64)]
@@ -532,7 +533,9 @@ class Image2ImageRequest(DrawRequest):
     )
     mask_blur_x: Int = Field(default=4, ge=0, le=512, description="Pixels.")
     mask_blur_y: Int = Field(default=4, ge=0, le=512, description="Pixels.")
-    mask_blur: Int | None = Field(default=None, ge=0, le=512, description="Sets both.")
+    mask_blur: Annotated[int | None, Field(ge=0, le=512), BeforeValidator(_whole)] = Field(
+        default=None, description="Sets both."
+    )
     mask_round: bool = Field(default=True, description="Make the mask either black or white.")
     inpainting_fill: Int = Field(
         default=0,

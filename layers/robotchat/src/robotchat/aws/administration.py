@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from robotchat.aws import keys
 from robotchat.aws.dead_letters import DeadLetter, DeadLetters
@@ -16,6 +16,7 @@ from robotchat.aws.wiring import deployment
 from robotchat.errors import InvalidRequest
 from robotchat.ids import TENANT_RULE, is_tenant
 from robotchat.jobs.limits import Usage
+from robotchat.text import no_switch
 
 Scope = Literal["images", "chat", "jobs:read", "admin", "*"]
 """What a key may be made for; ``*`` is all of it."""
@@ -48,6 +49,8 @@ class KeyRequest(_Model):
         examples=[7776000],
     )
 
+    _number = field_validator("expires_in", mode="before")(no_switch)
+
 
 class RotationRequest(_Model):
     """How to replace a key."""
@@ -58,6 +61,8 @@ class RotationRequest(_Model):
         le=_LONGEST_GRACE,
         description="For how many seconds the old key goes on working.",
     )
+
+    _number = field_validator("grace", mode="before")(no_switch)
 
 
 class KeyView(_Model):

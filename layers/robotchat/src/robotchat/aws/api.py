@@ -68,6 +68,7 @@ from robotchat.errors import (
     UnsupportedMediaType,
     UpstreamTimeout,
 )
+from robotchat.ids import TENANT_PATTERN
 from robotchat.settings import Settings
 from robotchat.text import Unfit, read_json
 
@@ -99,6 +100,12 @@ IdempotencyKey = Annotated[
     ),
 ]
 """The header ``Idempotency-Key``; the parameter must be called ``idempotency_key``."""
+
+_TENANT: dict[str, Any] = {"pattern": TENANT_PATTERN}
+Tenant = Annotated[str, Path(json_schema_extra=_TENANT)]
+"""The name of a tenant in a path. Here its rule is only told; who uses it says what is wrong."""
+TenantCursor = Annotated[str | None, Query(json_schema_extra=_TENANT)]
+"""Behind which tenant a page begins; the parameter must be called ``cursor``."""
 
 PageLimit = Annotated[int, Query(ge=1, le=100)]
 """How many entries of a list the caller wants at a time; the parameter must be called ``limit``."""

@@ -56,7 +56,9 @@ class CompletionRequest(_Request):
     )
     model: str | None = _MODEL
     stream: bool | None = _STREAM
-    max_tokens: int | None = Field(default=None, description="Longest answer, in tokens.")
+    max_tokens: Annotated[int | None, Field(ge=-(2**63), le=2**63 - 1)] = Field(
+        default=None, description="Longest answer, in tokens."
+    )
 
 
 class ChatCompletionRequest(_Request):

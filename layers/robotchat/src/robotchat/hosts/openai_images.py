@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.config import JsonDict, JsonValue
 from pydantic_core import PydanticCustomError
 
@@ -26,6 +26,7 @@ from robotchat.art.results import Drawing
 from robotchat.errors import InvalidRequest, NotSupported
 from robotchat.images import encode_base64, measure, upright_size
 from robotchat.prompt.shapes import LARGEST, SMALLEST, budget, shaped
+from robotchat.text import no_switch
 
 _OPENAIS_MODELS = re.compile(r"(gpt-image|chatgpt-image|dall-e|gpt-)", re.IGNORECASE)
 """Names that clients send because they must send some: they mean the default checkpoint."""
@@ -110,6 +111,10 @@ class CreateImageRequest(BaseModel):
     )
     sampler_name: str | None = Field(default=None, max_length=300, description="A sampler.")
 
+    _numbers = field_validator(
+        *("n", "output_compression", "partial_images", "seed", "steps", "cfg_scale"), mode="before"
+    )(no_switch)
+
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, value: Any) -> Any:
@@ -187,6 +192,8 @@ class CreateImageEditRequest(CreateImageRequest):
     strength: Annotated[float | None, Field(ge=0, le=1)] = Field(
         default=None, description="0 keeps the picture, 1 ignores it."
     )
+
+    _more_numbers = field_validator("strength", mode="before")(no_switch)
 
 
 class CreateImageVariationRequest(CreateImageEditRequest):

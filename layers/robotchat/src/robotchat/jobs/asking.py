@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, field_validator
 
 from robotchat.art.requests import (
     DrawRequest,
@@ -16,11 +16,13 @@ from robotchat.art.requests import (
     Text2ImageRequest,
 )
 from robotchat.jobs.job import WebhookTarget
+from robotchat.text import no_switch
 
 ExpiresIn = Annotated[
     int | None,
     Field(
         ge=60,
+        le=2**63 - 1,
         description="For how many seconds the pictures are kept after the job has ended; it can "
         "only shorten what is usual here. A job that is not done within that time expires.",
         examples=[86400],
@@ -55,6 +57,7 @@ class JobFields(BaseModel):
     deadline: int | None = Field(
         default=None,
         ge=1,
+        le=2**63 - 1,
         description="Seconds from now after which the job is of no use any more: it expires, even "
         "while it is being drawn, and its SD host is freed.",
         examples=[60],
@@ -63,6 +66,8 @@ class JobFields(BaseModel):
         default=False,
         description="Only check the request and tell what it would cost; no job is made.",
     )
+
+    _numbers = field_validator("expires_in", "deadline", mode="before")(no_switch)
 
     def job_fields(self) -> dict[str, Any]:
         """What was said of the job, as keyword arguments of those that accept jobs."""

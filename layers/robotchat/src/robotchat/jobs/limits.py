@@ -26,7 +26,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 from zlib import crc32
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from robotchat.art.matching import checkpoint_key
 from robotchat.clock import Clock
@@ -35,6 +35,7 @@ from robotchat.jobs.charge import Charge, cost, day_of
 from robotchat.jobs.job import Job
 from robotchat.jobs.waiting import Waiting
 from robotchat.records import Add, LimitReached, Put, Record, Records, Retries, Stale
+from robotchat.text import no_switch
 
 if TYPE_CHECKING:
     from robotchat.art.requests import DrawRequest
@@ -61,20 +62,25 @@ class Limits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     active_jobs: int | None = Field(
-        default=None, ge=0, description="Jobs that are queued or running at the same time."
+        default=None,
+        ge=0,
+        le=2**63 - 1,
+        description="Jobs that are queued or running at the same time.",
     )
     waiting_requests: int | None = Field(
         default=None,
         ge=0,
+        le=2**63 - 1,
         description="Requests that wait for their answer, or follow a job or a response, at the "
         "same time.",
     )
     images_per_day: int | None = Field(
-        default=None, ge=0, description="Pictures asked for in one day (UTC)."
+        default=None, ge=0, le=2**63 - 1, description="Pictures asked for in one day (UTC)."
     )
     work_per_request: int | None = Field(
         default=None,
         ge=1,
+        le=2**63 - 1,
         description="Pixels times steps, over all pictures of one request: 5242880 is one of "
         "512x512 in 20 steps.",
     )
@@ -84,8 +90,16 @@ class Limits(BaseModel):
         description="The only checkpoints that may be used; the first is the default.",
     )
     stored_bytes: int | None = Field(
-        default=None, ge=0, description="Size of all stored pictures and uploads, approximately."
+        default=None,
+        ge=0,
+        le=2**63 - 1,
+        description="Size of all stored pictures and uploads, approximately.",
     )
+
+    _numbers = field_validator(
+        *("active_jobs", "waiting_requests", "images_per_day", "work_per_request", "stored_bytes"),
+        mode="before",
+    )(no_switch)
 
     def over(self, defaults: Limits) -> Limits:
         """These limits, with the defaults where nothing is said, not even that there is none."""
