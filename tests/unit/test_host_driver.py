@@ -44,11 +44,8 @@ def test_a_host_keeps_its_name_when_its_kind_is_named() -> None:
 
 
 def test_a_host_is_asked_for_its_kind_when_it_is_first_used_and_once() -> None:
-    posted_only = httpx.Response(405, json={"detail": "Method Not Allowed"})
     place = Place(
         {
-            "/sdapi/v1/txt2img": posted_only,
-            "/sdapi/v1/interrupt": posted_only,
             "/sdapi/v1/sd-models": httpx.Response(200, json=[]),
         }
     )
@@ -57,16 +54,24 @@ def test_a_host_is_asked_for_its_kind_when_it_is_first_used_and_once() -> None:
     assert driver.models() == []
     assert driver.models() == []
     assert driver.webui is not None
-    assert place.asked == ["/sdapi/v1/txt2img", *["/sdapi/v1/sd-models"] * 2]
+    assert place.asked == ["/sdapi/v1/sd-models"] * 3
+
+
+def test_a_host_without_the_lists_is_known_by_its_drawing_call() -> None:
+    posted_only = httpx.Response(405, json={"detail": "Method Not Allowed"})
+    place = Place({"/sdapi/v1/txt2img": posted_only})
+    driver = host_driver("http://a", transport=place.transport)
+    assert driver.webui is not None
+    assert place.asked == ["/sdapi/v1/sd-models", "/sdapi/v1/txt2img"]
 
 
 def test_a_host_that_is_away_is_asked_again() -> None:
-    place = Place({"/sdapi/v1/txt2img": httpx.Response(503)})
+    place = Place({"/sdapi/v1/sd-models": httpx.Response(503)})
     driver = host_driver("http://a", transport=place.transport)
     for _ in range(2):
         with pytest.raises(UpstreamUnavailable):
             driver.models()
-    assert place.asked == ["/sdapi/v1/txt2img"] * 2
+    assert place.asked == ["/sdapi/v1/sd-models"] * 2
 
 
 def test_a_named_kind_is_not_looked_for() -> None:

@@ -79,9 +79,10 @@ class _Found:
 def _kind_of(probe: WebUI) -> HostKind:
     """The kind of host that answers; without any sign, a web UI's, whose errors tell more.
 
-    The web UI's own path goes first: some of these programs imitate the others as well.
+    The web UI's own paths go first: some of these programs imitate the others as well. Not all
+    have its lists.
     """
-    if _answers(probe, "sdapi/v1/txt2img") is not None:
+    if any(_answers(probe, f"sdapi/v1/{path}") is not None for path in ("sd-models", "txt2img")):
         return "webui"
     stats = _answers(probe, "system_stats")
     if isinstance(stats, dict) and "system" in stats and "devices" in stats:
