@@ -1,5 +1,8 @@
 """A stand-in Stable Diffusion host: the A1111 web UI's HTTP API without a model.
 
+``personality`` says whose: ``a1111``, ``forge``, ``forge-neo``, ``sdnext``, ``koboldcpp``,
+``drawthings`` (the app Draw Things), or ``sdcpp`` for the server of stable-diffusion.cpp.
+
 It answers as the real host does (fields, defaults, errors, one serial lock, progress, silent
 substitutions) and draws simple pictures that follow the words of the prompt. It is for
 development and tests: nothing it draws comes from a model.

@@ -11,7 +11,7 @@ import socket
 import sys
 
 from dev.sd_host.options import Options
-from dev.sd_host.serving import listening, serve
+from dev.sd_host.serving import PERSONALITIES, listening, serve
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     add("--port", type=int, default=7861, help="port to listen on; 0 takes a free one")
     add("--name", default=default.name, help="shown on its page")
-    add("--personality", choices=("a1111", "sdcpp"), default=default.personality)
+    add("--personality", choices=tuple(PERSONALITIES), default=default.personality)
     add("--sdcpp-info", choices=("json", "empty"), default=default.sdcpp_info)
     add("--checkpoints", default=",".join(default.checkpoints), help="comma-separated names")
     add("--loras", default=",".join(default.loras), help="comma-separated names")
@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     add("--api-auth", default="", metavar="USER:PASSWORD", help="ask for HTTP Basic")
     add("--nowebui", action="store_true", help="no /internal/* routes")
     add("--config", action="store_true", help="a full config.json, not a new installation's")
+    add("--rate-limit", type=int, default=default.rate_limit, help="of SD.Next, points a minute")
     add("--no-controlnet", action="store_true", help="without the ControlNet extension")
     return names
 
@@ -59,6 +60,7 @@ def main() -> int:
         config=given.config,
         controlnet=not given.no_controlnet,
         sdcpp_info=given.sdcpp_info,
+        rate_limit=given.rate_limit,
     )
     if not options.checkpoints or options.speed <= 0:
         print("sd_host: it needs a checkpoint and a speed above 0", file=sys.stderr)

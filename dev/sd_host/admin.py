@@ -20,7 +20,7 @@ shapes that follow the words of a prompt, for development and tests.</p>
 """
 
 
-async def page(request: web.Request) -> web.Response:
+async def show_page(request: web.Request) -> web.Response:
     options = request.app[HOST].options
     names = ", ".join(options.checkpoints)
     text = PAGE.format(name=options.name, personality=options.personality, checkpoints=names)
@@ -110,10 +110,11 @@ def _files(host: Host, kind: str) -> list[str]:
     return host.loras_on_disk if kind == "loras" else host.checkpoints_on_disk
 
 
-def routes() -> list[web.RouteDef]:
+def routes(*, page: bool) -> list[web.RouteDef]:
+    """The control API; ``page``: and the page, where the host itself has none."""
     files = "/_control/{kind:loras|checkpoints}"
     return [
-        web.get("/", page),
+        *([web.get("/", show_page)] if page else []),
         web.get("/_control/faults", get_faults),
         web.post("/_control/faults", add_faults),
         web.delete("/_control/faults", clear_faults),

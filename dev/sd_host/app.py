@@ -7,7 +7,7 @@ import binascii
 import hmac
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -26,6 +26,7 @@ from dev.sd_host.wire import (
     faults_of,
     host_error,
     json_answer,
+    not_the_hosts,
     note_body,
     raise_planted,
 )
@@ -64,19 +65,16 @@ def query_flag(request: web.Request, name: str, default: bool) -> bool:
 # Drawing
 
 
-async def txt2img(request: web.Request, host: Host) -> Any:
-    return await _generate(request, host, "txt2img", models.TXT2IMG)
+def drawing(kind: str, model: Model, generate: type[Generation] = Generation) -> Answer:
+    """A handler that draws: the fields of ``model``, in the way of ``generate``."""
 
+    async def answer(request: web.Request, host: Host) -> Any:
+        given = await read_object(request)
+        generation = generate(host, kind, model.parse(given), set(given), faults_of(request))
+        request[SEEN]["task_id"] = generation.task
+        return await generation.run()
 
-async def img2img(request: web.Request, host: Host) -> Any:
-    return await _generate(request, host, "img2img", models.IMG2IMG)
-
-
-async def _generate(request: web.Request, host: Host, kind: str, model: Model) -> Any:
-    given = await read_object(request)
-    generation = Generation(host, kind, model.parse(given), set(given), faults_of(request))
-    request[SEEN]["task_id"] = generation.task
-    return await generation.run()
+    return answer
 
 
 async def extra_single(request: web.Request, host: Host) -> Any:
@@ -353,8 +351,8 @@ GETS: dict[str, Answer] = {
     "/internal/ping": ping,
 }
 POSTS: dict[str, Answer] = {
-    f"{API}/txt2img": txt2img,
-    f"{API}/img2img": img2img,
+    f"{API}/txt2img": drawing("txt2img", models.TXT2IMG),
+    f"{API}/img2img": drawing("img2img", models.IMG2IMG),
     f"{API}/extra-single-image": extra_single,
     f"{API}/extra-batch-images": extra_batch,
     f"{API}/png-info": png_info,
@@ -374,14 +372,23 @@ POSTS: dict[str, Answer] = {
 }
 
 
-def routes(host: Host) -> list[web.RouteDef]:
-    """The routes of this personality."""
+def table(
+    gets: Mapping[str, Answer], posts: Mapping[str, Answer]
+) -> Callable[[Host], list[web.RouteDef]]:
+    """The routes of a web UI that answers these."""
 
-    def wanted(path: str) -> bool:
-        return not (host.options.api_only and path.startswith("/internal/"))
+    def made(host: Host) -> list[web.RouteDef]:
+        def wanted(path: str) -> bool:
+            return not (host.options.api_only and path.startswith("/internal/"))
 
-    table = [web.get(p, _handler(a), allow_head=False) for p, a in GETS.items() if wanted(p)]
-    return table + [web.post(p, _handler(a)) for p, a in POSTS.items() if wanted(p)]
+        found = [web.get(p, _handler(a), allow_head=False) for p, a in gets.items() if wanted(p)]
+        return found + [web.post(p, _handler(a)) for p, a in posts.items() if wanted(p)]
+
+    return made
+
+
+routes = table(GETS, POSTS)
+"""The routes of this personality."""
 
 
 def _handler(answer: Answer) -> Handler:
@@ -391,22 +398,42 @@ def _handler(answer: Answer) -> Handler:
             raise web.HTTPNotFound
         raise_planted(request)
         if request.path in OPEN_TO_ALL or request.path.startswith("/controlnet/"):
-            return json_answer(await answer(request, host))
-        async with host.threads:
-            return json_answer(await answer(request, host))
+            made = await answer(request, host)
+        else:
+            async with host.threads:
+                made = await answer(request, host)
+        return made if isinstance(made, web.StreamResponse) else json_answer(made)
 
     return handle
+
+
+def rejected_answer(error: Rejected) -> web.Response:
+    """An HTTPException, as the API's own middleware answers it."""
+    body = {"error": "HTTPException", "detail": error.detail, "body": "", "errors": ""}
+    return json_answer(body, error.status)
 
 
 @web.middleware
 async def dressed(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Authorise, and give errors the host's shapes and answers their headers."""
-    host, started = request.app[HOST], time.monotonic()
-    if request.path == "/" or request.path.startswith("/_control/"):
+    started = time.monotonic()
+    if not_the_hosts(request):
         return await handler(request)
     try:
+        answer = await answered(request, handler, rejected_answer)
+    except HostError as error:
+        return host_error(error)
+    answer.headers["X-Process-Time"] = str(round(time.monotonic() - started, 4))
+    return answer
+
+
+async def answered(
+    request: web.Request, handler: Handler, rejected: Callable[[Rejected], web.Response]
+) -> web.StreamResponse:
+    """What FastAPI answers: authorised, refusals in its shapes. Raises `HostError`."""
+    try:
         if request.match_info.http_exception is None:
-            _authorise(request, host)
+            _authorise(request, request.app[HOST])
         answer = await handler(request)
     except web.HTTPNotFound:
         answer = json_answer({"detail": "Not Found"}, 404)
@@ -418,11 +445,7 @@ async def dressed(request: web.Request, handler: Handler) -> web.StreamResponse:
     except MalformedBody:
         answer = json_answer({"detail": "There was an error parsing the body"}, 400)
     except Rejected as error:
-        body = {"error": "HTTPException", "detail": error.detail, "body": "", "errors": ""}
-        answer = json_answer(body, error.status)
-    except HostError as error:
-        return host_error(error)
-    answer.headers["X-Process-Time"] = str(round(time.monotonic() - started, 4))
+        answer = rejected(error)
     return answer
 
 

@@ -6,7 +6,7 @@ Names and shapes are the real host's; hashes and paths are made up but stable.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -170,22 +170,27 @@ SCHEDULERS = (
 )
 
 
-def resolve_sampler(name: str, schedule: str | None) -> tuple[str, str]:
+def resolve_sampler(
+    name: str,
+    schedule: str | None,
+    samplers: Sequence[Sampler] = SAMPLERS,
+    schedulers: Sequence[Mapping[str, Any]] = SCHEDULERS,
+) -> tuple[str, str]:
     """The sampler and the schedule label that the host really uses for these names.
 
     Unknown names silently become the first of their list, and a schedule may hang on the end of
     the sampler's name, as it did before schedules were a field.
     """
-    chosen = next((s for s in SCHEDULERS if schedule in (s["name"], s["label"])), SCHEDULERS[0])
-    for candidate in SCHEDULERS:
+    chosen = next((s for s in schedulers if schedule in (s["name"], s["label"])), schedulers[0])
+    for candidate in schedulers:
         for word in (candidate["label"], candidate["name"], *(candidate["aliases"] or ())):
             if name.endswith(f" {word}"):
                 name, chosen = name.removesuffix(f" {word}"), candidate
                 break
     # Only by name: even an alias that the host lists is unknown to it here.
-    sampler = next((s for s in SAMPLERS if s.name == name), SAMPLERS[0])
+    sampler = next((s for s in samplers if s.name == name), samplers[0])
     if sampler.options.get("scheduler") == chosen["name"]:
-        chosen = SCHEDULERS[0]
+        chosen = schedulers[0]
     return sampler.name, str(chosen["label"])
 
 

@@ -9,7 +9,7 @@ import json
 import logging
 import random
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -54,6 +54,10 @@ class Result:
 class Generation:
     """One txt2img or img2img request. ``fields`` are complete, ``given`` names those sent."""
 
+    samplers: Sequence[catalog.Sampler] = catalog.SAMPLERS
+    schedulers: Sequence[Mapping[str, Any]] = catalog.SCHEDULERS
+    version = catalog.VERSION
+
     def __init__(
         self,
         host: Host,
@@ -89,14 +93,31 @@ class Generation:
             if fields["mask"]:
                 mask = _decoded(self.host, fields["mask"])
         self.mask = mask
-        check_scripts(self.host, self.kind, fields)
-        self.sampler, self.schedule = catalog.resolve_sampler(
-            fields["sampler_name"] or fields["sampler_index"], fields["scheduler"]
-        )
+        self.check_scripts()
+        self.sampler, self.schedule = self.resolve_sampler()
         wrong = of_kind(self.faults, "wrong_sampler")
         if wrong:
-            others = [s.name for s in catalog.SAMPLERS if s.name != self.sampler]
+            others = [s.name for s in self.samplers if s.name != self.sampler]
             self.sampler = wrong.extra.get("sampler", others[0])
+
+    @property
+    def clip_skip(self) -> Any:
+        """How many of the text encoder's last layers are left out."""
+        return self.host.settings["CLIP_stop_at_last_layers"]
+
+    def resolve_sampler(self) -> tuple[str, str]:
+        """The sampler and the schedule that are really used; raises `Rejected`."""
+        fields = self.fields
+        return catalog.resolve_sampler(
+            fields["sampler_name"] or fields["sampler_index"],
+            fields["scheduler"],
+            self.samplers,
+            self.schedulers,
+        )
+
+    def check_scripts(self) -> None:
+        """Refuse scripts that the host does not have; raises `Rejected`."""
+        check_scripts(self.host, self.kind, self.fields)
 
     # With the lock
 
@@ -140,7 +161,7 @@ class Generation:
             return await self._process()
         finally:
             if self.fields["override_settings_restore_afterwards"]:
-                settings.data.update(stored)
+                settings.restore(stored)
 
     async def _load_another(self, wrong: Fault) -> None:
         host = self.host
@@ -251,7 +272,7 @@ class Generation:
         host, progress = self.host, self.host.progress
         if host.loaded is None:  # unloaded by another call in this very moment
             raise HostError("AttributeError", "'NoneType' object has no attribute 'sd_model_hash'")
-        result = Result(host.loaded, clip_skip=host.settings["CLIP_stop_at_last_layers"])
+        result = Result(host.loaded, clip_skip=self.clip_skip)
         self._apply_styles()
         units = self._control_units(result)
         work = sum(steps * pixels for steps, pixels in self.passes) * self.batch_size * self.n_iter
@@ -318,6 +339,10 @@ class Generation:
                 negative = _styled(negative, style["negative_prompt"])
         self.prompt, self.negative = prompt, negative
 
+    def units(self, args: Any) -> Any:
+        """ControlNet's units as the extension is to read them."""
+        return args
+
     def _control_units(self, result: Result) -> list[controlnet.Guide]:
         """The ControlNet units at work; raises `HostError`.
 
@@ -329,7 +354,7 @@ class Generation:
         args = script.get("args", []) if isinstance(script, dict) else []
         init = self.init_images[0] if self.init_images else None
         try:
-            wanted = controlnet.read_units(args)
+            wanted = controlnet.read_units(self.units(args))
         except controlnet.BadUnit as error:
             raise HostError("ValidationError", str(error)) from error
         for index, wanted_unit in wanted.items():
@@ -393,32 +418,32 @@ class Generation:
         return self.seed + (0 if self.fields["subseed_strength"] else index)
 
     def infotext(self, index: int, result: Result) -> str:
+        return infotext.write(self.prompt, self.negative, self.words(index, result))
+
+    def words(self, index: int, result: Result) -> dict[str, Any]:
+        """What the infotext says of one picture, besides the prompts."""
         fields, settings = self.fields, self.host.settings
         varied = bool(fields["subseed_strength"])
         hires = self.kind == "txt2img" and bool(fields["enable_hr"])
         skip = settings["CLIP_stop_at_last_layers"]
-        return infotext.write(
-            self.prompt,
-            self.negative,
-            {
-                "Steps": fields["steps"],
-                "Sampler": self.sampler,
-                "Schedule type": self.schedule,
-                "CFG scale": fields["cfg_scale"],
-                "Seed": self.seed_of(index),
-                "Size": f"{self.width}x{self.height}",
-                "Model hash": result.checkpoint.short_hash,
-                "Model": result.checkpoint.short_name,
-                "Variation seed": self.subseed + index if varied else None,
-                "Variation seed strength": fields["subseed_strength"] if varied else None,
-                "Denoising strength": self.denoising,
-                "Clip skip": skip if skip > 1 else None,
-                "Hires upscale": fields["hr_scale"] if hires else None,
-                "Hires upscaler": (fields["hr_upscaler"] or "Latent") if hires else None,
-                **result.extra_params,
-                "Version": catalog.VERSION,
-            },
-        )
+        return {
+            "Steps": fields["steps"],
+            "Sampler": self.sampler,
+            "Schedule type": self.schedule,
+            "CFG scale": fields["cfg_scale"],
+            "Seed": self.seed_of(index),
+            "Size": f"{self.width}x{self.height}",
+            "Model hash": result.checkpoint.short_hash,
+            "Model": result.checkpoint.short_name,
+            "Variation seed": self.subseed + index if varied else None,
+            "Variation seed strength": fields["subseed_strength"] if varied else None,
+            "Denoising strength": self.denoising,
+            "Clip skip": skip if skip > 1 else None,
+            "Hires upscale": fields["hr_scale"] if hires else None,
+            "Hires upscaler": (fields["hr_upscaler"] or "Latent") if hires else None,
+            **result.extra_params,
+            "Version": self.version,
+        }
 
     def info(self, result: Result) -> dict[str, Any]:
         fields, count = self.fields, self.batch_size * self.n_iter
@@ -455,7 +480,7 @@ class Generation:
             "job_timestamp": f"{datetime.now():%Y%m%d%H%M%S}",
             "clip_skip": result.clip_skip,
             "is_using_inpainting_conditioning": False,
-            "version": catalog.VERSION,
+            "version": self.version,
         }
 
     async def _answer(self, result: Result) -> dict[str, Any]:

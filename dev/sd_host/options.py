@@ -17,6 +17,7 @@ class Options:
 
     name: str = "stand-in"
     personality: str = "a1111"
+    """One of `dev.sd_host.serving.PERSONALITIES`."""
     checkpoints: tuple[str, ...] = DEFAULT_CHECKPOINTS
     loras: tuple[str, ...] = DEFAULT_LORAS
     hashed: bool = True
@@ -42,11 +43,22 @@ class Options:
     """How many requests are handled at a time; more wait, whatever they ask."""
     sdcpp_info: str = "json"
     """What ``info`` holds with the sdcpp personality: ``json`` or ``empty``."""
+    rate_limit: int = 300
+    """Points a minute that SD.Next grants a client for each path: a drawing costs 5. 0: no end."""
+    size_step: int = 8
+    """KoboldCpp cuts sides down to a multiple of this, which goes by the checkpoint."""
+    queue: int = 6
+    """How many may wait for KoboldCpp."""
 
     @property
     def gzips(self) -> bool:
         """Whether long answers are compressed for clients that take that."""
-        return self.personality == "a1111"
+        return self.personality in ("a1111", "forge", "forge-neo", "sdnext")
+
+    @property
+    def has_page(self) -> bool:
+        """Whether ``/`` is free for the stand-in's own page."""
+        return self.personality != "drawthings"
 
     def duration(self, pixel_steps: float) -> float:
         """How long work of that size takes."""

@@ -6,7 +6,6 @@ A1111 request is ignored in silence, and null where a value is typed is an error
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 import re
@@ -16,11 +15,18 @@ from typing import Any
 from aiohttp import web
 from PIL import Image
 
-from dev.sd_host import catalog, infotext, pictures
-from dev.sd_host.faults import Fault, of_kind
+from dev.sd_host import catalog, engine, infotext, pictures
 from dev.sd_host.pictures import BadImage
 from dev.sd_host.state import Host, HostError
-from dev.sd_host.wire import HOST, Handler, faults_of, json_answer, note_body, raise_planted
+from dev.sd_host.wire import (
+    HOST,
+    Handler,
+    faults_of,
+    json_answer,
+    not_the_hosts,
+    note_body,
+    raise_planted,
+)
 
 API = "/sdapi/v1"
 MOST_PIXELS = 20_000_000
@@ -150,15 +156,25 @@ def _drawing(kind: str) -> Callable[[web.Request, Host], Any]:
         init = _first_image(body.get("init_images")) if kind == "img2img" else None
         mask = _first_image([body.get("mask")]) if init is not None else None
         faults = faults_of(request)
+        seeds = [asked.seed + index for index in range(asked.batch)]
+
+        def draw_all() -> list[Image.Image]:
+            words = (asked.prompt, asked.negative)
+            return [
+                engine.picture(*words, seed, asked.size, init, mask, asked.strength)
+                for seed in seeds
+            ]
+
+        pixels = asked.size[0] * asked.size[1] * asked.batch
         async with host.turn():
-            images = await _run(host, kind, asked, init, mask, faults)
+            try:
+                images = await engine.run(host, kind, asked.steps, pixels, faults, draw_all)
+            except HostError as error:
+                raise ServerError({"error": "generate_image returned no results"}) from error
         files = [
             pictures.encode(image, "png", asked.words(host, asked.seed + index))
             for index, image in enumerate(images)
         ]
-        wrong = of_kind(faults, "wrong_count")
-        if wrong:
-            files = files[: int(wrong.extra.get("count", len(files) - 1))]
         return json_answer(
             {
                 "images": [pictures.to_base64(data) for data in files],
@@ -178,45 +194,6 @@ def _first_image(sources: Any) -> Image.Image | None:
         return pictures.decode(sources[0])
     except BadImage:
         return None
-
-
-async def _run(
-    host: Host,
-    kind: str,
-    asked: _Request,
-    init: Image.Image | None,
-    mask: Image.Image | None,
-    faults: list[Fault],
-) -> list[Image.Image]:
-    host.stats.add(f"generations_{kind}")
-    host.stats.begin()
-    seeds = [asked.seed + index for index in range(asked.batch)]
-    pixels = asked.size[0] * asked.size[1] * asked.batch
-    try:
-        drawing = asyncio.ensure_future(
-            asyncio.to_thread(lambda: [_draw(asked, seed, init, mask) for seed in seeds])
-        )
-        try:
-            seconds = host.options.duration(asked.steps * pixels)
-            await host.sample(asked.steps, seconds, faults, drawing)
-            images = await drawing
-        finally:
-            drawing.cancel()
-    except HostError as error:
-        host.stats.end(failed=True)
-        raise ServerError({"error": "generate_image returned no results"}) from error
-    host.stats.end(failed=False)
-    return images
-
-
-def _draw(
-    asked: _Request, seed: int, init: Image.Image | None, mask: Image.Image | None
-) -> Image.Image:
-    if init is None:
-        return pictures.drawn(asked.prompt, asked.negative, seed, *asked.size)
-    old = pictures.fitted(init, *asked.size, 0)
-    new = pictures.repainted(old, asked.prompt, asked.negative, seed, asked.strength)
-    return new if mask is None else pictures.masked(new, old, mask, (0, 0), False)
 
 
 def _info(host: Host, asked: _Request) -> str:
@@ -302,7 +279,7 @@ def routes(host: Host) -> list[web.RouteDef]:
 @web.middleware
 async def dressed(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Errors in the server's shapes, CORS for everybody; what is not 200 closes the connection."""
-    if request.path == "/" or request.path.startswith("/_control/"):
+    if not_the_hosts(request):
         return await handler(request)
     try:
         answer = await handler(request)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
-from dev.sd_host import admin, app, sdcpp
+from dev.sd_host import admin, app, drawthings, forge, koboldcpp, sdcpp, sdnext
 from dev.sd_host.control import Control
 from dev.sd_host.options import Options
 from dev.sd_host.state import Host
@@ -21,13 +22,31 @@ GRACE_SECONDS = 0.1
 KEEP_ALIVE_SECONDS = 30
 
 
+class Personality(NamedTuple):
+    """What a kind of host answers, and how it dresses it."""
+
+    routes: Callable[[Host], list[web.RouteDef]]
+    dressed: Middleware
+
+
+PERSONALITIES: Mapping[str, Personality] = {
+    "a1111": Personality(app.routes, app.dressed),
+    "forge": Personality(forge.forge_routes, forge.dressed),
+    "forge-neo": Personality(forge.neo_routes, forge.dressed),
+    "sdnext": Personality(sdnext.routes, sdnext.dressed),
+    "sdcpp": Personality(sdcpp.routes, sdcpp.dressed),
+    "koboldcpp": Personality(koboldcpp.routes, koboldcpp.dressed),
+    "drawthings": Personality(drawthings.routes, drawthings.dressed),
+}
+
+
 def application(options: Options) -> web.Application:
     """The web application of one host."""
     host = Host(options)
-    personality = sdcpp if options.personality == "sdcpp" else app
+    personality = PERSONALITIES[options.personality]
     made = web.Application(middlewares=[tracked, personality.dressed], client_max_size=0)
     made[HOST] = host
-    made.add_routes([*admin.routes(), *personality.routes(host)])
+    made.add_routes([*admin.routes(page=options.has_page), *personality.routes(host)])
     return made
 
 

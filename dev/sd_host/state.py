@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -14,8 +15,9 @@ from PIL import Image
 from dev.sd_host import catalog
 from dev.sd_host.catalog import Checkpoint, find_checkpoint
 from dev.sd_host.faults import OUT_OF_MEMORY, Fault, FaultList, of_kind
+from dev.sd_host.flavours import CHECKPOINTS
 from dev.sd_host.options import Options
-from dev.sd_host.settings import Settings
+from dev.sd_host.settings import OF_PERSONALITY, Settings
 from dev.sd_host.stats import Stats
 
 FINISHED_KEPT = 16
@@ -126,13 +128,18 @@ class Host:
         self.open: dict[asyncio.Task[Any], Callable[[], None]] = {}
         """The work under way, with what drops its connection."""
         self.down_until = 0.0
+        self._settings_class = OF_PERSONALITY.get(options.personality, Settings)
+        self._checkpoint_class = CHECKPOINTS.get(options.personality, Checkpoint)
         self.first_day()
 
     def first_day(self) -> None:
         """Forget everything, also what was saved to the disk."""
         self.stats = Stats()
+        self.spent: dict[str, deque[tuple[float, int]]] = {}
+        """What clients have spent of what a limit of requests grants: when, and how much."""
         self.faults.clear()
-        self.saved: dict[str, Any] = dict(catalog.SETTINGS) if self.options.config else {}
+        defaults = self._settings_class.defaults
+        self.saved: dict[str, Any] = dict(defaults) if self.options.config else {}
         """The content of ``config.json``; a new installation has none."""
         self.has_controlnet = self.options.controlnet
         self.checkpoints_on_disk = list(self.options.checkpoints)
@@ -150,7 +157,7 @@ class Host:
             self.stats.set(gauge, 0)
         self.list_checkpoints()
         self.list_loras()
-        self.settings = Settings(self.saved)
+        self.settings = self._settings_class(self.saved)
         self.loaded: Checkpoint | None = None
         self._adopt(self.find(self.settings["sd_model_checkpoint"]) or self.checkpoints[0])
 
@@ -158,7 +165,8 @@ class Host:
 
     def list_checkpoints(self) -> None:
         self.checkpoints = [
-            Checkpoint(name, hashed=name in self._hashed) for name in self.checkpoints_on_disk
+            self._checkpoint_class(name, hashed=name in self._hashed)
+            for name in self.checkpoints_on_disk
         ]
 
     def list_loras(self) -> None:

@@ -43,11 +43,17 @@ def draws(path: str) -> bool:
     return path.endswith("2img")
 
 
+def not_the_hosts(request: web.Request) -> bool:
+    """Whether this is for the stand-in itself: its control API, and its page if it has one."""
+    page = request.path == "/" and request.app[HOST].options.has_page
+    return page or request.path.startswith("/_control/")
+
+
 @web.middleware
 async def tracked(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Outermost: count the request, find its faults, and make it possible to drop it."""
     host = request.app[HOST]
-    if request.path == "/" or request.path.startswith("/_control/"):
+    if not_the_hosts(request):
         return await handler(request)
 
     def drop() -> None:
