@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -56,6 +58,10 @@ async def hosting(
             yield host
         finally:
             await host.close()
+
+
+RECORDED = ROOT / "out" / "recorded"
+"""What the functions of all stacks have asked of AWS: see `dev.checks.privileges`."""
 
 
 class RunningStack:
@@ -165,6 +171,8 @@ class RunningStack:
         elif self.process is not None and self.process.stdout is not None:
             self.process.stdout.close()
         if "ROBOTCHAT_TEMPLATE" not in self.env:
+            if self.recording.exists():
+                shutil.copytree(self.recording, RECORDED / uuid.uuid4().hex)
             missing = privileges.missing(ROOT, self.recording)
             assert not missing, missing
 

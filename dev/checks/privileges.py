@@ -168,7 +168,7 @@ def unused(root: Path, recording: Path) -> list[str]:
 def recorded(folder: Path) -> dict[str, set[tuple[str, str]]]:
     """What was noted, by function: IAM actions, and the variables that name the resources."""
     found: dict[str, set[tuple[str, str]]] = {}
-    for file in folder.glob("*.txt"):
+    for file in folder.rglob("*.txt"):
         for line in file.read_text("utf-8").splitlines():
             action, _, variable = line.partition(" ")
             found.setdefault(file.stem, set()).add((action, variable))
