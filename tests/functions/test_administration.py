@@ -122,7 +122,7 @@ def test_what_cannot_be_a_tenant_is_refused(service: Service, tenant: str) -> No
 def test_tenants_are_listed_page_by_page_with_what_they_use(service: Service) -> None:
     for tenant in ("b", "a-1", "a", "c", "a"):
         make(service, tenant)
-    wiring.deployment().ledger.set_limits("a", Limits(active_jobs=5))
+    wiring.deployment().present.ledger.set_limits("a", Limits(active_jobs=5))
     first = service.call("admin/list_tenants", query={"limit": "2"}).body
     assert [one["tenant"] for one in first["data"]] == ["a", "a-1"]
     assert first["data"][0]["limits"]["active_jobs"] == 5

@@ -27,11 +27,11 @@ def service() -> Iterator[Service]:
 
 
 def limited(to: int, tenant: str = "dev") -> None:
-    wiring.deployment().ledger.set_limits(tenant, Limits(waiting_requests=to))
+    wiring.deployment().present.ledger.set_limits(tenant, Limits(waiting_requests=to))
 
 
 def waiting(tenant: str = "dev") -> int:
-    return wiring.deployment().ledger.waiting.count(tenant)
+    return wiring.deployment().present.ledger.waiting.count(tenant)
 
 
 def long_running() -> list[str]:
@@ -111,15 +111,15 @@ def test_a_store_that_fails_afterwards_spoils_no_answer(
         raise ConnectionError("no store")
 
     with monkeypatch.context() as patched:
-        patched.setattr(wiring.deployment().ledger.waiting, "give_back", fail)
+        patched.setattr(wiring.deployment().present.ledger.waiting, "give_back", fail)
         assert service.call("sd/text2image", {"prompt": "a beach"}).status == 200
     assert waiting() == 1, "it runs out by itself"
     with pytest.raises(LimitExceeded):
-        wiring.deployment().ledger.waiting.take("dev", seconds=1)
+        wiring.deployment().present.ledger.waiting.take("dev", seconds=1)
 
 
 def test_usage_tells_how_many_wait(service: Service) -> None:
     limited(3)
-    wiring.deployment().ledger.waiting.take("dev", seconds=60)
+    wiring.deployment().present.ledger.waiting.take("dev", seconds=60)
     usage = service.call("admin/get_usage").body
     assert (usage["limits"]["waiting_requests"], usage["now"]["waiting_requests"]) == (3, 1)

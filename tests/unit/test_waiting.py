@@ -11,7 +11,7 @@ from tests.cases.clock import FakeClock
 
 
 def ledger(records: MemoryRecords, limit: int | None) -> Ledger:
-    return Ledger(records, FakeClock(), lambda: Limits(waiting_requests=limit))
+    return Ledger(records, FakeClock(), Limits(waiting_requests=limit))
 
 
 def test_without_a_limit_nothing_is_written() -> None:

@@ -13,4 +13,4 @@ handler = Endpoint(scope="jobs:read")
 
 @handler.get("/v1/usage")
 def get_usage() -> Usage:
-    return deployment().ledger.usage(handler.tenant)
+    return deployment().present.ledger.usage(handler.tenant)

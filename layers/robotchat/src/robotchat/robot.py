@@ -82,7 +82,7 @@ class Robot:
         self.images = images or MemoryImages()
         self.writer = writer or PromptWriter(None, model="")
         self.queue = queue or AtOnce(self.run, self.clock)
-        self.ledger = Ledger(self.records, self.clock, lambda: self.settings.limits)
+        self.ledger = Ledger(self.records, self.clock, self.settings.limits)
         self.jobs = Jobs(self.records, self.clock, self.ledger, self.images)
         self.conversations = Conversations(self.records, self.jobs, self.clock)
         self.options = TenantOptions(self.records)

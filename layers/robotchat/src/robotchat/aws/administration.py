@@ -172,7 +172,7 @@ class Redriven(_Model):
 
 def tenants(*, limit: int, cursor: str | None) -> TenantList:
     """Those who have a key, by name."""
-    records, ledger = deployment().records, deployment().ledger
+    records, ledger = deployment().records, deployment().present.ledger
     if cursor is not None:
         _checked(cursor)
     names = list(keys.tenants(records, after=cursor, limit=limit + 1))

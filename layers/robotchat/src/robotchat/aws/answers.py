@@ -197,7 +197,7 @@ def run_context(context: Any) -> RunContext:
 
 def new_upload(request: UploadRequest, tenant: str) -> Upload:
     """A fresh place for one file of the announced type and size. Raises LimitExceeded."""
-    deployment().ledger.uploading(
+    deployment().present.ledger.uploading(
         tenant, request.size, until=SystemClock().now() + settings().retention
     )
     upload_id = new_id("upload")

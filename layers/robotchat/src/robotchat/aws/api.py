@@ -214,7 +214,7 @@ class Endpoint(APIGatewayRestResolver):
         """
         # Longer than this function has left, nobody can be waiting here.
         seconds = min(self._time_left(), _LONGEST)
-        self._place = _deployment().ledger.waiting.take(self.tenant, seconds=seconds)
+        self._place = _deployment().present.ledger.waiting.take(self.tenant, seconds=seconds)
 
     # The two faces.
 
@@ -308,7 +308,7 @@ class Endpoint(APIGatewayRestResolver):
             return
         log = logger()
         try:
-            _deployment().ledger.waiting.give_back(place)
+            _deployment().present.ledger.waiting.give_back(place)
         except Exception:  # the answer is there already; the place runs out by itself
             log.exception("a place among those that wait could not be given back")
 

@@ -170,11 +170,6 @@ class Deployment(_Whole):
         return Configuration(self.records, _LazySecrets(self), self.environment, self.clock)
 
     @part
-    def ledger(self) -> Ledger:
-        """The tenants' limits and counters."""
-        return Ledger(self.records, self.clock, lambda: self.present.settings.limits)
-
-    @part
     def job_queue(self) -> SqsJobs:
         """The queue of jobs, and those of the pools, which are named after the service."""
         url = _required(self.environment.jobs_queue_url, "JOBS_QUEUE_URL")
@@ -273,6 +268,11 @@ class Configured(_Whole):
     def settings(self) -> Settings:
         """The settings that hold: the environment's under the configuration."""
         return self._deployment.configuration.settings(self.stored)
+
+    @part
+    def ledger(self) -> Ledger:
+        """The tenants' limits and counters."""
+        return Ledger(self._deployment.records, self._deployment.clock, self.settings.limits)
 
     @part
     def secrets(self) -> dict[str, str]:

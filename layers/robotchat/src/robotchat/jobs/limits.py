@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 from zlib import crc32
@@ -106,6 +106,9 @@ class Limits(BaseModel):
         return defaults.model_copy(update=self.model_dump(exclude_unset=True))
 
 
+NO_LIMITS = Limits()
+
+
 class Quote(BaseModel):
     """What a request would cost, had it been made in earnest."""
 
@@ -187,13 +190,11 @@ class _Terms(NamedTuple):
 class Ledger:
     """The limits and counters of all tenants, over a document store.
 
-    ``defaults`` gives the limits of tenants that have none of their own. A tenant's limits are
+    ``defaults`` are the limits of tenants that have none of their own. A tenant's limits are
     remembered for some seconds; a change of them takes that long.
     """
 
-    def __init__(
-        self, records: Records, clock: Clock, defaults: Callable[[], Limits] = Limits
-    ) -> None:
+    def __init__(self, records: Records, clock: Clock, defaults: Limits = NO_LIMITS) -> None:
         self._records = records
         self._clock = clock
         self._defaults = defaults
@@ -205,7 +206,7 @@ class Ledger:
 
     def limits(self, tenant: str) -> Limits:
         """What the tenant may use: its own limits, and the defaults where it has none."""
-        return self._terms(tenant).own.over(self._defaults())
+        return self._terms(tenant).own.over(self._defaults)
 
     def _terms(self, tenant: str) -> _Terms:
         now = self._clock.now()
