@@ -45,7 +45,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
 package itself, that is, its public names."""
 
 ONLY: Mapping[str, tuple[str, ...]] = {
-    "drivers": ("errors", "clock", "text", "images", "art", "gpt"),
+    "drivers": ("errors", "clock", "text", "images", "pixels", "art", "gpt"),
 }
 """Rooms that may import no more than these of those below them: a driver speaks to a model, and
 knows nothing of jobs."""

@@ -57,4 +57,9 @@ def _webui(**options: Any) -> Callable[[], AbstractContextManager[StandIn]]:
 KINDS: tuple[Kind, ...] = (
     Kind("webui", _webui(), draws="*2img"),
     Kind("sdcpp", _webui(personality="sdcpp"), draws="*2img", one_checkpoint=True),
+    Kind("forge", _webui(personality="forge"), draws="*2img"),
+    Kind("forge-neo", _webui(personality="forge-neo"), draws="*2img"),
+    Kind("sdnext", _webui(personality="sdnext"), draws="*2img"),
+    Kind("koboldcpp", _webui(personality="koboldcpp"), draws="*2img", one_checkpoint=True),
+    Kind("drawthings", _webui(personality="drawthings"), draws="*2img", one_checkpoint=True),
 )

@@ -36,6 +36,7 @@ def host(**answers: Any) -> FakeArt:
         "sdapi/v1/face-restorers": [{"name": "GFPGAN", "cmd_dir": None}],
         "sdapi/v1/realesrgan-models": [{"name": "R-ESRGAN 4x+", "path": "x.pth", "scale": 4}],
         "sdapi/v1/sd-vae": [{"model_name": "vae.pt", "filename": "/models/vae.pt"}],
+        "sdapi/v1/sd-modules": [{"model_name": "ae.sft", "filename": "/models/VAE/ae.sft"}],
         "sdapi/v1/embeddings": {"loaded": {}, "skipped": {}},
         "sdapi/v1/prompt-styles": [{"name": "Night", "prompt": "at night", "negative_prompt": ""}],
         "sdapi/v1/cmd-flags": {"xformers": True, "api_auth": "me:secret"},
@@ -80,6 +81,7 @@ LISTS = {
     "sd/get_face_restorers": "GFPGAN",
     "sd/get_realesrgan_models": "R-ESRGAN 4x+",
     "sd/get_vaes": "vae.pt",
+    "sd/get_modules": "ae.sft",
     "sd/get_prompt_styles": "Night",
 }
 
@@ -182,6 +184,7 @@ def test_what_no_host_has_is_a_404_as_without_the_extension(service: Service) ->
 NOTHING = {
     "sd/get_loras": [],
     "sd/get_vaes": [],
+    "sd/get_modules": [],
     "sd/get_upscalers": [],
     "sd/get_latent_upscale_modes": [],
     "sd/get_schedulers": [],

@@ -62,7 +62,8 @@ def test_a_host_without_the_lists_is_known_by_its_drawing_call() -> None:
     place = Place({"/sdapi/v1/txt2img": posted_only})
     driver = host_driver("http://a", transport=place.transport)
     assert driver.webui is not None
-    assert place.asked == ["/sdapi/v1/sd-models", "/sdapi/v1/txt2img"]
+    paths = ("sd-models", "options", "txt2img")
+    assert place.asked == [f"/sdapi/v1/{path}" for path in paths]
 
 
 def test_a_host_that_is_away_is_asked_again() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from robotchat.art.capabilities import Capabilities
 from robotchat.drivers.sdcpp import SdCpp, without_extra_args
 
 TAG = "sd_cpp_extra_args"
@@ -32,15 +33,18 @@ def test_a_callers_prompt_sets_no_parameters_of_the_server(prompt: str, left: st
 def test_no_tag_within_a_tag_is_left_in_what_is_sent() -> None:
     sent: list[Mapping[str, Any]] = []
 
-    def get(path: str) -> Any:
-        return [{"name": "x", "path": "x.safetensors"}]
+    class Routes:
+        def get(self, path: str, **query: str) -> Any:
+            return [{"name": "x", "path": "x.safetensors"}]
 
-    def post(path: str, body: Mapping[str, Any], **_: Any) -> Any:
-        sent.append(body)
-        return {"images": ["-"], "info": ""}
+        def post(
+            self, path: str, body: Mapping[str, Any] | None = None, *, timeout: float | None = None
+        ) -> Any:
+            sent.append(body or {})
+            return {"images": ["-"], "info": ""}
 
     hidden = f'a cat <{TAG[:5]}<lora:x:1>{TAG[5:]}>{{"seed": 1}}</{TAG}>'
     body = {"prompt": hidden, "negative_prompt": f'dogs<{TAG}>{{"seed": 1}}</{TAG}>', "seed": 4}
-    SdCpp(get, post).draw("sdapi/v1/txt2img", body, 10.0)
+    SdCpp(Routes(), Capabilities()).draw("sdapi/v1/txt2img", body, 10.0)
     assert sent[0]["prompt"].strip() == "a cat"
     assert sent[0]["negative_prompt"] == "dogs"

@@ -147,7 +147,7 @@ def http_exception(text: str) -> dict[str, str]:
         (502, {}, UpstreamUnavailable),
         (429, {}, UpstreamBusy),
         (301, {}, UpstreamGarbage),
-        (204, {}, UpstreamGarbage),
+        (206, {}, UpstreamGarbage),
     ],
 )
 def test_every_refusal_has_its_meaning(
@@ -279,7 +279,7 @@ def test_capabilities_are_found_out_once_and_set_nothing_off(host: Host) -> None
     assert webui.capabilities() == Capabilities(controlnet=False)
     assert webui.capabilities() == Capabilities(controlnet=False)
     assert {request.method for request in host.requests} == {"GET"}
-    assert len(host.requests) == 4
+    assert len(host.requests) == 6
 
 
 def test_a_host_that_is_down_is_not_taken_for_a_bare_one(host: Host) -> None:

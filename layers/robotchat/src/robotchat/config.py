@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from robotchat.art.bot import ArtConfig
 from robotchat.art.capabilities import HostKind
+from robotchat.art.checkpoints import CheckpointConfig
 from robotchat.art.checks import ALLOWED_OPTIONS
 from robotchat.clock import Clock, rfc3339
 from robotchat.errors import StaleVersion
@@ -138,6 +139,12 @@ class ServiceConfig(_Part):
         default=[],
         max_length=100,
         description="Titles of scripts that requests may run; ControlNet always is allowed.",
+    )
+    checkpoints: list[CheckpointConfig] = Field(
+        default=[],
+        max_length=300,
+        description="How single checkpoints are drawn with when a request does not say: modules, "
+        "sampler, schedule, steps, guidance.",
     )
     limits: Limits | None = Field(
         default=None, description="For tenants that have none of their own."
@@ -328,6 +335,7 @@ class Configuration:
             checkpoint=config.checkpoint,
             allowed_options=ALLOWED_OPTIONS if options is None else frozenset(options),
             allowed_scripts=frozenset(config.allowed_scripts),
+            checkpoints=tuple(config.checkpoints),
             timeout=self._settings.run_timeout,
             max_image_bytes=self._settings.max_image_bytes,
             max_image_pixels=self._settings.max_image_pixels,

@@ -75,6 +75,17 @@ def repaint_mask(mask: bytes, size: tuple[int, int], *, param: str) -> bytes:
     return file.getvalue()
 
 
+def stretched(data: bytes, size: tuple[int, int]) -> bytes:
+    """A picture file as a PNG of exactly that width and height."""
+    from PIL import Image
+
+    image = _opened(data)
+    plain = image if image.mode in ("RGB", "RGBA", "L") else image.convert("RGBA")
+    file = io.BytesIO()
+    plain.resize(size, Image.Resampling.LANCZOS).save(file, "PNG")
+    return file.getvalue()
+
+
 def has_transparency(data: bytes) -> bool:
     """Whether any pixel of a picture file is transparent."""
     image = _opened(data)

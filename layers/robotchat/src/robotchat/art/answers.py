@@ -9,9 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
 from robotchat.art.requests import MAX_SIDE
 from robotchat.errors import UpstreamGarbage
@@ -107,11 +115,16 @@ class Extension(Answer):
     enabled: bool = True
 
 
+def _described(names: object) -> object:
+    """Embeddings by name; some hosts list the names alone."""
+    return {str(name): {} for name in names} if isinstance(names, list) else names
+
+
 class Embeddings(Answer):
     """Words learnt by textual inversion; ``skipped`` do not fit the loaded checkpoint."""
 
-    loaded: dict[str, Any] = {}
-    skipped: dict[str, Any] = {}
+    loaded: Annotated[dict[str, Any], BeforeValidator(_described)] = {}
+    skipped: Annotated[dict[str, Any], BeforeValidator(_described)] = {}
 
 
 class Scripts(Answer):
@@ -218,6 +231,14 @@ class Detection(Answer):
     images: list[str] = []
     poses: list[Any] | None = None
     tensor: list[str] | None = None
+
+
+def read_schedulers(answer: Any) -> list[Scheduler]:
+    """The noise schedules that a host lists. SD.Next lists its samplers there once more: a
+    schedule is part of them, and the one that can be named is that which each has anyway."""
+    if isinstance(answer, list) and any(isinstance(one, dict) and "cls" in one for one in answer):
+        return [Scheduler(name="automatic", label="Automatic")]
+    return read(list[Scheduler], answer)
 
 
 T = TypeVar("T")

@@ -17,6 +17,7 @@ from typing import Any
 
 from robotchat.art.answers import read
 from robotchat.art.driver import ArtDriver, webui_of
+from robotchat.art.modules import same
 from robotchat.art.options import plain, sound
 from robotchat.art.requests import CHECKPOINT
 from robotchat.errors import (
@@ -99,7 +100,7 @@ class Baseline:
             if "reason" not in error.details:
                 raise
             now = {}  # it has a value that it cannot even show
-        wrong = sorted(n for n, v in self.values.items() if not now or now.get(n, v) != v)
+        wrong = sorted(n for n, v in self.values.items() if not now or not same(now.get(n, v), v))
         self._put_back(wrong)
         return bool(wrong)
 
@@ -117,7 +118,7 @@ class Baseline:
             return self.restore()
         shown = {name: plain(now[name]) for name in self.values if name in now}
         meant = sound(shown)
-        wrong = sorted(name for name, value in shown.items() if value != meant[name])
+        wrong = sorted(name for name, value in shown.items() if not same(value, meant[name]))
         self._put_back(wrong)
         return bool(wrong)
 
@@ -132,8 +133,9 @@ class Baseline:
                 self._put_back(sorted(overrides))
                 self._was_broken = True
                 return
-            changed = {n: v for n, v in now.items() if n in self.values and v != self.values[n]}
-            stayed = sorted(n for n, v in changed.items() if overrides.get(n, _NOTHING) == v)
+            known = {n: v for n, v in now.items() if n in self.values}
+            changed = {n: v for n, v in known.items() if not same(v, self.values[n])}
+            stayed = sorted(n for n, v in changed.items() if same(overrides.get(n, _NOTHING), v))
             others = {name: v for name, v in changed.items() if name not in stayed}
             if others:
                 self._learn({**self.values, **others})
@@ -147,7 +149,7 @@ class Baseline:
             self._safe = False
             self._set(self.values)
             now = self._shown()
-            left = sorted(name for name in wrong if now.get(name) != self.values[name])
+            left = sorted(name for name in wrong if not same(now.get(name), self.values[name]))
             if left:
                 raise NotSupported(f"The SD host does not put {left[0]!r} back.")
             self._safe = True

@@ -29,6 +29,7 @@ ORDINARY_PIXELS = 1024 * 1024
 _OUT_OF_MEMORY = re.compile(r"out ?of ?memory|MPS backend", re.IGNORECASE)
 _FILES = re.compile(r"loading state_dict|SafetensorError|FileNotFoundError|UnpicklingError")
 """Signs of a file that cannot be loaded."""
+_MODULES = re.compile(r"You do not have \w+ state dict")
 
 
 def verdict(error: UpstreamError, driver: ArtDriver, *, pixels: int = 0) -> UpstreamError:
@@ -46,6 +47,13 @@ def verdict(error: UpstreamError, driver: ArtDriver, *, pixels: int = 0) -> Upst
         return UpstreamRejected(
             "The SD host's memory is too small for this: ask for a smaller picture, or fewer of "
             "them at a time.",
+            details=error.details,
+        )
+    if _MODULES.search(reason):
+        return UpstreamRejected(
+            "The checkpoint needs a VAE or text encoders from files of their own: name them in "
+            "override_settings.forge_additional_modules, or have them configured.",
+            param="override_settings.forge_additional_modules",
             details=error.details,
         )
     if _FILES.search(reason):

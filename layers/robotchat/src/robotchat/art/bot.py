@@ -35,11 +35,13 @@ from robotchat.art.answers import (
 from robotchat.art.baseline import Baseline
 from robotchat.art.blame import verdict
 from robotchat.art.capabilities import Capabilities
+from robotchat.art.checkpoints import CheckpointConfig, config_of, filled_in
 from robotchat.art.checks import ALLOWED_OPTIONS, check
 from robotchat.art.completing import completed, fell_short
 from robotchat.art.driver import ArtDriver
 from robotchat.art.input_pictures import prepare_images
 from robotchat.art.matching import find_checkpoint, squash
+from robotchat.art.modules import names_something, resolved
 from robotchat.art.options import is_default
 from robotchat.art.questions import Questions
 from robotchat.art.requests import (
@@ -84,6 +86,9 @@ class ArtConfig(BaseModel):
     )
     allowed_scripts: frozenset[str] = Field(
         default=frozenset(), description="Titles of scripts that a request may run."
+    )
+    checkpoints: tuple[CheckpointConfig, ...] = Field(
+        default=(), description="How single checkpoints are drawn with when a request is silent."
     )
     timeout: float = Field(default=840.0, gt=0, description="Seconds that one drawing may take.")
     max_image_bytes: int = Field(default=MAX_IMAGE_BYTES, gt=0, description="Of an input image.")
@@ -287,8 +292,14 @@ class ArtBot(Questions):
         if request.checkpoint is None and wanted is not None:
             request = request.with_checkpoint(wanted)
         model = self._model(request.checkpoint) if request.checkpoint else None
+        capabilities = self._capabilities(model.alias if model else None)
+        config = config_of(self._config.checkpoints, model) if model else None
+        if config is not None:
+            request = filled_in(request, config, capabilities)
         request = self._supported(request, model)
-        return check(
+        if capabilities.modules and names_something(request):
+            request = resolved(request, self._listed("modules", self.get_modules))
+        checked = check(
             request if model is None else request.with_checkpoint(model.alias),
             samplers=self._samplers(request),
             schedulers=self._schedulers(request),
@@ -305,13 +316,20 @@ class ArtBot(Questions):
             allowed_options=self._config.allowed_options,
             allowed_scripts=self._config.allowed_scripts,
         )
+        self._heeded(checked, capabilities)  # a sampler's name may have held a schedule
+        return checked
 
     def _model(self, wanted: str) -> Model:
         """The model that is meant; a new one may have come since the list was read."""
         try:
             return find_checkpoint(self._listed("models", self.get_models), wanted)
         except UnknownCheckpoint:
-            return find_checkpoint(self.get_models(), wanted)
+            try:
+                return find_checkpoint(self.get_models(), wanted)
+            except UnknownCheckpoint:
+                if self._capabilities(None).lists:
+                    raise
+                return Model(title=wanted, model_name=wanted)
 
     def get_models(self) -> list[Model]:
         models = super().get_models()
@@ -336,6 +354,9 @@ class ArtBot(Questions):
                 raise NotSupported("No SD host draws from a picture.", param="init_images")
             if request.mask and not capabilities.mask:
                 raise NotSupported("No SD host takes a mask.", param="mask")
+        tagged = "<lora:" in request.prompt.lower() and not request.disable_extra_networks
+        if tagged and not capabilities.loras:
+            raise NotSupported("No SD host has LoRAs.", param="prompt")
         units = any(unit.get("enabled") for unit in request.controlnet_units)
         if units and not capabilities.controlnet:
             raise NotSupported("No SD host has ControlNet.", param="alwayson_scripts.controlnet")
@@ -345,6 +366,16 @@ class ArtBot(Questions):
             if set(options) - {CHECKPOINT}:
                 raise NotSupported("No SD host takes options.", param="override_settings")
             request = request.model_copy(update={"override_settings": options})
+        self._heeded(request, capabilities)
+        return request
+
+    @staticmethod
+    def _heeded(request: DrawRequest, capabilities: Capabilities) -> None:
+        """Raises NotSupported for what the host would ignore, or change in silence."""
+        for name, (low, high) in capabilities.limits.items():
+            number = getattr(request, name, None)
+            if number is not None and not low <= number <= high:
+                raise NotSupported(f"No SD host takes {number} for {name}.", param=name)
         for name in sorted(capabilities.ignores & request.model_fields_set):
             value = getattr(request, name)
             if name == "alwayson_scripts":
@@ -352,7 +383,6 @@ class ArtBot(Questions):
             default = type(request).model_fields[name].default
             if value and value != default and str(value).lower() not in ("none", "automatic"):
                 raise NotSupported(f"No SD host supports {name}.", param=name)
-        return request
 
     def _capabilities(self, checkpoint: str | None) -> Capabilities:
         self._listed("capabilities", lambda: [self.driver.capabilities()])
@@ -464,10 +494,13 @@ class ArtBot(Questions):
         return next(iter(self._listed("scripts", fetch)), None)
 
     def _samplers(self, request: DrawRequest) -> list[Sampler] | None:
-        """The host's samplers, if the request names one."""
+        """The host's samplers, if the request names one and the host lists them."""
         if not request.sampler and not getattr(request, "hr_sampler_name", None):
             return None
-        return self._listed("samplers", self.get_samplers)
+        try:
+            return self._listed("samplers", self.get_samplers)
+        except NotSupported:
+            return None
 
     def _schedulers(self, request: DrawRequest) -> list[Scheduler] | None:
         """The host's schedules, if the request may name one; older hosts have no list."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from robotchat.art.requests import NEVER_SENT, Image2ImageRequest, Text2ImageRequest
@@ -37,6 +37,8 @@ class Capabilities:
     """Whether options can be set, for a request or for good."""
     refresh_loras: bool = True
     controlnet: bool = True
+    modules: bool = False
+    """Whether checkpoints are drawn with modules beside them (``forge_additional_modules``)."""
     tools: bool = True
     """Whether it has the web UI's tools beside drawing: upscaling, interrogation, PNG info."""
     image2image: bool = True
@@ -47,18 +49,28 @@ class Capabilities:
     """How many further pictures an instruction to change one may refer to."""
     ignores: frozenset[str] = frozenset()
     """Fields of a request that it passes over in silence, although they change the picture."""
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False)
+    """Numbers of a request that it changes in silence, or refuses, unless within these."""
+    lists: bool = True
+    """Whether it lists all checkpoints that it has; else it judges their names itself."""
     size_step: int = 8
     """The sides of its pictures are multiples of so many pixels."""
+    other_steps: frozenset[int] = frozenset()
+    """Or of so many, by the checkpoint."""
     rounds_up: bool = False
     """Whether other sides are enlarged to one; else they are cut down."""
     reports: frozenset[str] = frozenset({"checkpoint", "sampler", "seed"})
     """What it tells of how a picture was drawn, so that it can be checked."""
 
-    def rounded(self, width: int, height: int) -> tuple[int, int]:
+    def rounded(self, width: int, height: int, step: int | None = None) -> tuple[int, int]:
         """The size in which it draws what is asked for in this one."""
-        step = self.size_step
+        step = step or self.size_step
         more = step - 1 if self.rounds_up else 0
         return (width + more) // step * step, (height + more) // step * step
+
+    def sizes(self, width: int, height: int) -> set[tuple[int, int]]:
+        """The same, with those of all checkpoints that it may have."""
+        return {self.rounded(width, height, step) for step in (self.size_step, *self.other_steps)}
 
 
 def to_json(capabilities: Capabilities) -> dict[str, Any]:
@@ -77,6 +89,7 @@ def from_json(told: Mapping[str, Any]) -> Capabilities:
         for name, value in told.items()
         if name in known
     }
+    values["limits"] = {name: (low, high) for name, (low, high) in told.get("limits", {}).items()}
     return Capabilities(**values)
 
 
@@ -85,7 +98,7 @@ _NEUTRAL = NEVER_SENT | {
     *("override_settings", "comments", "output_format", "output_compression"),
     *("sampler_index", "disable_extra_networks", "firstphase_width", "firstphase_height"),
     # What they say changes nothing by itself.
-    *("mask_round", "seed", "batch_size", "n_iter", "prompt"),
+    *("mask_round", "seed", "subseed", "batch_size", "n_iter", "prompt"),
 }
 
 

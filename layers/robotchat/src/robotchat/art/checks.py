@@ -43,7 +43,7 @@ ALLOWED_OPTIONS: frozenset[str] = frozenset(
         *("emphasis", "use_old_emphasis_implementation", "comma_padding_backtrack"),
         *("samples_format", "jpeg_quality", "webp_lossless"),
         *("tiling", "sd_hypernetwork", "extra_networks_default_multiplier"),
-        *("upscaler_for_img2img", "control_net_no_detectmap"),
+        *("upscaler_for_img2img", "control_net_no_detectmap", "forge_additional_modules"),
     }
 )
 """Options that a request may override: those that shape its own pictures and nothing else."""

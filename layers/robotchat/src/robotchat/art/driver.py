@@ -10,11 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from robotchat.art.answers import Lora, Model, Progress, Sampler, Scheduler, read
+from robotchat.art.answers import (
+    Lora,
+    Model,
+    Progress,
+    Sampler,
+    Scheduler,
+    read,
+    read_schedulers,
+)
 from robotchat.art.capabilities import Capabilities
 from robotchat.art.requests import CHECKPOINT, DrawRequest, Image2ImageRequest
 from robotchat.art.results import Drawing, read_drawing
-from robotchat.errors import NotSupported
+from robotchat.errors import NotSupported, UpstreamUnavailable
 
 
 class WebuiRoutes(Protocol):
@@ -150,7 +158,12 @@ class WebuiDriver:
     ) -> Drawing:
         send = self.img2img if isinstance(request, Image2ImageRequest) else self.txt2img
         answer = send(request.sent(), timeout=timeout)
-        return read_drawing(request, answer, partial=interrupted())
+        stopped = interrupted()
+        if stopped and answer.get("images") == []:
+            raise UpstreamUnavailable(
+                "The drawing was stopped before there was a picture.", details={"interrupted": True}
+            )
+        return read_drawing(request, answer, partial=stopped)
 
     def models(self) -> list[Model]:
         return read(list[Model], self.get("sdapi/v1/sd-models"))
@@ -163,7 +176,7 @@ class WebuiDriver:
         return read(list[Sampler], self.get("sdapi/v1/samplers"))
 
     def schedulers(self) -> list[Scheduler]:
-        return read(list[Scheduler], self.get("sdapi/v1/schedulers"))
+        return read_schedulers(self.get("sdapi/v1/schedulers"))
 
     def loras(self) -> list[Lora]:
         return read(list[Lora], self.get("sdapi/v1/loras"))

@@ -37,7 +37,15 @@ class Text:
     choices: tuple[str, ...] = ()
 
 
-KNOWN: dict[str, Number | Flag | Text] = {
+@dataclass(frozen=True)
+class Names:
+    """A list of names, at most ``most`` of them."""
+
+    most: int
+    default: tuple[str, ...] = ()
+
+
+KNOWN: dict[str, Number | Flag | Text | Names] = {
     "CLIP_stop_at_last_layers": Number(1, 1, 12, whole=True),
     "comma_padding_backtrack": Number(20, 0, 74, whole=True),
     "eta_noise_seed_delta": Number(0, -(2**31), 2**31 - 1, whole=True),
@@ -75,6 +83,7 @@ KNOWN: dict[str, Number | Flag | Text] = {
     "face_restoration_model": Text("CodeFormer"),
     "sd_hypernetwork": Text("None"),
     "upscaler_for_img2img": Text(None),
+    "forge_additional_modules": Names(8),
 }
 
 
@@ -91,6 +100,13 @@ def checked(name: str, value: Any, *, param: str, shown: Any = None) -> Any:
         return bool(value)
     if isinstance(kind, Number):
         return _number(name, value, kind, param)
+    if isinstance(kind, Names):
+        names = value if isinstance(value, list) else None
+        if names is None or len(names) > kind.most or not all(isinstance(n, str) for n in names):
+            raise InvalidRequest(
+                f"The option {name!r} takes a list of at most {kind.most} names.", param=param
+            )
+        return names
     if isinstance(kind, Text):
         if not isinstance(value, str):
             raise InvalidRequest(f"The option {name!r} takes a text.", param=param)
@@ -135,6 +151,8 @@ def plain(value: Any) -> Any:
 def is_default(name: str, value: Any) -> bool:
     """Whether this is what a new installation of the web UI has."""
     kind = KNOWN.get(name)
+    if isinstance(kind, Names):
+        return bool(value == list(kind.default))
     return kind is not None and kind.default == value
 
 

@@ -23,7 +23,8 @@ from robotchat.art.answers import (
     read,
 )
 from robotchat.art.driver import ArtDriver, WebuiRoutes, webui_of
-from robotchat.errors import UpstreamGarbage
+from robotchat.art.modules import vaes_among
+from robotchat.errors import NotSupported, UpstreamGarbage
 
 
 class Questions:
@@ -65,7 +66,15 @@ class Questions:
 
     def get_vaes(self) -> list[Vae]:
         """The VAEs that ``override_settings.sd_vae`` may name."""
-        return read(list[Vae], self._webui.get("sdapi/v1/sd-vae"))
+        try:
+            return read(list[Vae], self._webui.get("sdapi/v1/sd-vae"))
+        except NotSupported:
+            return vaes_among(self.get_modules())
+
+    def get_modules(self) -> list[Vae]:
+        """The VAEs and text encoders that ``override_settings.forge_additional_modules`` may name.
+        Raises NotSupported with hosts other than Forge's kinds."""
+        return read(list[Vae], self._webui.get("sdapi/v1/sd-modules"))
 
     def get_extensions(self) -> list[Extension]:
         """What is installed on the host beside the web UI."""

@@ -69,7 +69,7 @@ NEVER_SENT: Final = frozenset(
 """Fields that are understood here and not passed on to a host."""
 
 
-_FORGE = ("distilled_cfg_scale", "hr_cfg", "hr_distilled_cfg")
+_FORGE = ("distilled_cfg_scale", "hr_cfg", "hr_distilled_cfg", "hr_additional_modules")
 """Fields that Forge has beyond the web UI's."""
 _NOT_THE_WEB_UIS = {*_FORGE, "output_format", "output_compression"}
 
@@ -438,7 +438,9 @@ class Text2ImageRequest(DrawRequest):
     hr_scheduler: Name | None = Field(default=None, description="Schedule of the second pass.")
     hr_prompt: Text = Field(default="", description="Prompt of the second pass.")
     hr_negative_prompt: Text = Field(default="", description="Negative prompt of the second pass.")
-
+    hr_additional_modules: list[Name] | None = Field(
+        default=None, max_length=8, description="Forge: modules of the second pass."
+    )
     hr_cfg: float | None = Field(
         default=None, ge=0, le=100, description="Forge: `cfg_scale` of the second pass."
     )

@@ -17,6 +17,7 @@ from typing import Any
 from robotchat.art.answers import Model, Sampler
 from robotchat.art.capabilities import Capabilities
 from robotchat.art.matching import same_checkpoint, split_sampler, squash
+from robotchat.art.modules import MODULES, differs
 from robotchat.art.requests import DrawRequest, Image2ImageRequest, Text2ImageRequest
 from robotchat.errors import RobotchatError, UpstreamGarbage, WrongResult
 from robotchat.images import decode_base64, encode_base64, inspect, measure, png_text
@@ -258,6 +259,7 @@ def verify(
         unverified += held("checkpoint", lambda: _verify_checkpoint(wanted, drawing.info))
     unverified += held("sampler", lambda: _verify_sampler(request, drawing, samplers))
     unverified += held("seed", lambda: _verify_seeds(request, drawing))
+    unverified += held("modules", lambda: _verify_modules(request, drawing))
     if not partial:
         unverified += held("controlnet", lambda: _verify_controlnet(request, drawing))
     return replace(drawing, unverified=sorted(set(unverified)))
@@ -277,7 +279,7 @@ def _verify_sizes(request: DrawRequest, drawing: Drawing, capabilities: Capabili
         if isinstance(request, Text2ImageRequest)
         else (request.width, request.height)
     )
-    expected = {capabilities.rounded(width, height)}
+    expected = capabilities.sizes(width, height)
     if isinstance(request, Image2ImageRequest) and request.mask and request.inpaint_full_res:
         # The masked part is drawn and put back: the result is as large as the input. (An empty
         # mask falls back to drawing it all.)
@@ -376,6 +378,26 @@ def _verify_seeds(request: DrawRequest, drawing: Drawing) -> list[str]:
         raise WrongResult(
             "The SD host drew from another seed than was asked for.",
             details={"expected": request.seed, "actual": actual},
+        )
+    return []
+
+
+_MODULE = re.compile(r"(?<!Hires )\bModule \d+: \"?([^,\"]+)")
+
+
+def _verify_modules(request: DrawRequest, drawing: Drawing) -> list[str]:
+    """Forge drops modules that it does not know, and says in the infotext which it had."""
+    options = request.overrides
+    if MODULES not in options or not drawing.pictures:
+        return []
+    line = drawing.pictures[0].infotext.rpartition("\n")[2]
+    if not line:
+        return ["modules"]
+    told = _MODULE.findall(line)
+    if differs(options, told):
+        raise WrongResult(
+            "The SD host drew with other modules than were asked for.",
+            details={"expected": options[MODULES], "actual": told},
         )
     return []
 

@@ -82,7 +82,8 @@ def _kind_of(probe: WebUI) -> HostKind:
     The web UI's own paths go first: some of these programs imitate the others as well. Not all
     have its lists.
     """
-    if any(_answers(probe, f"sdapi/v1/{path}") is not None for path in ("sd-models", "txt2img")):
+    signs = ("sd-models", "options", "txt2img")
+    if any(_answers(probe, f"sdapi/v1/{path}") is not None for path in signs):
         return "webui"
     stats = _answers(probe, "system_stats")
     if isinstance(stats, dict) and "system" in stats and "devices" in stats:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from robotchat.art.answers import Lora, read
 from robotchat.art.requests import Text2ImageRequest
+from robotchat.drivers.flavours import Flavour, promised
 from robotchat.errors import NotSupported, UpstreamGarbage, UpstreamRejected, UpstreamTimeout
 from robotchat.text import read_json
 
@@ -29,10 +30,7 @@ IGNORED = frozenset(
 """Fields that change the picture, and that these engines pass over in silence."""
 
 # Their own defaults differ from those that callers are promised.
-_DEFAULTS = {
-    name: Text2ImageRequest.model_fields[name].default
-    for name in ("width", "height", "steps", "cfg_scale", "seed")
-}
+_DEFAULTS = promised(Text2ImageRequest, "width", "height", "steps", "cfg_scale", "seed")
 
 
 _EXTRA_ARGS = re.compile(r"<sd_cpp_extra_args>.*?</sd_cpp_extra_args>", re.DOTALL | re.IGNORECASE)
@@ -51,12 +49,23 @@ def without_extra_args(prompt: str) -> str:
         prompt = stripped  # what was around may be one now
 
 
-class SdCpp:
-    """Draws on such an engine, given how to ``get`` from and ``post`` to it."""
+class SdCpp(Flavour):
+    """sd-server, and whatever else answers as it does."""
 
-    def __init__(self, get: Callable[..., Any], post: Callable[..., Any]) -> None:
-        self._get = get
-        self._post = post
+    name = "sd-server"
+
+    def differences(self) -> dict[str, Any]:
+        return {
+            "kind": "sdcpp",
+            "previews": False,
+            "interrupt": False,
+            "partial": False,
+            "options": False,
+            "tools": False,
+            "ignores": IGNORED,
+            "size_step": 64,
+            "rounds_up": True,
+        }
 
     def draw(self, path: str, body: Mapping[str, Any], timeout: float) -> dict[str, Any]:
         """One answer in the web UI's shape, put together from as many calls as it takes.
@@ -75,12 +84,12 @@ class SdCpp:
             batch = min(wanted - len(images), _LARGEST_BATCH)
             seed = fields["seed"] + len(images) if fields["seed"] >= 0 else -1
             call = {**fields, "batch_size": batch, "seed": seed}
-            answer = self._post(path, call, timeout=left)
+            answer = self.routes.post(path, call, timeout=left)
             drawn = answer.get("images") if isinstance(answer, dict) else None
             if not isinstance(drawn, list) or len(drawn) < batch:
                 raise UpstreamGarbage("The SD host drew fewer pictures than were asked for.")
             images += drawn[:batch]
-            info = _joined(info, answer.get("info"))
+            info = joined(info, answer.get("info"))
         return {
             "images": images,
             "parameters": {},
@@ -115,7 +124,7 @@ class SdCpp:
     def _loras(self, tags: list[tuple[str, str]]) -> list[dict[str, Any]]:
         """The LoRAs of a prompt as these engines want them: by path."""
         paths: dict[str, str] = {}
-        for lora in read(list[Lora], self._get("sdapi/v1/loras")):
+        for lora in read(list[Lora], self.routes.get("sdapi/v1/loras")):
             for name in (lora.alias, lora.name):
                 paths[name.lower()] = lora.path or lora.name
         result = []
@@ -135,7 +144,7 @@ class SdCpp:
         return result
 
 
-def _joined(info: dict[str, Any], text: object) -> dict[str, Any]:
+def joined(info: dict[str, Any], text: object) -> dict[str, Any]:
     """The info of the first call, with the lists of the further ones behind its own."""
     if not isinstance(text, str) or not text:
         return info

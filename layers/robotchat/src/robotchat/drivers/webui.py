@@ -12,14 +12,16 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urlsplit
 
-from robotchat.art.answers import Progress, read
+from robotchat.art.answers import Model, Progress, read
 from robotchat.art.capabilities import Capabilities
 from robotchat.art.driver import WebuiDriver
-from robotchat.drivers.sdcpp import IGNORED, SdCpp
+from robotchat.drivers.drawthings import DrawThings, settings
+from robotchat.drivers.flavours import NO_CHECKPOINT, NO_SAMPLER, Flavour
+from robotchat.drivers.probe import flavour_of
 from robotchat.errors import (
     Misconfigured,
     NotSupported,
@@ -97,7 +99,7 @@ class WebUI(WebuiDriver):
             limits=httpx.Limits(keepalive_expiry=_KEEP_ALIVE),
         )
         self._lock = threading.Lock()
-        self._capabilities: Capabilities | None = None
+        self._flavour: Flavour | None = None
 
     def __repr__(self) -> str:
         return "WebUI(...)"
@@ -121,18 +123,7 @@ class WebUI(WebuiDriver):
         return self._draw("sdapi/v1/img2img", body, timeout)
 
     def _draw(self, path: str, body: Mapping[str, Any], timeout: float | None) -> dict[str, Any]:
-        timeout = timeout or self._timeouts.draw
-        if self.capabilities().kind == "sdcpp":
-            return SdCpp(self.get, self.post).draw(path, body, timeout)
-        try:
-            answer = self.post(path, body, timeout=timeout)
-        except NotSupported as error:
-            raise UpstreamUnavailable(
-                "The SD host has no API: is it started with --api?"
-            ) from error
-        if not isinstance(answer, dict):
-            raise UpstreamGarbage("The SD host's answer is not an object.")
-        return answer
+        return self._known().draw(path, body, timeout or self._timeouts.draw)
 
     # --- watching ---------------------------------------------------------------------------------
 
@@ -142,51 +133,44 @@ class WebUI(WebuiDriver):
         return read(Progress, self._request("GET", path, None, self._timeouts.progress))
 
     def capabilities(self, checkpoint: str | None = None) -> Capabilities:
-        with self._lock:
-            if self._capabilities is None:
-                self._capabilities = self._detect()
-            return self._capabilities
+        return self._known().capabilities
 
     def forget(self) -> None:
         with self._lock:
-            self._capabilities = None
+            self._flavour = None
 
-    def _detect(self) -> Capabilities:
-        """Find out what there is without setting anything off.
+    def _known(self) -> Flavour:
+        """The program that answers there; found out once, until it is to be forgotten."""
+        with self._lock:
+            if self._flavour is None:
+                self._flavour = flavour_of(self)
+            return self._flavour
 
-        A GET of something that is there only for POST answers 405, and 404 if it is not there.
-        """
-        # Every web UI can be interrupted; a host that cannot is a bare engine.
-        interrupt = self._has("sdapi/v1/interrupt")
-        found = Capabilities(
-            progress=self._has("sdapi/v1/progress?skip_current_image=true"),
-            refresh_loras=self._has("sdapi/v1/refresh-loras"),
-            controlnet=self._has("controlnet/version"),
-        )
-        if interrupt:
-            return found
-        return replace(
-            found,
-            kind="sdcpp",
-            previews=False,
-            interrupt=False,
-            partial=False,
-            options=False,
-            tools=False,
-            ignores=IGNORED,
-            size_step=64,
-            rounds_up=True,
-        )
+    # --- lists that not all have ------------------------------------------------------------------
 
-    def _has(self, path: str) -> bool:
+    def models(self) -> list[Model]:
         try:
-            self._request("GET", path, None, self._timeouts.answer)
+            return super().models()
         except NotSupported:
-            return False
-        except UpstreamRejected as error:
-            if error.details.get("upstream_status") != 405:
+            shown = self.checkpoint() if isinstance(self._known(), DrawThings) else None
+            if shown is None:
                 raise
-        return True
+            return [Model(title=shown, model_name=shown)]
+
+    def checkpoint(self) -> str | None:
+        try:
+            return super().checkpoint() or self._shown()
+        except NotSupported:
+            shown = self._shown()
+            if shown is None:
+                raise
+            return shown
+
+    def _shown(self) -> str | None:
+        """The checkpoint that an app is set to which lists none."""
+        if not isinstance(self._known(), DrawThings):
+            return None
+        return str(settings(self).get("model") or "") or None
 
     # --- HTTP -------------------------------------------------------------------------------------
 
@@ -221,6 +205,8 @@ class WebUI(WebuiDriver):
             raise UpstreamUnavailable("The connection to the SD host broke.") from error
         if response.status_code == 200:
             return _json(data)
+        if response.status_code == 204:
+            return None
         raise _error(response, data)
 
     def _read(self, response: httpx.Response, deadline: float) -> bytes:
@@ -255,9 +241,9 @@ _REJECTED = (
     ("Init image not found", "init_images is missing."),
     ("Image not found", "The image is missing."),
     ("Model not found", "The SD host does not have the model."),
-    ("Sampler not found", "The SD host does not have the sampler."),
+    ("Sampler not found", NO_SAMPLER),
     ("could not find upscaler", "The SD host does not have the upscaler."),
-    ("Could not find checkpoint", "The SD host does not have the checkpoint."),
+    ("Could not find checkpoint", NO_CHECKPOINT),
     ("bad number of images", "init_images holds more pictures than batch_size."),
     ("always on script", "The SD host does not have the always-on script."),
     ("selectable script", "A selectable script was given among the always-on ones."),
@@ -272,6 +258,16 @@ _REJECTED = (
     ("lora.path required", "The SD host does not have the LoRA."),
     ("invalid params", "The SD host does not accept the parameters."),
     ("server_error", "The SD host does not accept the request's types."),
+    ("Init image is none", "init_images is missing."),
+    ("Always on script", "The SD host does not have the always-on script."),
+    ("Selectable script", "A selectable script was given among the always-on ones."),
+    ("Payload is too big", "The pictures are too large for the SD host."),
+    ("Unrecognized model name", NO_CHECKPOINT),
+    ("Missing files for model", NO_CHECKPOINT),
+    ("Invalid value for sampler", NO_SAMPLER),
+    ("Unrecognized keys", "The SD host does not know a field of the request."),
+    ("init_images height", "The SD host draws over pictures of the size asked for alone."),
+    ("init_images width", "The SD host draws over pictures of the size asked for alone."),
 )
 """Texts of refusals that will be the same next time, and how they are said here."""
 
@@ -299,7 +295,7 @@ def _error(response: httpx.Response, data: bytes) -> UpstreamError:
         )
     if status in _RETRY_LATER:
         later = _retry_after(response)
-        if status == 429:
+        if status == 429 or _queue_is_full(status, detail):
             return UpstreamBusy("The SD host is busy.", retry_after=later, details=details)
         return UpstreamUnavailable(
             "The SD host is not available.", retry_after=later, details=details
@@ -323,6 +319,11 @@ def _error(response: httpx.Response, data: bytes) -> UpstreamError:
             details["reason"] = _reason(details.get("upstream_error"), texts, body)
         return UpstreamUnavailable(f"The SD host failed{name}.", details=details)
     return UpstreamGarbage("The SD host's answer has an unexpected status.", details=details)
+
+
+def _queue_is_full(status: int, detail: object) -> bool:
+    """Whether that is KoboldCpp's way to say that enough are waiting."""
+    return status == 503 and isinstance(detail, dict) and detail.get("type") is not None
 
 
 _OF_THE_MACHINE = re.compile(

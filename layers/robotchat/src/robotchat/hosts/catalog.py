@@ -81,6 +81,10 @@ class Catalog:
         """The VAEs that ``override_settings.sd_vae`` may name."""
         return _once(_flat(self._all(lambda bot: bot.get_vaes())), lambda vae: vae.model_name)
 
+    def get_modules(self) -> list[Vae]:
+        """The VAEs and text encoders of Forge's hosts; other hosts have none."""
+        return _once(_flat(self._all(lambda bot: bot.get_modules())), lambda one: one.model_name)
+
     def get_embeddings(self) -> Embeddings:
         """The learnt words; what is loaded on one host is not among the skipped ones."""
         found = self._all(lambda bot: bot.get_embeddings())

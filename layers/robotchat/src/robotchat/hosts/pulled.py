@@ -47,7 +47,15 @@ _FORGOTTEN = timedelta(hours=1)
 
 LISTS = (
     *("sd-models", "samplers", "schedulers", "upscalers", "latent-upscale-modes", "loras"),
-    *("hypernetworks", "face-restorers", "realesrgan-models", "sd-vae", "embeddings", "scripts"),
+    *(
+        "hypernetworks",
+        "face-restorers",
+        "realesrgan-models",
+        "sd-vae",
+        "sd-modules",
+        "embeddings",
+        "scripts",
+    ),
     *("script-info", "prompt-styles", "extensions", "cmd-flags", "options"),
 )
 """What is asked of a host below ``sdapi/v1``, to be told to others."""
