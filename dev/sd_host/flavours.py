@@ -52,7 +52,7 @@ MODULE_FILES: Mapping[str, str] = {
 NEEDED_BY_FLUX = {"VAE": "ae", "CLIP": "clip_l", "T5": "t5xxl"}
 """What a Flux checkpoint cannot be loaded without, and how the files' names begin."""
 FORGE_SETTINGS: Mapping[str, Any] = {
-    **{name: value for name, value in SETTINGS.items() if name != "sd_vae"},
+    **SETTINGS,  # sd_vae among them, which is shown and has no effect
     MODULES: [],
     "forge_unet_storage_dtype": "Automatic",
     "forge_inference_memory": 1024,

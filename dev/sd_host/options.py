@@ -43,6 +43,8 @@ class Options:
     """How many requests are handled at a time; more wait, whatever they ask."""
     sdcpp_info: str = "json"
     """What ``info`` holds with the sdcpp personality: ``json`` or ``empty``."""
+    sdcpp_hires: bool = False
+    """Whether it is one since April 2026, which enlarges and draws over, and says so."""
     rate_limit: int = 300
     """Points a minute that SD.Next grants a client for each path: a drawing costs 5. 0: no end."""
     size_step: int = 8

@@ -119,8 +119,20 @@ class _Request:
         self.seed = random.randrange(2**31) if seed < 0 else seed
         self.steps = max(self.steps, 1)
         self.size = (-(-self.asked[0] // 64) * 64, -(-self.asked[1] // 64) * 64)
+        self.final_size = self._final_size(host, body)
         if self.size[0] * self.size[1] > MOST_PIXELS:
             raise ServerError({"error": "generate_image returned no results"})
+
+    def _final_size(self, host: Host, body: dict[str, Any]) -> tuple[int, int]:
+        if not host.options.sdcpp_hires or not _typed(body, "enable_hr", False):
+            return self.size
+        wide, high = _typed(body, "hr_resize_x", 0), _typed(body, "hr_resize_y", 0)
+        if wide or high:
+            goal = (wide or high, high or wide)  # the one that is missing is like the other
+        else:
+            scale = _typed(body, "hr_scale", 2.0)
+            goal = (round(self.size[0] * scale), round(self.size[1] * scale))
+        return (-(-goal[0] // 64) * 64, -(-goal[1] // 64) * 64)
 
     @staticmethod
     def _check_loras(host: Host, body: dict[str, Any]) -> None:
@@ -160,10 +172,13 @@ def _drawing(kind: str) -> Callable[[web.Request, Host], Any]:
 
         def draw_all() -> list[Image.Image]:
             words = (asked.prompt, asked.negative)
-            return [
+            drawn = [
                 engine.picture(*words, seed, asked.size, init, mask, asked.strength)
                 for seed in seeds
             ]
+            if kind == "img2img" or asked.final_size == asked.size:
+                return drawn
+            return [image.resize(asked.final_size) for image in drawn]
 
         pixels = asked.size[0] * asked.size[1] * asked.batch
         async with host.turn():
@@ -273,6 +288,9 @@ def routes(host: Host) -> list[web.RouteDef]:
         return handle
 
     table = [web.get(f"{API}/{name}", listing(make)) for name, make in LISTS.items()]
+    features = {"features": {"init_image": True, "hires": True, "cancel_generating": False}}
+    if host.options.sdcpp_hires:
+        table.append(web.get("/sdcpp/v1/capabilities", listing(lambda host: features)))
     return [*table, *(web.post(f"{API}/{k}", drawing(k)) for k in ("txt2img", "img2img"))]
 
 

@@ -6,7 +6,7 @@ import io
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -18,6 +18,7 @@ from robotchat.art.checkpoints import CheckpointConfig
 from robotchat.art.modules import MODULES
 from robotchat.art.results import Drawing
 from robotchat.drivers.fake import plain_png
+from robotchat.drivers.hosts import host_driver
 from robotchat.drivers.webui import WebUI
 from robotchat.errors import (
     InvalidRequest,
@@ -32,6 +33,9 @@ from robotchat.errors import (
     WrongResult,
 )
 from robotchat.images import encode_base64
+from robotchat.jobs.job import JobStatus
+from robotchat.robot import Robot
+from robotchat.settings import Settings
 
 ALL = ("forge", "forge-neo", "sdnext", "koboldcpp", "drawthings")
 FORGES = ("forge", "forge-neo")
@@ -231,6 +235,21 @@ def test_a_host_that_dies_is_unavailable_and_comes_back(
     assert small(bot).pictures
 
 
+@pytest.mark.parametrize("personality", ALL)
+def test_a_conversation_draws_and_changes_pictures(personality: str) -> None:
+    with sd_host.running(personality=personality) as host:
+        driver = host_driver(host.url)
+        robot = Robot(art=driver, settings=Settings(retry_base=0.001))
+        beach = robot.chat_text2image("I want to see a photo of a beach", steps=2)
+        sunset = robot.chat_text2image("at sunset", beach.conversation_id)
+        source = encode_base64(plain_png(300, 200))
+        blue = robot.chat_image2image("make it blue", source, steps=2)
+        night = robot.chat_image2image("and at night", conversation_id=blue.conversation_id)
+        for job in (beach, sunset, blue, night):
+            assert (job.status, job.error) == (JobStatus.SUCCEEDED, None)
+        cast(Any, driver).close()
+
+
 # Forge
 
 
@@ -395,6 +414,48 @@ def test_options_are_put_back_on_sdnext() -> None:
     with over("sdnext") as (bot, _):
         small(bot, override_settings={"eta_noise_seed_delta": 31337})
         assert bot.get_options()["eta_noise_seed_delta"] == 0
+
+
+def test_sdnext_stopped_before_it_shows_anything() -> None:
+    with over("sdnext") as (bot, host):
+        bot.set_options({"live_previews_enable": False})
+        host.hold()
+        ends: list[RobotchatError] = []
+
+        def draw() -> None:
+            with pytest.raises(UpstreamUnavailable) as stopped:
+                small(bot)
+            ends.append(stopped.value)
+
+        thread = threading.Thread(target=draw)
+        thread.start()
+        host.wait_for(paused=1)
+        bot.interrupt()
+        thread.join()
+        assert ends[0].details["interrupted"] is True
+
+
+# sd-server
+
+
+def test_the_second_pass_of_a_newer_sd_server() -> None:
+    hires = {"enable_hr": True, "denoising_strength": 0.5, "width": 65, "height": 128}
+    with over("sdcpp", sdcpp_hires=True) as (bot, host):
+        for more, size in (
+            ({"hr_scale": 2.0}, (192, 256)),
+            ({"hr_resize_x": 192}, (192, 384)),
+            ({"hr_resize_x": 128, "hr_resize_y": 320}, (128, 320)),
+        ):
+            (picture,) = small(bot, **hires, **more, hr_second_pass_steps=3).pictures
+            assert (picture.width, picture.height) == size
+        sent = host.requests("txt2img")[-1]["body"]
+        assert (sent["hr_upscaler"], sent["hr_steps"]) == ("Latent", 3)
+        with pytest.raises(NotSupported) as refused:
+            small(bot, **hires, hr_prompt="a dog")
+        assert refused.value.param == "hr_prompt"
+    with over("sdcpp") as (bot, _), pytest.raises(NotSupported) as refused:
+        small(bot, **hires)
+    assert refused.value.param == "enable_hr"
 
 
 # KoboldCpp

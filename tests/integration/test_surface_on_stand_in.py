@@ -338,3 +338,35 @@ def test_progress_of_a_bare_engine_is_estimated_and_marked(
     assert answer.status == 200
     assert seen[-1]["progress"] > 0
     assert seen[-1]["job_id"] == answer.body["job_id"]
+
+
+# --- Forge ----------------------------------------------------------------------------------------
+
+
+def test_modules_can_be_a_tenants_default_and_tell_no_paths(over: Callable[..., Surface]) -> None:
+    forge = over({"personality": "forge"}, {})
+    modules = forge.call("sd/get_modules").body
+    assert [one["model_name"] for one in modules][1] == "ae.safetensors"
+    name = "forge_additional_modules"
+    assert forge.call("sd/set_options", {name: ["ae"]}).status == 200
+    assert forge.call("sd/get_options").body[name] == ["ae.safetensors"]
+    answer = forge.txt2img()
+    assert "Module 1: ae" in json.loads(answer.body["info"])["infotexts"][0]
+    assert forge.call("sd/set_options", {name: ["no such file"]}).status == 422
+    assert forge.call("sd/set_options", {name: "ae"}).status == 422
+    own = {"override_settings": {name: ["clip_l"]}}
+    forge.txt2img(**own)
+    assert forge.call("sd/get_options", tenant="other").body[name] == []
+
+
+def test_what_only_one_of_the_hosts_heeds_is_drawn_there(over: Callable[..., Surface]) -> None:
+    both = over(
+        {"personality": "koboldcpp", "checkpoints": ("alpha",)}, {"checkpoints": ("alpha",)}
+    )
+    for _ in range(3):
+        assert both.txt2img(styles=["Night"], sampler_name="Euler a").status == 200
+    assert both.hosts[0].requests("txt2img") == []
+    alone = over({"personality": "koboldcpp"})
+    refused = alone.txt2img(styles=["Night"])
+    assert refused.status == 501
+    assert "styles" in json.dumps(refused.body)

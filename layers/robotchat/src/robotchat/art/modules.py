@@ -55,7 +55,7 @@ def resolved(request: Request, listed: Sequence[Vae]) -> Request:
     changes: dict[str, Any] = {}
     wanted = options.get(MODULES)
     if wanted is not None:
-        options[MODULES] = _found(wanted, listed, where)
+        options[MODULES] = find_modules(wanted, listed, param=where)
     vae = options.pop("sd_vae", None)
     if vae and squash(str(vae)) not in ("automatic", "none"):
         names = [one.model_name for one in vaes_among(listed)]
@@ -66,11 +66,15 @@ def resolved(request: Request, listed: Sequence[Vae]) -> Request:
     again = getattr(request, _HIRES, None)
     if again:
         kept = [name for name in again if name.lower() in _SAME]
-        changes[_HIRES] = kept or _found(again, listed, _HIRES)
+        changes[_HIRES] = kept or find_modules(again, listed, param=_HIRES)
     return request.model_copy(update=changes) if changes else request
 
 
-def _found(wanted: Any, listed: Sequence[Vae], param: str) -> list[str]:
+def find_modules(wanted: Any, listed: Sequence[Vae], *, param: str) -> list[str]:
+    """The host's names of modules, which may be named with folders and without extension.
+
+    Raises InvalidRequest, with near matches, for one that is not listed.
+    """
     if not isinstance(wanted, list) or len(wanted) > MOST:
         raise InvalidRequest(f"This is a list of at most {MOST} names of modules.", param=param)
     names = [one.model_name for one in listed]

@@ -64,9 +64,12 @@ def _engine(routes: WebuiRoutes) -> Flavour:
     progress = has(routes, "sdapi/v1/progress?skip_current_image=true")
     refresh_loras = has(routes, "sdapi/v1/refresh-loras")
     controlnet = has(routes, "controlnet/version")
+    told = _told(routes, "sdcpp/v1/capabilities")
+    features = told.get("features") if isinstance(told, dict) else None
     return SdCpp(
         routes,
         Capabilities(progress=progress, refresh_loras=refresh_loras, controlnet=controlnet),
+        hires=isinstance(features, dict) and features.get("hires") is True,
     )
 
 

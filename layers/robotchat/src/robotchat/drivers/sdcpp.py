@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from robotchat.art.answers import Lora, read
+from robotchat.art.capabilities import Capabilities
+from robotchat.art.driver import WebuiRoutes
 from robotchat.art.requests import Text2ImageRequest
 from robotchat.drivers.flavours import Flavour, promised
 from robotchat.errors import NotSupported, UpstreamGarbage, UpstreamRejected, UpstreamTimeout
@@ -28,6 +30,12 @@ IGNORED = frozenset(
     }
 )
 """Fields that change the picture, and that these engines pass over in silence."""
+_OF_HIRES = frozenset(
+    {
+        *("hr_checkpoint_name", "hr_sampler_name", "hr_scheduler", "hr_prompt"),
+        *("hr_negative_prompt", "hr_cfg", "hr_distilled_cfg", "firstpass_image"),
+    }
+)
 
 # Their own defaults differ from those that callers are promised.
 _DEFAULTS = promised(Text2ImageRequest, "width", "height", "steps", "cfg_scale", "seed")
@@ -54,6 +62,13 @@ class SdCpp(Flavour):
 
     name = "sd-server"
 
+    def __init__(
+        self, routes: WebuiRoutes, capabilities: Capabilities, *, hires: bool = False
+    ) -> None:
+        """``hires``: whether it enlarges and draws over, as it does since April 2026."""
+        self._ignored = IGNORED - {"enable_hr"} | _OF_HIRES if hires else IGNORED
+        super().__init__(routes, capabilities)
+
     def differences(self) -> dict[str, Any]:
         return {
             "kind": "sdcpp",
@@ -62,7 +77,7 @@ class SdCpp(Flavour):
             "partial": False,
             "options": False,
             "tools": False,
-            "ignores": IGNORED,
+            "ignores": self._ignored,
             "size_step": 64,
             "rounds_up": True,
         }
@@ -97,7 +112,7 @@ class SdCpp(Flavour):
         }
 
     def _translated(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        for name in sorted(IGNORED - {"script_name", "alwayson_scripts"}):
+        for name in sorted(self._ignored - {"script_name", "alwayson_scripts"}):
             if body.get(name):
                 raise NotSupported(f"The SD host does not support {name}.", param=name)
         if str(body.get("script_name") or "none").lower() != "none":
@@ -112,6 +127,8 @@ class SdCpp(Flavour):
         for name in ("alwayson_scripts", "script_name", "script_args", "styles"):
             fields.pop(name, None)
         fields = {**_DEFAULTS, **fields}
+        if fields.get("enable_hr"):
+            fields |= _second_pass(fields)
         tags = _LORA_TAG.findall(str(fields.get("prompt", "")))
         if tags and not fields.get("disable_extra_networks"):
             fields["prompt"] = _LORA_TAG.sub("", str(fields["prompt"])).strip()
@@ -142,6 +159,21 @@ class SdCpp(Flavour):
                 multiplier = 1.0
             result.append({"path": path, "multiplier": multiplier})
         return result
+
+
+def _second_pass(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The second pass in this server's words: with both sides, since of one it makes a square."""
+    width, height = int(fields["width"]), int(fields["height"])
+    scale = float(fields.get("hr_scale", 2.0))
+    wide, high = int(fields.get("hr_resize_x", 0)), int(fields.get("hr_resize_y", 0))
+    if not wide and not high:
+        wide, high = int(width * scale), int(height * scale)
+    return {
+        "hr_resize_x": wide or high * width // height,
+        "hr_resize_y": high or wide * height // width,
+        "hr_steps": int(fields.get("hr_second_pass_steps", 0)),
+        "hr_upscaler": fields.get("hr_upscaler") or "Latent",
+    }
 
 
 def joined(info: dict[str, Any], text: object) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from robotchat.art.bot import ArtBot, ArtConfig
 from robotchat.art.checks import check_options, find_vae
 from robotchat.art.infotext import parse
 from robotchat.art.matching import find_checkpoint, find_listed
+from robotchat.art.modules import MODULES, find_modules
 from robotchat.art.requests import CHECKPOINT, FORMAT_OPTIONS, Int
 from robotchat.clock import Clock
 from robotchat.errors import (
@@ -34,7 +35,7 @@ from robotchat.errors import (
 from robotchat.hosts.catalog import Catalog
 from robotchat.hosts.options import TenantOptions, same, what_differs
 from robotchat.hosts.pool import HostPool
-from robotchat.hosts.privacy import is_private
+from robotchat.hosts.privacy import shown_options
 from robotchat.images import (
     Images,
     decode_base64,
@@ -170,6 +171,9 @@ class WebuiApi:
         if changes.get("sd_vae"):
             vaes = [vae.model_name for vae in self._catalog.get_vaes()]
             changes["sd_vae"] = find_vae(vaes, str(changes["sd_vae"]), param="sd_vae")
+        if changes.get(MODULES):
+            listed = self._catalog.get_modules()
+            changes[MODULES] = find_modules(changes[MODULES], listed, param=MODULES)
         for name, value in changes.items():
             present = [one[name] for one in hosts if name in one]
             if name != CHECKPOINT and all(same(one, value) for one in present):
@@ -193,10 +197,7 @@ class WebuiApi:
         told = [answer for answer in answers.values() if not isinstance(answer, RobotchatError)]
         if not told and not all(isinstance(one, NotSupported) for one in answers.values()):
             raise _unavailable(list(answers.values()))
-        return [
-            {name: value for name, value in options.items() if not is_private(name, value)}
-            for options in told
-        ]
+        return [shown_options(options) for options in told]
 
     def _home(self) -> str | None:
         """What is drawn with by default: the first host's own, if they differ."""
