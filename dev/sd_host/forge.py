@@ -82,6 +82,8 @@ def _unit(unit: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("mask", "input_image", "effective_region_mask", "advanced_weighting"):
         known.pop(name, None)
     module = str(known.get("module", "None"))
+    if module == "none":
+        known["model"] = "None"  # by that name it has no preprocessor: the unit fails
     return {**known, "module": "none" if module == "None" else module}
 
 

@@ -69,9 +69,10 @@ NEVER_SENT: Final = frozenset(
 """Fields that are understood here and not passed on to a host."""
 
 
-_FORGE = ("distilled_cfg_scale", "hr_cfg", "hr_distilled_cfg", "hr_additional_modules")
-"""Fields that Forge has beyond the web UI's."""
-_NOT_THE_WEB_UIS = {*_FORGE, "output_format", "output_compression"}
+_NOT_THE_WEB_UIS = {
+    *("distilled_cfg_scale", "hr_cfg", "hr_distilled_cfg", "hr_additional_modules"),  # Forge's
+    *("output_format", "output_compression"),
+}
 
 
 def _whole(value: object) -> object:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from robotchat.art.answers import Scheduler
 from robotchat.art.capabilities import Capabilities
 from robotchat.art.driver import WebuiRoutes
 from robotchat.art.requests import DrawRequest, Image2ImageRequest
@@ -46,6 +47,8 @@ class Flavour:
     """Fields that are always sent, since the program's own defaults are others."""
     image_defaults: Mapping[str, Any] = {}
     """The same when it begins with a picture."""
+    schedules: tuple[Scheduler, ...] = ()
+    """The noise schedules of a program that does not list its own."""
 
     def __init__(self, routes: WebuiRoutes, capabilities: Capabilities) -> None:
         self.routes = routes
@@ -58,10 +61,9 @@ class Flavour:
     def draw(self, path: str, body: Mapping[str, Any], timeout: float) -> dict[str, Any]:
         """The answer to this body of a drawing call, as the web UI would give it."""
         pictures = self.image_defaults if path.endswith("img2img") else {}
+        sent = self.worded({**self.defaults, **pictures, **body})
         try:
-            answer = self.routes.post(
-                path, self.worded({**self.defaults, **pictures, **body}), timeout=timeout
-            )
+            answer = self.routes.post(path, sent, timeout=timeout)
         except NotSupported as error:
             raise UpstreamUnavailable(
                 "The SD host has no API: is it started with --api?"
@@ -110,9 +112,14 @@ class ForgeNeo(Forge):
     name = "Forge Neo"
 
 
+_BLURS = promised(Image2ImageRequest, "mask_blur_x", "mask_blur_y")
+
+
 def _forge_unit(unit: Mapping[str, Any]) -> dict[str, Any]:
-    """A ControlNet unit with its pictures where Forge looks for them."""
+    """A ControlNet unit with its pictures where Forge looks for them, and in its words."""
     known = dict(unit)
+    if str(known.get("module", "none")).lower() == "none":
+        known["module"] = "None"
     image = known.pop("input_image", None)
     mask = known.pop("mask", None)
     pair: Any = known.get("image", image)
@@ -178,11 +185,10 @@ class SdNext(Flavour):
         fields["resize_mode"] += 1  # its own first mode is not to resize at all
         if fields.get("mask"):
             fields.setdefault("inpaint_full_res", True)
-            blurs = {fields.pop(name) for name in ("mask_blur_x", "mask_blur_y") if name in fields}
-            if blurs and "mask_blur" not in fields:
-                if len(blurs) > 1:
-                    raise NotSupported("The SD host blurs both ways alike.", param="mask_blur_x")
-                fields["mask_blur"] = blurs.pop()
+            wide, high = (fields.pop(name, usual) for name, usual in _BLURS.items())
+            if "mask_blur" not in fields and wide != high:
+                raise NotSupported("The SD host blurs both ways alike.", param="mask_blur_x")
+            fields.setdefault("mask_blur", wide)
         return fields
 
     def told(self, answer: dict[str, Any]) -> dict[str, Any]:
@@ -195,7 +201,9 @@ class SdNext(Flavour):
         except ValueError:
             return answer  # what is wrong with it is said where it is read
         notes = info.get("infotexts") if isinstance(info, dict) else None
-        found = re.search(r"\bModel: ([^,\n]+)", str(notes[0])) if notes else None
+        # In its last line: what is above are the prompts, in which anything may stand.
+        line = str(notes[0]).rpartition("\n")[2] if notes else ""
+        found = re.search(r"(?:^|, )Model: ([^,]+)", line)
         if found is None or info.get("sd_model_name"):
             return answer
         return {**answer, "info": json.dumps({**info, "sd_model_name": found[1].strip()})}

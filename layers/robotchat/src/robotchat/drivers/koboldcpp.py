@@ -10,7 +10,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from robotchat.art.answers import Scheduler
 from robotchat.art.capabilities import all_but
+from robotchat.art.matching import squash
 from robotchat.art.requests import Image2ImageRequest
 from robotchat.drivers.flavours import SIZE_AND_STEPS, Flavour, of_size, one_by_one, promised
 from robotchat.drivers.sdcpp import joined, without_extra_args
@@ -21,6 +23,19 @@ _TAKEN = (
     *("sampler_name", "scheduler", "eta", "denoising_strength", "mask"),
     "inpainting_mask_invert",
 )
+_SCHEDULES = {
+    "discrete": "Discrete",
+    "karras": "Karras",
+    "exponential": "Exponential",
+    "ays": "Align Your Steps",
+    "gits": "GITS",
+    "sgm_uniform": "SGM Uniform",
+    "simple": "Simple",
+    "smoothstep": "Smoothstep",
+    "kl_optimal": "KL Optimal",
+}
+"""stable-diffusion.cpp's schedules, which it does not list; it draws with its own choice when it is
+given any other name."""
 
 
 class KoboldCpp(Flavour):
@@ -29,6 +44,10 @@ class KoboldCpp(Flavour):
     name = "KoboldCpp"
     defaults: Mapping[str, Any] = {**SIZE_AND_STEPS, "seed": -1}
     image_defaults = promised(Image2ImageRequest, "denoising_strength")
+    schedules = (
+        Scheduler(name="automatic", label="Automatic"),
+        *(Scheduler(name=name, label=label) for name, label in _SCHEDULES.items()),
+    )
 
     def differences(self) -> dict[str, Any]:
         off = ("progress", "previews", "interrupt", "partial", "options", "refresh_loras")
@@ -70,8 +89,10 @@ class KoboldCpp(Flavour):
             call["init_images"] = [of_size(image, fields) for image in call["init_images"]]
         if call.get("mask"):
             call["mask"] = of_size(call["mask"], fields)
-        if str(call.get("scheduler", "automatic")).lower() == "automatic":
-            call.pop("scheduler", None)
+        schedule = squash(str(call.pop("scheduler", "")))
+        for name, label in _SCHEDULES.items():
+            if schedule in (squash(name), squash(label)):
+                call["scheduler"] = name
         if "distilled_cfg_scale" in fields:
             call["distilled_guidance"] = fields["distilled_cfg_scale"]
         return call

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urlsplit
 
-from robotchat.art.answers import Model, Progress, read
+from robotchat.art.answers import Model, Progress, Scheduler, read
 from robotchat.art.capabilities import Capabilities
 from robotchat.art.driver import WebuiDriver
 from robotchat.drivers.drawthings import DrawThings, settings
@@ -165,6 +165,14 @@ class WebUI(WebuiDriver):
             if shown is None:
                 raise
             return shown
+
+    def schedulers(self) -> list[Scheduler]:
+        try:
+            return super().schedulers()
+        except NotSupported:
+            if not self._known().schedules:
+                raise
+            return list(self._known().schedules)
 
     def _shown(self) -> str | None:
         """The checkpoint that an app is set to which lists none."""
