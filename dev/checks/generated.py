@@ -1,8 +1,9 @@
 """What is generated and committed: the OpenAPI document, and the parts of documents made from it.
 
 ``python -m dev.checks.generated --write`` writes all of it, ``--check`` fails when something is not
-current. The table of endpoints stands between ``<!-- endpoints -->`` comments, the gateway's
-own answers in the template between ``gateway-responses`` ones.
+current. The table of endpoints stands between ``<!-- endpoints -->`` comments, that of SD hosts
+between ``<!-- hosts -->`` ones, the gateway's own answers in the template between
+``gateway-responses`` ones.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dev.checks import clients, errors, gateway, openapi
+from dev.checks import clients, errors, gateway, hosts, openapi
 from robotchat.lifecycle import queue_messages as messages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,6 +48,7 @@ def generated(root: Path = ROOT) -> dict[Path, str]:
         **{root / path: text for path, text in clients.configurations(document).items()},
     }
     listed = (root / ENDPOINTS).read_text("utf-8")
+    files[root / hosts.DOCUMENT] = hosts.written((root / hosts.DOCUMENT).read_text("utf-8"))
     files[root / ENDPOINTS] = _TABLE.sub(lambda found: found[1] + table + found[2], listed)
     return files
 
