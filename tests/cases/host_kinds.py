@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from dev import sd_host
+from dev import comfyui, sd_host
 
 
 class StandIn(Protocol):
@@ -54,6 +54,12 @@ def _webui(**options: Any) -> Callable[[], AbstractContextManager[StandIn]]:
     return running
 
 
+@contextmanager
+def _comfyui() -> Iterator[StandIn]:
+    with comfyui.running() as host:
+        yield host
+
+
 KINDS: tuple[Kind, ...] = (
     Kind("webui", _webui(), draws="*2img"),
     Kind("sdcpp", _webui(personality="sdcpp"), draws="*2img", one_checkpoint=True),
@@ -62,4 +68,5 @@ KINDS: tuple[Kind, ...] = (
     Kind("sdnext", _webui(personality="sdnext"), draws="*2img"),
     Kind("koboldcpp", _webui(personality="koboldcpp"), draws="*2img", one_checkpoint=True),
     Kind("drawthings", _webui(personality="drawthings"), draws="*2img", one_checkpoint=True),
+    Kind("comfyui", _comfyui, draws=comfyui.DRAWING),
 )

@@ -16,6 +16,7 @@ import shutil
 import struct
 import tempfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -243,6 +244,31 @@ def png_text(data: bytes) -> dict[str, str]:
             if len(fields) == 3 and rest[0:1] == b"\0":
                 notes[key.decode("latin-1")] = fields[2].decode("utf-8", errors="replace")
     return notes
+
+
+def with_png_text(data: bytes, notes: Mapping[str, str]) -> bytes:
+    """A PNG file that was inspected, with these text notes instead of those that it had."""
+    parts = [_PNG_SIGNATURE]
+    for kind, body in _chunks(data):
+        if kind in (b"tEXt", b"zTXt", b"iTXt"):
+            continue
+        parts.append(_png_chunk(kind, body))
+        if kind == b"IHDR":
+            parts += [_png_note(name, text) for name, text in notes.items()]
+    return b"".join(parts)
+
+
+def _png_note(name: str, text: str) -> bytes:
+    text = text.replace("\0", "")  # which ends a name there
+    try:
+        return _png_chunk(b"tEXt", name.encode("latin-1") + b"\0" + text.encode("latin-1"))
+    except UnicodeEncodeError:
+        return _png_chunk(b"iTXt", name.encode("latin-1") + b"\0\0\0\0\0" + text.encode())
+
+
+def _png_chunk(kind: bytes, body: bytes | memoryview) -> bytes:
+    checksum = zlib.crc32(body, zlib.crc32(kind))
+    return struct.pack(">I", len(body)) + kind + bytes(body) + struct.pack(">I", checksum)
 
 
 # --- JPEG -----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from robotchat.art.address import split_kind
@@ -19,39 +20,49 @@ from robotchat.errors import (
 if TYPE_CHECKING:
     import httpx
 
+    from robotchat.art.workflows import Workflow
+
 
 def host_driver(
     address: str,
     *,
     auth: tuple[str, str] | None = None,
     timeouts: Timeouts | None = None,
+    workflows: Sequence[Workflow] = (),
     transport: httpx.BaseTransport | None = None,
 ) -> ArtDriver:
     """A driver for the SD host at a URL, which may begin with its kind: ``comfyui+http://...``.
 
     Without a kind the host is asked for signs of one when it is first used. ``auth``,
-    ``timeouts`` and ``transport`` are as for ``WebUI``. Raises Misconfigured.
+    ``timeouts`` and ``transport`` are as for ``WebUI``, ``workflows`` as for ``ComfyUI``. Raises
+    Misconfigured.
     """
     kind, url = split_kind(address)
     options: dict[str, Any] = {"auth": auth, "timeouts": timeouts, "transport": transport}
     if kind is None:
-        return cast(ArtDriver, _Found(url, options))
-    return _of_kind(kind, url, options)
+        return cast(ArtDriver, _Found(url, options, workflows))
+    return _of_kind(kind, url, options, workflows)
 
 
-def _of_kind(kind: HostKind, url: str, options: dict[str, Any]) -> ArtDriver:
+def _of_kind(
+    kind: HostKind, url: str, options: dict[str, Any], workflows: Sequence[Workflow]
+) -> ArtDriver:
     if kind in ("webui", "sdcpp"):
         return WebUI(url, **options)
+    if kind == "comfyui":
+        from robotchat.drivers.comfyui import ComfyUI
+
+        return ComfyUI(url, workflows=workflows, **options)
     raise Misconfigured(f"There is no driver for {kind}.")
 
 
 class _Found:
     """A driver of a kind that is found out when it is first used."""
 
-    def __init__(self, url: str, options: dict[str, Any]) -> None:
+    def __init__(self, url: str, options: dict[str, Any], workflows: Sequence[Workflow]) -> None:
         self._probe = WebUI(url, **options)
         self.base_url = self._probe.base_url
-        self._url, self._options = url, options
+        self._url, self._options, self._workflows = url, options, workflows
         self._lock = threading.Lock()
         self._driver: ArtDriver | None = None
 
@@ -66,7 +77,9 @@ class _Found:
             if self._driver is None:
                 kind = _kind_of(self._probe)
                 self._driver = (
-                    self._probe if kind == "webui" else _of_kind(kind, self._url, self._options)
+                    self._probe
+                    if kind == "webui"
+                    else _of_kind(kind, self._url, self._options, self._workflows)
                 )
             return self._driver
 

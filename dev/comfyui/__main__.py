@@ -1,0 +1,72 @@
+"""``python -m dev.comfyui``: serve a stand-in ComfyUI until SIGINT or SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import errno
+import signal
+import socket
+import sys
+
+from dev.comfyui.serving import serve
+from dev.comfyui.state import Options
+from dev.sd_host.serving import listening
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    names = argparse.ArgumentParser(
+        prog="python -m dev.comfyui", description="A stand-in ComfyUI: its API without a model."
+    )
+    add, default = names.add_argument, Options()
+    add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    add("--port", type=int, default=8188, help="port to listen on; 0 takes a free one")
+    add("--version", default=default.version, help="the version that it is (%(default)s)")
+    add("--checkpoints", default=",".join(default.checkpoints), help="comma-separated names")
+    add("--loras", default=",".join(default.loras), help="comma-separated names")
+    add("--speed", type=float, default=default.speed, help="pixel-steps per second (%(default)s)")
+    add("--min-seconds", type=float, default=default.min_seconds, help="least time of a prompt")
+    add("--fixed-seconds", type=float, help="time of every prompt, whatever its size")
+    add("--load-seconds", type=float, default=default.load_seconds, help="time of a model switch")
+    return names
+
+
+def main() -> int:
+    """Serve; the exit code is 1 when the port is taken."""
+    given = parser().parse_args()
+    options = Options(
+        name="ComfyUI",
+        personality="comfyui",
+        version=given.version,
+        checkpoints=tuple(name for name in given.checkpoints.split(",") if name),
+        loras=tuple(name for name in given.loras.split(",") if name),
+        speed=given.speed,
+        min_seconds=given.min_seconds,
+        fixed_seconds=given.fixed_seconds,
+        load_seconds=given.load_seconds,
+    )
+    if not options.checkpoints or options.speed <= 0:
+        print("comfyui: it needs a checkpoint and a speed above 0", file=sys.stderr)
+        return 1
+    try:
+        sock = listening(given.host, given.port)
+    except OSError as error:
+        reason = "is in use" if error.errno == errno.EADDRINUSE else f"is not free: {error}"
+        print(f"comfyui: port {given.port} on {given.host} {reason}; try --port", file=sys.stderr)
+        return 1
+    asyncio.run(_until_signal(options, sock, given.host))
+    return 0
+
+
+async def _until_signal(options: Options, sock: socket.socket, address: str) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    port = sock.getsockname()[1]
+    line = f"comfyui: a stand-in ({options.version}) serves on http://{address}:{port}"
+    await serve(options, sock, stop, lambda: print(line, flush=True))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
