@@ -22,15 +22,12 @@ from typing import Any, Literal, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, Field
 
 from robotchat.art.answers import (
-    Detection,
-    DetectRequest,
     Model,
     Progress,
     Sampler,
     Scheduler,
     Scripts,
     Upscaler,
-    read,
 )
 from robotchat.art.baseline import Baseline
 from robotchat.art.blame import verdict
@@ -43,7 +40,6 @@ from robotchat.art.input_pictures import prepare_images
 from robotchat.art.matching import find_checkpoint, squash
 from robotchat.art.modules import names_something, resolved
 from robotchat.art.options import is_default
-from robotchat.art.questions import Questions
 from robotchat.art.requests import (
     CHECKPOINT,
     DrawRequest,
@@ -52,15 +48,14 @@ from robotchat.art.requests import (
     effective,
 )
 from robotchat.art.results import Drawing, verify
+from robotchat.art.tools import Tools
 from robotchat.errors import (
     InvalidRequest,
     NotSupported,
     UnknownCheckpoint,
     UpstreamError,
-    UpstreamGarbage,
     UpstreamRejected,
     UpstreamUnavailable,
-    WrongResult,
 )
 from robotchat.images import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
 
@@ -98,7 +93,7 @@ class ArtConfig(BaseModel):
 D = TypeVar("D", bound=DrawRequest)
 
 
-class ArtBot(Questions):
+class ArtBot(Tools):
     """Draws on one SD host, and asks it about itself.
 
     Keep it as long as the host: it remembers what the host told of itself for a minute, and sees
@@ -260,10 +255,13 @@ class ArtBot(Questions):
         if away or isinstance(error, UpstreamRejected | NotSupported):
             self._forget()
 
+    @property
+    def _patience(self) -> float:
+        return self._config.timeout
+
     def _tool(self, path: str, body: Mapping[str, Any], timeout: float | None) -> Any:
-        """What a tool beside drawing answers; its failures judged."""
         try:
-            return self._webui.post(path, body, timeout=timeout or self._config.timeout)
+            return self._webui.post(path, body, timeout=timeout or self._patience)
         except UpstreamError as error:
             self._learn_from(error)
             judged = verdict(error, self.driver)
@@ -554,28 +552,7 @@ class ArtBot(Questions):
             self.driver.forget()
         return bool(old)
 
-    # --- what the host does -----------------------------------------------------------------------
-
-    def refresh_models(self) -> None:
-        """Have the host look for new checkpoints; waits for what it draws. Raises NotSupported."""
-        self._refresh("refresh-checkpoints")
-
-    def refresh_loras(self) -> None:
-        """The same for LoRAs. Raises NotSupported."""
-        self._refresh("refresh-loras")
-
-    def refresh_vaes(self) -> None:
-        """The same for VAEs. Raises NotSupported."""
-        self._refresh("refresh-vae")
-
-    def refresh_embeddings(self) -> None:
-        """The same for embeddings. Raises NotSupported."""
-        self._refresh("refresh-embeddings")
-
-    def _refresh(self, path: str) -> None:
-        self._forget()
-        if self.driver.webui is not None:  # hosts of other kinds look by themselves
-            self._webui.post(f"sdapi/v1/{path}", timeout=self._config.timeout)
+    # --- watching ---------------------------------------------------------------------------------
 
     def progress(self, attempt_id: str | None = None, *, preview: bool = False) -> Progress | None:
         """How far the host has got with an attempt, or with what it draws, or None when it does
@@ -599,61 +576,6 @@ class ArtBot(Questions):
         """End the batch that the host draws now, whoever asked for it. Raises NotSupported."""
         self._stops += 1
         self._webui.post("sdapi/v1/skip")
-
-    def set_options(self, options: Mapping[str, Any]) -> None:
-        """Change the host's settings for everybody who draws on it.
-
-        A new checkpoint is loaded at once, which takes its time. Raises NotSupported,
-        UnknownCheckpoint, UpstreamRejected for an unknown option, and WrongResult when the host
-        could not load the checkpoint (it says "done" then, and keeps the old one).
-        """
-        options = dict(options)
-        model = None
-        if options.get(CHECKPOINT):
-            model = find_checkpoint(self.get_models(), str(options[CHECKPOINT]), param=CHECKPOINT)
-            options[CHECKPOINT] = model.alias
-        self._tool("sdapi/v1/options", options, self._config.timeout)
-        self.baseline.forget_safety()  # what holds now is to be learnt
-        if model is not None:
-            now = str(self.get_options().get(CHECKPOINT) or "")
-            try:
-                loaded = find_checkpoint(self.get_models(), now)
-            except UnknownCheckpoint as error:
-                raise UpstreamGarbage("The SD host names a checkpoint it does not list.") from error
-            if loaded.alias != model.alias:
-                raise WrongResult("The SD host could not load the checkpoint.")
-
-    def upscale(self, fields: Mapping[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
-        """Enlarge one picture: the fields and answer of ``extra-single-image``."""
-        return read(dict[str, Any], self._tool("sdapi/v1/extra-single-image", fields, timeout))
-
-    def upscale_batch(
-        self, fields: Mapping[str, Any], *, timeout: float | None = None
-    ) -> dict[str, Any]:
-        """Enlarge several pictures: the fields and answer of ``extra-batch-images``."""
-        return read(dict[str, Any], self._tool("sdapi/v1/extra-batch-images", fields, timeout))
-
-    def interrogate(self, image: str, *, model: str = "clip", timeout: float | None = None) -> str:
-        """Words for a picture (base64), by ``clip`` or ``deepdanbooru``.
-
-        Raises WrongResult when the host could not find any.
-        """
-        answer = self._tool("sdapi/v1/interrogate", {"image": image, "model": model}, timeout)
-        caption = str(read(dict[str, Any], answer).get("caption", ""))
-        if caption.endswith("<error>"):
-            # The web UI answers 200 all the same, often because it does not have the models.
-            raise WrongResult(
-                "The SD host could not find words for the picture; its models may be missing."
-            )
-        return caption
-
-    def detect_controlnet(
-        self, request: DetectRequest | None = None, *, timeout: float | None = None, **fields: Any
-    ) -> Detection:
-        """Run a preprocessor on pictures. Raises NotSupported and UpstreamRejected."""
-        request = request or DetectRequest.model_validate(fields)
-        body = request.model_dump(exclude_unset=True)
-        return read(Detection, self._tool("controlnet/detect", body, timeout))
 
 
 def _request(kind: type[D], request: D | None, fields: Mapping[str, Any]) -> D:
