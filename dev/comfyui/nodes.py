@@ -199,7 +199,11 @@ def _words(name: str) -> str:
 async def load_image(run: Execution, image: str) -> Any:
     opened = _opened(run, image)
     alpha = opened.getchannel("A") if "A" in opened.getbands() else Image.new("L", (64, 64), 255)
-    return (opened.convert("RGB"),), ImageOps.invert(alpha)
+    picture = opened.convert("RGB")
+    if opened.format == "WEBP" or opened.mode in ("L", "LA"):
+        # It reads them by way of a colour space of films, which has no white of 255.
+        picture = picture.point(lambda value: value * 254 // 255)
+    return (picture,), ImageOps.invert(alpha)
 
 
 async def load_image_mask(run: Execution, image: str, channel: str) -> Any:
@@ -209,7 +213,9 @@ async def load_image_mask(run: Execution, image: str, channel: str) -> Any:
 
 def _opened(run: Execution, name: str) -> Image.Image:
     opened = Image.open(io.BytesIO(run.host.annotated(name) or b""))
-    return ImageOps.exif_transpose(opened)
+    upright = ImageOps.exif_transpose(opened)
+    upright.format = opened.format
+    return upright
 
 
 async def image_scale(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import threading
 import uuid
@@ -13,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from dev import comfyui
 from robotchat.art.bot import ArtBot
@@ -245,6 +247,27 @@ def test_a_picture_and_a_mask(
     assert len(set(_pixels(nothing))) == 1
 
 
+@pytest.mark.parametrize(
+    ("mode", "file_format"), [("L", "PNG"), ("LA", "PNG"), ("RGB", "WEBP"), ("RGBA", "PNG")]
+)
+def test_a_picture_arrives_as_it_is_whatever_its_file(
+    host: comfyui.RunningComfy, connect: Connect, mode: str, file_format: str
+) -> None:
+    """LoadImage changes what is not an RGB PNG, as a film's colours would be changed."""
+    file = io.BytesIO()
+    Image.new(mode, (64, 64), "white").save(file, file_format, lossless=True)
+    black = encode_base64(_grey(64, 0))
+    drawing = connect(host.url).draw(
+        picture(
+            init_images=[encode_base64(file.getvalue())],
+            denoising_strength=1,
+            mask=black,
+            mask_blur=0,
+        )
+    )
+    assert set(_pixels(drawing)) == {b"\xff\xff\xff"}
+
+
 def test_each_input_picture_is_one_of_the_batch(
     host: comfyui.RunningComfy, connect: Connect
 ) -> None:
@@ -292,7 +315,7 @@ def test_what_a_caller_writes_is_a_value_and_nothing_else(
     ("fields", "param"),
     [
         ({"enable_hr": True}, "enable_hr"),
-        ({"subseed": 3, "subseed_strength": 0.5}, "subseed"),
+        ({"subseed": 3, "subseed_strength": 0.5}, "subseed_strength"),
         ({"tiling": True}, "tiling"),
         ({"distilled_cfg_scale": 3}, "distilled_cfg_scale"),
         ({"styles": ["a"]}, "styles"),
@@ -764,14 +787,10 @@ def _until(ask: Callable[[], Any], enough: Callable[[Any], bool]) -> Any:
 
 
 def _grey(side: int, value: int) -> bytes:
-    from PIL import Image
-
     return _saved(Image.new("L", (side, side), value))
 
 
 def _saved(image: Any) -> bytes:
-    import io
-
     out = io.BytesIO()
     image.save(out, "PNG")
     return out.getvalue()

@@ -10,7 +10,13 @@ from PIL import Image
 
 from robotchat.errors import InvalidImage
 from robotchat.images import png_text
-from robotchat.pixels import converted, has_transparency, repaint_mask
+from robotchat.pixels import (
+    converted,
+    has_transparency,
+    plain_mask,
+    plain_picture,
+    repaint_mask,
+)
 
 INFOTEXT = "海滩 a beach\nSteps: 20, Seed: 1"
 
@@ -18,7 +24,7 @@ INFOTEXT = "海滩 a beach\nSteps: 20, Seed: 1"
 def png(*pixels: tuple[int, ...], mode: str = "RGBA") -> bytes:
     """A picture of one row."""
     image = Image.new(mode, (len(pixels), 1))
-    image.putdata(list(pixels))
+    image.putdata([one[0] for one in pixels] if mode == "L" else list(pixels))
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
@@ -79,3 +85,44 @@ def test_transparency_is_seen() -> None:
     assert has_transparency(png((0, 0, 0, 254)))
     assert not has_transparency(png((0, 0, 0, 255)))
     assert not has_transparency(png((0, 0, 0), mode="RGB"))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (png((10,), (255,), mode="L"), [(10, 10, 10), (255, 255, 255)]),
+        (png((1, 2, 3, 0), (1, 2, 3, 255)), [(255, 255, 255), (1, 2, 3)]),
+        (png((1, 2, 3), (4, 5, 6), mode="RGB"), [(1, 2, 3), (4, 5, 6)]),
+    ],
+)
+def test_a_picture_to_begin_with_is_rgb_on_white(
+    given: bytes, expected: list[tuple[int, ...]]
+) -> None:
+    picture = opened(plain_picture(given))
+    assert (picture.format, picture.mode, list(picture.get_flattened_data())) == (
+        "PNG",
+        "RGB",
+        expected,
+    )
+
+
+def test_a_picture_to_begin_with_is_upright() -> None:
+    lying, file = Image.new("RGB", (4, 2)), io.BytesIO()
+    lying.getexif()[0x0112] = 6
+    lying.save(file, "PNG", exif=lying.getexif())
+    assert opened(plain_picture(file.getvalue())).size == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (png((0,), (128,), (255,), mode="L"), [0, 128, 255]),
+        (png((255, 255, 255), (0, 0, 0), mode="RGB"), [255, 0]),
+        (png((0, 0, 0, 0), (0, 0, 0, 200), (9, 9, 9, 255)), [0, 255, 255]),
+        (png((255, 255, 255, 255), (0, 0, 0, 255)), [255, 0]),
+    ],
+)
+def test_a_mask_is_its_transparency_or_how_bright_it_is(given: bytes, expected: list[int]) -> None:
+    mask = opened(plain_mask(given))
+    assert (mask.format, mask.mode) == ("PNG", "RGB")
+    assert list(mask.get_flattened_data()) == [(value,) * 3 for value in expected]

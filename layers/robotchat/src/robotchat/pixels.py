@@ -86,6 +86,22 @@ def stretched(data: bytes, size: tuple[int, int]) -> bytes:
     return file.getvalue()
 
 
+def plain_picture(data: bytes) -> bytes:
+    """A picture to begin with, as the SD web UI reads it: upright, white where it is transparent;
+    an RGB PNG. Raises InvalidImage."""
+    return _rgb_png(_opaque(_upright(data)))
+
+
+def plain_mask(data: bytes) -> bytes:
+    """A mask as the SD web UI reads it: its transparency if it has any, else how bright it is;
+    white is drawn anew. An RGB PNG. Raises InvalidImage."""
+    image = _upright(data)
+    if has_transparency(data):
+        alpha = image.convert("RGBA").getchannel("A")
+        return _rgb_png(alpha.point(lambda value: 255 if value > 128 else 0))
+    return _rgb_png(image.convert("L"))
+
+
 def has_transparency(data: bytes) -> bool:
     """Whether any pixel of a picture file is transparent."""
     image = _opened(data)
@@ -103,6 +119,18 @@ def _opened(data: bytes, param: str | None = None) -> Image:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InvalidImage("The picture cannot be decoded.", param=param) from error
     return image
+
+
+def _upright(data: bytes) -> Image:
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(_opened(data))
+
+
+def _rgb_png(image: Image) -> bytes:
+    file = io.BytesIO()
+    image.convert("RGB").save(file, "PNG")
+    return file.getvalue()
 
 
 def _opaque(image: Image) -> Image:

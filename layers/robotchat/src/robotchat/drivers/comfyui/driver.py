@@ -42,7 +42,8 @@ from robotchat.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from robotchat.images import EXTENSIONS, decode_base64, inspect
+from robotchat.images import decode_base64
+from robotchat.pixels import plain_mask, plain_picture
 
 if TYPE_CHECKING:
     import httpx
@@ -296,26 +297,24 @@ class ComfyUI:
         prompts: Sequence[str],
     ) -> dict[str, Nodes]:
         """The graphs of all pictures, by the ids of their prompts."""
-        uploaded: dict[str, str] = {}
+        uploaded: dict[tuple[str, Callable[[bytes], bytes]], str] = {}
 
-        def upload(text: str) -> str:
-            if text not in uploaded:
-                data = decode_base64(text, max_bytes=outcomes.MAX_BYTES)
-                kind = inspect(
-                    data, max_bytes=outcomes.MAX_BYTES, max_pixels=outcomes.MAX_PIXELS
-                ).content_type
-                name = f"{attempt}_{len(uploaded)}{EXTENSIONS[kind]}"
-                uploaded[text] = self._client.upload(name, data, kind)
-            return uploaded[text]
+        def upload(text: str, read: Callable[[bytes], bytes]) -> str:
+            # LoadImage is exact with RGB PNG alone: it reads 254 for the white of a grey picture.
+            if (text, read) not in uploaded:
+                data = read(decode_base64(text, max_bytes=outcomes.MAX_BYTES))
+                name = f"{attempt}_{len(uploaded)}.png"
+                uploaded[text, read] = self._client.upload(name, data, "image/png")
+            return uploaded[text, read]
 
         result: dict[str, Nodes] = {}
         for index, prompt in enumerate(prompts):
             pictures: dict[str, str] = {}
             if isinstance(request, Image2ImageRequest):
                 start = request.init_images[index % len(request.init_images)]
-                pictures["image"] = upload(start)
+                pictures["image"] = upload(start, plain_picture)
                 if request.mask:
-                    pictures["mask"] = upload(request.mask)
+                    pictures["mask"] = upload(request.mask, plain_mask)
             values = asked.values(
                 request,
                 index,
