@@ -72,6 +72,20 @@ class Look:
         """Wait until there is no such thing."""
         self.page.locator(selector).first.wait_for(state="detached", timeout=60000)
 
+    def below(self, selector: str) -> float:
+        """How much of what it holds is below what can be seen, once its pictures are loaded."""
+        found = self.page.locator(selector).evaluate(
+            """async (log) => {
+              const frame = () => new Promise(requestAnimationFrame);
+              const pictures = () => [...log.querySelectorAll("img")];
+              while (!pictures().every((picture) => picture.complete)) await frame();
+              await frame();
+              await frame();
+              return log.scrollHeight - log.scrollTop - log.clientHeight;
+            }"""
+        )
+        return float(found)
+
     def say(self, message: str, mode: str = "draw") -> None:
         """Write a message and send it by the Enter key."""
         self.seen.pressed.add(f"mode-{mode}")

@@ -139,6 +139,8 @@ def test_a_conversation_is_drawn_talked_about_and_branched(world: World, page: L
     assert f"Seed {seed}" in first.inner_text()
     page.say("at sunset")
     assert "at sunset" in page.wait(DONE, 1).inner_text()
+    page.wait(f"{DONE} .pictures img", 1)
+    assert page.below(".log") < 2  # the new picture is in sight
 
     world.upstream.script(pieces=["A golden ", "evening."], match="Name it", stall_at=2)
     page.say("Name it", "say")

@@ -27,7 +27,8 @@ class View {
 
   draw() {
     this.list = h("ul", { class: "conversations" });
-    this.log = h("div", { class: "log", role: "log", "aria-label": t("talk"), tabindex: "0" });
+    this.log = h("div", { class: "log", role: "log", "aria-label": t("talk"), tabindex: "0", on: { scroll: () => this.scrolled() } });
+    this.log.addEventListener("load", () => this.down(), true); // a picture has no height until then
     this.panel = h("div", { class: "fields" }, h("p", { class: "quiet" }, t("loading")));
     this.field = h("textarea", {
       id: "message", rows: 2, maxlength: 4000, "aria-label": t("message"), value: state.draft,
@@ -179,9 +180,18 @@ class View {
     return entry;
   }
 
+  /** Keeps the end in sight, unless the reader has scrolled away from it. */
   down(always = false) {
+    if (always) this.atEnd = true;
+    if (this.atEnd) this.log.scrollTop = this.log.scrollHeight;
+    this.height = this.log.scrollHeight;
+  }
+
+  scrolled() {
     const { scrollHeight, scrollTop, clientHeight } = this.log;
-    if (always || scrollHeight - scrollTop - clientHeight < 160) this.log.scrollTop = this.log.scrollHeight;
+    // What grew or shrank moves the view too: only where nothing did was it the reader.
+    if (scrollHeight === this.height) this.atEnd = scrollHeight - scrollTop - clientHeight < 160;
+    this.height = scrollHeight;
   }
 
   entry(entry) {
@@ -209,7 +219,6 @@ class View {
       },
     });
     this.cards.set(entry.job.id, card);
-    card.shown.addEventListener("load", () => this.down(), true);
     card.follow();
     return h("div", { class: "entry robot" }, h("h2", { class: "sr" }, t("robot")), card.element);
   }
