@@ -108,7 +108,7 @@ export class Card {
       job.reply && h("p", { class: "reply" }, job.reply),
       job.error && h("p", { class: "problem" }, `${job.error.message} `, h("code", {}, job.error.code)),
       job.prompt && h("dl", { class: "prompt" },
-        h("dt", {}, t("prompt"), " ", job.prompt_source && h("span", { class: `badge ${job.prompt_source}` }, `${t("writtenBy")} ${t(job.prompt_source)}`)),
+        h("dt", {}, t("prompt"), " ", job.prompt_source && h("span", { class: `badge ${job.prompt_source}` }, t("writtenBy", { who: t(job.prompt_source) }))),
         h("dd", {}, job.prompt),
         job.negative_prompt ? [h("dt", {}, t("negative")), h("dd", {}, job.negative_prompt)] : null),
       job.images.length ? h("p", { class: "quiet small" }, drawnWith(job)) : null,
