@@ -166,6 +166,24 @@ def test_the_local_stack_is_found(wire: Wire, monkeypatch: pytest.MonkeyPatch) -
     assert wire.requests[0].headers["authorization"] == "Bearer rk_2"
 
 
+def test_a_local_stack_on_another_port_is_found_if_it_is_the_only_one(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("ROBOTCHAT_URL")
+    monkeypatch.delenv("ROBOTCHAT_KEY")
+    for port in ("8123", "8124"):
+        Path(f".robotchat/{port}").mkdir(parents=True)
+        stack = {"api_url": f"http://here:{port}", "api_key": f"rk_{port}"}
+        Path(f".robotchat/{port}/stack.json").write_text(json.dumps(stack))
+    assert cli.main(["jobs"]) == 2
+    assert "8123, 8124" in capsys.readouterr().err
+    Path(".robotchat/8124/stack.json").unlink()
+    wire.answers = [(200, {"data": []})]
+    assert cli.main(["jobs"]) == 0
+    assert wire.requests[0].url.port == 8123
+    assert wire.requests[0].headers["authorization"] == "Bearer rk_8123"
+
+
 def test_ctrl_c_cancels_the_job(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(seconds: float) -> None:
         raise KeyboardInterrupt

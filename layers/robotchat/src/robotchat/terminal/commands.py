@@ -99,8 +99,7 @@ def _service(asked: argparse.Namespace, environment: Mapping[str, str]) -> Servi
         return InProcess(asked.host)
     url = asked.url or environment.get("ROBOTCHAT_URL")
     key = asked.key or environment.get("ROBOTCHAT_KEY")
-    local = Path(".robotchat/stack.json")
-    if not url and local.exists():  # `make run` serves here
+    if not url and (local := _local_stack()):
         stack = json.loads(local.read_text("utf-8"))
         url, key = stack["api_url"], key or stack["api_key"]
     if not url:
@@ -111,6 +110,20 @@ def _service(asked: argparse.Namespace, environment: Mapping[str, str]) -> Servi
     if not key:
         raise _WrongUsage("A key is needed: --key, or ROBOTCHAT_KEY.")
     return Remote(url, key)
+
+
+def _local_stack() -> Path | None:
+    """What `make run` serves from this folder: on its own port, or else on another one."""
+    folder = Path(".robotchat")
+    if (usual := folder / "stack.json").exists():
+        return usual
+    others = sorted(folder.glob("*/stack.json"))
+    if len(others) > 1:
+        ports = ", ".join(other.parent.name for other in others)
+        raise _WrongUsage(
+            f"Several services run here (ports {ports}): name one with --url and --key."
+        )
+    return others[0] if others else None
 
 
 # --- what they do ---------------------------------------------------------------------------------
@@ -233,7 +246,7 @@ def _finish(
         return DONE
     error = job.get("error") or {}
     said = f": {error['code']}, {error['message']}" if error else ""
-    print(f"robotchat: the job is {job['status']}{shown(said, 500)}", file=sys.stderr)
+    print(f"robotchat: job {job['status']}{shown(said, 500)}", file=sys.stderr)
     return FAILED
 
 
