@@ -52,6 +52,9 @@ class Options:
     queue: int = 6
     """How many may wait for KoboldCpp."""
 
+    step_execution: bool = True
+    """Whether vLLM-Omni looks after each step if its client is still there."""
+
     @property
     def gzips(self) -> bool:
         """Whether long answers are compressed for clients that take that."""

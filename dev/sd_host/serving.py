@@ -65,11 +65,18 @@ def listening(address: str, port: int) -> socket.socket:
 
 
 async def serve(
-    options: Options, sock: socket.socket, stop: asyncio.Event, ready: Callable[[], None]
+    options: Options,
+    sock: socket.socket,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+    make: Callable[[Options], web.Application] = application,
 ) -> None:
-    """Serve on ``sock`` until ``stop``; ``ready`` is called once requests are answered."""
+    """Serve on ``sock`` until ``stop``; ``ready`` is called once requests are answered.
+
+    ``make`` gives the application of a host of another kind.
+    """
     runner = web.AppRunner(
-        application(options),
+        make(options),
         access_log=None,
         keepalive_timeout=KEEP_ALIVE_SECONDS,
         shutdown_timeout=GRACE_SECONDS,
@@ -87,10 +94,16 @@ async def serve(
 class RunningHost(Control):
     """A stand-in in a thread of this process. ``url`` is its base URL, ``port`` its port."""
 
-    def __init__(self, options: Options, address: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self,
+        options: Options,
+        address: str = "127.0.0.1",
+        port: int = 0,
+        make: Callable[[Options], web.Application] = application,
+    ) -> None:
         self._sock = listening(address, port)
         self.port: int = self._sock.getsockname()[1]
-        self._options = options
+        self._options, self._make = options, make
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         started = threading.Event()
@@ -102,7 +115,7 @@ class RunningHost(Control):
     def _run(self, started: threading.Event) -> None:
         async def main() -> None:
             self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-            await serve(self._options, self._sock, self._stop, started.set)
+            await serve(self._options, self._sock, self._stop, started.set, self._make)
 
         try:
             asyncio.run(main())

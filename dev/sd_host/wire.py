@@ -40,7 +40,7 @@ def note_body(request: web.Request, body: Any) -> None:
 
 def draws(path: str) -> bool:
     """Whether faults on ``path`` happen in a run instead of before the answer."""
-    return path.endswith("2img")
+    return path.endswith(("2img", "/images/generations", "/images/edits", "/images/inpainting"))
 
 
 def not_the_hosts(request: web.Request) -> bool:
@@ -157,8 +157,13 @@ def spoiled(answer: web.Response, what: str) -> web.Response:
     if what == "not_object":
         return json_answer(["nothing", "of", "use"])
     value = json.loads(body)
+    if "images" not in value and "data" in value:  # OpenAI's shape
+        for one in value["data"]:
+            if "b64_json" in one and what != "no_images":
+                one["b64_json"] = _rubbish(what, one["b64_json"])
     if what == "no_images":
         value.pop("images", None)
+        value.pop("data", None)
     elif what == "info_not_json":
         value["info"] = "Steps: 20, Sampler: Euler a"
     else:

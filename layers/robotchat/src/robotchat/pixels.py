@@ -102,6 +102,48 @@ def plain_mask(data: bytes) -> bytes:
     return _rgb_png(image.convert("L"))
 
 
+def transparent_mask(mask: bytes) -> bytes:
+    """The SD web UI's mask (white: change) as OpenAI's (transparent: change), a PNG.
+
+    ``mask`` is a grey picture file.
+    """
+    from PIL import Image, ImageChops
+
+    grey = _opened(mask).convert("L")
+    alpha = ImageChops.invert(grey)
+    file = io.BytesIO()
+    Image.merge("RGBA", (grey, grey, grey, alpha)).save(file, "PNG")
+    return file.getvalue()
+
+
+def grey_mask(mask: bytes, size: tuple[int, int], *, invert: bool = False, blur: int = 0) -> bytes:
+    """A mask as the SD web UI reads it (white: change), made one grey PNG of that size.
+
+    ``invert``: black is what is to change; ``blur`` is in pixels. Raises InvalidImage.
+    """
+    from PIL import ImageChops, ImageFilter
+
+    grey = _opened(plain_mask(mask)).convert("L")
+    if invert:
+        grey = ImageChops.invert(grey)
+    if blur:
+        grey = grey.filter(ImageFilter.GaussianBlur(blur))
+    if grey.size != size:
+        grey = grey.resize(size)
+    file = io.BytesIO()
+    grey.save(file, "PNG")
+    return file.getvalue()
+
+
+def fitted(data: bytes, size: tuple[int, int]) -> bytes:
+    """A picture file in another size, its edges cut where its shape is another; a PNG."""
+    from PIL import Image, ImageOps
+
+    file = io.BytesIO()
+    ImageOps.fit(_opened(data), size, Image.Resampling.LANCZOS).save(file, "PNG")
+    return file.getvalue()
+
+
 def has_transparency(data: bytes) -> bool:
     """Whether any pixel of a picture file is transparent."""
     image = _opened(data)

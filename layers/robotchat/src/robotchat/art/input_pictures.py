@@ -40,7 +40,7 @@ def map_images(request: Request, convert: Callable[[str, str], str]) -> Request:
         return value
 
     changes: dict[str, Any] = {}
-    for name in ("init_images", "mask", "latent_mask", "firstpass_image"):
+    for name in ("init_images", "extra_images", "mask", "latent_mask", "firstpass_image"):
         value = getattr(request, name, None)
         if value:
             changes[name] = converted(value, name)

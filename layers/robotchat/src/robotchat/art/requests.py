@@ -71,7 +71,7 @@ NEVER_SENT: Final = frozenset(
 
 _NOT_THE_WEB_UIS = {
     *("distilled_cfg_scale", "hr_cfg", "hr_distilled_cfg", "hr_additional_modules"),  # Forge's
-    *("output_format", "output_compression"),
+    *("output_format", "output_compression", "extra_images", "instruct"),
 }
 
 
@@ -392,8 +392,8 @@ class DrawRequest(BaseModel):
         CLIP skip or VAE gets into the next caller's pictures.
         """
         fields = self.body()
-        fields.pop("output_format", None)
-        fields.pop("output_compression", None)
+        for name in ("output_format", "output_compression", "instruct"):
+            fields.pop(name, None)
         named = fields.pop("override_settings", None) or {}
         options = {name: value for name, value in named.items() if name not in FORMAT_OPTIONS}
         if options:
@@ -559,6 +559,17 @@ class Image2ImageRequest(DrawRequest):
     include_init_images: bool = Field(
         default=False, description="Whether the answer repeats the input."
     )
+    extra_images: list[ImageText] | None = Field(
+        default=None,
+        max_length=15,
+        description="Further pictures that the prompt refers to, for checkpoints that take them "
+        "(Qwen-Image-Edit, Kontext).",
+    )
+    instruct: bool = Field(
+        default=False,
+        description="Whether the prompt says what to change, and not what to see then: for "
+        "checkpoints that take instructions.",
+    )
 
     @classmethod
     def _switched_off(cls, fields: Mapping[str, Any]) -> set[str]:
@@ -583,6 +594,8 @@ class Image2ImageRequest(DrawRequest):
         fields = super().echo()
         if not self.include_init_images:
             fields["init_images"] = fields["mask"] = None
+            if "extra_images" in fields:
+                fields["extra_images"] = None
         return fields
 
 

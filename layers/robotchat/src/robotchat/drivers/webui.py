@@ -348,8 +348,12 @@ _LONGEST_REASON = 200
 def _reason(kind: str | None, texts: str, body: Mapping[str, Any]) -> str:
     """What the host says of an exception, without what it tells of its machine."""
     text = str(body.get("errors") or body.get("message") or (texts if kind is None else ""))
-    plain = " ".join(_OF_THE_MACHINE.sub("...", text).split())[:_LONGEST_REASON]
-    return ": ".join(part for part in (kind, plain) if part)
+    return ": ".join(part for part in (kind, plain(text)) if part)
+
+
+def plain(text: str) -> str:
+    """The beginning of a host's own words, without what they tell of its machine."""
+    return " ".join(_OF_THE_MACHINE.sub("...", text).split())[:_LONGEST_REASON]
 
 
 def _validation_error(problems: list[Any], details: dict[str, Any]) -> UpstreamRejected:

@@ -52,7 +52,7 @@ _LARGE = 1024
 
 _PICTURE_FIELDS = frozenset(
     {
-        *("init_images", "mask", "latent_mask", "firstpass_image"),
+        *("init_images", "extra_images", "mask", "latent_mask", "firstpass_image"),
         *("image", "mask_image", "input_image", "effective_region_mask"),
     }
 )
