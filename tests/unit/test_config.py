@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from robotchat.art.checks import ALLOWED_OPTIONS
 from robotchat.config import Configuration, MemorySecrets, ServiceConfig
+from robotchat.drivers.hosts import host_driver
 from robotchat.errors import StaleVersion
 from robotchat.records import MemoryRecords, Put, Record
 from robotchat.settings import Settings
@@ -69,6 +70,23 @@ def test_the_configuration_is_laid_over_the_settings() -> None:
     assert art.checkpoint == "one"
     assert art.allowed_options == {"sd_vae"}
     assert art.allowed_scripts == {"X/Y/Z plot"}
+
+
+def test_a_host_of_the_images_api_says_what_it_is() -> None:
+    world = World()
+    url = "http://10.0.0.7:8000/v1"
+    host = {"url": url, "kind": "openai-images", "flavour": "localai", "password": "key-1"}
+    view = world.write(
+        sd_hosts=[{**host, "models": ["Qwen/Qwen-Image", "a,b"], "loras": {"ink": "/l/ink=1"}}]
+    )
+    assert "key-1" not in str(view)
+    (address,) = world.configuration.settings(world.configuration.read()).sd_hosts
+    driver = host_driver(address)
+    assert driver.capabilities().flavour == "LocalAI"
+    assert [model.alias for model in driver.models()] == ["Qwen/Qwen-Image", "a,b"]
+    assert world.known() == {f"sd_host {url}": "key-1"}
+    with pytest.raises(ValidationError, match="openai-images"):
+        ServiceConfig.model_validate({"sd_hosts": [{"url": url, "flavour": "localai"}]})
 
 
 def test_secrets_are_kept_apart_and_never_shown() -> None:

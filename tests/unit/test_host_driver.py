@@ -98,3 +98,24 @@ def test_sizes_are_rounded_as_the_host_does() -> None:
     assert Capabilities().rounded(70, 79) == (64, 72)
     assert Capabilities(size_step=64, rounds_up=True).rounded(100, 64) == (128, 64)
     assert Capabilities(size_step=1).rounded(101, 99) == (101, 99)
+
+
+def test_an_address_of_the_images_api_says_what_only_that_kind_has() -> None:
+    driver = host_driver(
+        "openai-images+http://:key@a:1/v1?flavour=vllm-omni&model=x/y&model=z&lora=ink=/l/ink"
+    )
+    assert [model.alias for model in driver.models()] == ["x/y", "z"]
+    assert [lora.name for lora in driver.loras()] == ["ink"]
+    assert driver.capabilities().flavour == "vLLM-Omni"
+    assert "key" not in repr(driver)
+    for wrong in ("flavour=forge", "models=x"):
+        with pytest.raises(Misconfigured):
+            host_driver(f"openai-images+http://a/v1?{wrong}")
+
+
+def test_a_host_with_openais_models_speaks_openais_api() -> None:
+    listed = httpx.Response(200, json={"data": [{"id": "m", "object": "model"}]})
+    for url in ("http://a", "http://a/v1"):
+        driver = host_driver(url, transport=Place({"/v1/models": listed}).transport)
+        assert driver.capabilities().kind == "openai-images"
+        assert [model.alias for model in driver.models()] == ["m"]

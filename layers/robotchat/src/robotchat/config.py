@@ -11,14 +11,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal, Protocol, TypeVar
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal, Protocol, TypeVar
+from urllib.parse import urlencode, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from robotchat.art.bot import ArtConfig
-from robotchat.art.capabilities import HostKind
+from robotchat.art.capabilities import HostKind, ImagesFlavour
 from robotchat.art.checkpoints import CheckpointConfig
 from robotchat.art.checks import ALLOWED_OPTIONS
 from robotchat.clock import Clock, rfc3339
@@ -53,6 +53,9 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
+ModelName = Annotated[str, Field(max_length=300)]
+
+
 class SdHost(_Part):
     """An SD host."""
 
@@ -60,13 +63,31 @@ class SdHost(_Part):
     kind: HostKind | None = Field(
         default=None, description="How it is spoken to. Null: found out when it is first used."
     )
+    flavour: ImagesFlavour | None = Field(
+        default=None,
+        description="Of a host of the kind `openai-images`: the program, since each heeds other "
+        "fields. Null: only what OpenAI's API itself has is asked of it.",
+    )
+    models: list[ModelName] = Field(
+        default=[],
+        max_length=100,
+        description="Of a host of the kind `openai-images`: the names to draw with, where it "
+        "lists others as well.",
+    )
+    loras: dict[ModelName, ModelName] = Field(
+        default={},
+        max_length=100,
+        description="Of a host of the kind `openai-images`: LoRAs that prompts may name, with "
+        "their paths there, or empty where their names will do.",
+    )
     username: str | None = Field(
         default=None, max_length=200, description="Of the host's `--api-auth`, if it has one."
     )
     password: str | None = Field(
         default=None,
-        max_length=1000,
-        description="Write-only. Left out: stays as it is for this URL; empty: is forgotten.",
+        max_length=2000,
+        description="The password, or an API key. Write-only. Left out: stays as it is for this "
+        "URL; empty: is forgotten.",
     )
     password_set: bool | None = Field(
         default=None, description="Whether there is one. Ignored when it is sent."
@@ -79,10 +100,24 @@ class SdHost(_Part):
         """The name of its password in the store of secrets."""
         return f"sd_host {self.url}"
 
+    @model_validator(mode="after")
+    def _only_what_its_kind_has(self) -> SdHost:
+        if self.kind != "openai-images" and (self.flavour or self.models or self.loras):
+            raise PydanticCustomError(
+                "value_error", "flavour, models and loras are for hosts of the kind openai-images"
+            )
+        return self
+
     @property
     def address(self) -> str:
-        """Its URL, with its kind if one is named."""
-        return f"{self.kind}+{self.url}" if self.kind else self.url
+        """Its URL, with its kind if one is named, and what that kind has in its query."""
+        query: list[tuple[str, str]] = []
+        if self.flavour:
+            query.append(("flavour", self.flavour))
+        query += [("model", name) for name in self.models]
+        query += [("lora", f"{name}={path}") for name, path in self.loras.items()]
+        url = f"{self.url}?{urlencode(query)}" if query else self.url
+        return f"{self.kind}+{url}" if self.kind else url
 
 
 class LanguageModel(_Part):

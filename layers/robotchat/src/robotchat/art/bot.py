@@ -352,6 +352,8 @@ class ArtBot(Tools):
                 raise NotSupported("No SD host draws from a picture.", param="init_images")
             if request.mask and not capabilities.mask:
                 raise NotSupported("No SD host takes a mask.", param="mask")
+            if len(request.extra_images or ()) > capabilities.reference_pictures:
+                raise NotSupported("No SD host takes so many pictures.", param="extra_images")
         tagged = "<lora:" in request.prompt.lower() and not request.disable_extra_networks
         if tagged and not capabilities.loras:
             raise NotSupported("No SD host has LoRAs.", param="prompt")

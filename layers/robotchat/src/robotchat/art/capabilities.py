@@ -12,6 +12,9 @@ HostKind = Literal["webui", "sdcpp", "comfyui", "openai-images"]
 """How a host is spoken to: by the web UI's API, or that API as bare engines such as
 stable-diffusion.cpp's server have it; by ComfyUI's; by OpenAI's images API."""
 
+ImagesFlavour = Literal["openai", "vllm-omni", "sglang", "localai", "sd-server"]
+"""The programs that speak OpenAI's images API, each in its own way."""
+
 HOST_KINDS: tuple[HostKind, ...] = get_args(HostKind)
 WEBUI_KINDS: frozenset[HostKind] = frozenset({"webui", "sdcpp"})
 

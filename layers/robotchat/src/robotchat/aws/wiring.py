@@ -436,9 +436,10 @@ class _LazyHost:
         from robotchat.drivers.webui import Timeouts
 
         auth = None
-        if self._host is not None and self._host.username is not None:
+        if self._host is not None:
             password = self._configured.secrets.get(self._host.secret_name, "")
-            auth = (self._host.username, password)
+            if self._host.username is not None or password:
+                auth = (self._host.username or "", password)
         # Below what API Gateway waits for those functions that only ask.
         return host_driver(self._address, auth=auth, timeouts=Timeouts(answer=15.0))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import parse_qs, urlsplit
 
 from robotchat.art.address import split_kind
 from robotchat.art.capabilities import HostKind
@@ -34,7 +35,9 @@ def host_driver(
     """A driver for the SD host at a URL, which may begin with its kind: ``comfyui+http://...``.
 
     Without a kind the host is asked for signs of one when it is first used. ``auth``,
-    ``timeouts`` and ``transport`` are as for ``WebUI``, ``workflows`` as for ``ComfyUI``. Raises
+    ``timeouts`` and ``transport`` are as for ``WebUI``, ``workflows`` as for ``ComfyUI``. The query
+    of an address has what only its kind has: of ``openai-images`` the ``flavour``, ``model``s and
+    ``lora``s, as in ``openai-images+http://a/v1?flavour=localai&model=flux.1-dev``. Raises
     Misconfigured.
     """
     kind, url = split_kind(address)
@@ -53,6 +56,20 @@ def _of_kind(
         from robotchat.drivers.comfyui import ComfyUI
 
         return ComfyUI(url, workflows=workflows, **options)
+    if kind == "openai-images":
+        from robotchat.drivers.openai_images import OpenAIImages
+
+        given = parse_qs(urlsplit(url).query)
+        if unknown := given.keys() - {"flavour", "model", "lora"}:
+            raise Misconfigured(f"An SD host's address has no {min(unknown)}.")
+        named = (lora.partition("=") for lora in given.get("lora", ()))
+        return OpenAIImages(
+            url,
+            flavour=given.get("flavour", [None])[-1],
+            models=given.get("model", ()),
+            loras={name: path for name, _, path in named},
+            **options,
+        )
     raise Misconfigured(f"There is no driver for {kind}.")
 
 
@@ -101,7 +118,9 @@ def _kind_of(probe: WebUI) -> HostKind:
     stats = _answers(probe, "system_stats")
     if isinstance(stats, dict) and "system" in stats and "devices" in stats:
         return "comfyui"
-    models = _answers(probe, "v1/models")
+    # The address may be that of the API itself, as its clients are given it.
+    own = probe.base_url.endswith("/v1")
+    models = _answers(probe, "models" if own else "v1/models")
     if isinstance(models, dict) and isinstance(models.get("data"), list):
         return "openai-images"
     return "webui"

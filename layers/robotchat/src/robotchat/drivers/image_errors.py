@@ -15,6 +15,7 @@ from robotchat.errors import (
     NotSupported,
     UpstreamBusy,
     UpstreamError,
+    UpstreamGarbage,
     UpstreamRejected,
     UpstreamUnavailable,
 )
@@ -47,6 +48,8 @@ def error_of(status: int, headers: Mapping[str, str], data: bytes) -> UpstreamEr
     text = str(error.get("message") or "")
     codes = {one for one in (error.get("code"), error.get("type")) if isinstance(one, str)}
     details: dict[str, Any] = {"upstream_status": status}
+    if status < 400:
+        return UpstreamGarbage("The SD host's answer has an unexpected status.", details=details)
     named = next((one for one in sorted(codes) if one.isidentifier()), None)
     if named:
         details["upstream_error"] = named

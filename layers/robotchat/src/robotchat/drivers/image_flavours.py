@@ -21,8 +21,8 @@ from robotchat.images import encode_base64
 Field = tuple[str, tuple[str, bytes, str]]
 """A file of a form: the field, and the file's name, bytes and content type."""
 
-MOST = 10
-"""Pictures that all these servers draw in one request."""
+_MOST = 10
+"""Pictures that all these servers draw in one request, but for some models."""
 
 _MASK_FIELDS = (
     *("mask", "mask_blur", "mask_blur_x", "mask_blur_y", "inpainting_mask_invert"),
@@ -105,6 +105,10 @@ class Flavour:
         )
         return (*always, *mask, *self.heeds)
 
+    def most(self, model: str | None) -> int:
+        """How many pictures can be asked for at a time."""
+        return 1 if self.seeds else _MOST
+
     def sizes(self, model: str | None, width: int, height: int) -> tuple[int, int]:
         """The size to ask for; other than the one that is wanted where that is not drawn."""
         return width, height
@@ -180,10 +184,8 @@ class OpenAI(Flavour):
         scale = min(scale, _LONGEST / max(width, height), (_MOST_PIXELS / (width * height)) ** 0.5)
         return _up(width * scale), _up(height * scale)
 
-    def call(self, asked: Asked) -> Call:
-        if asked.count > 1 and _is((asked.model or "").lower(), "dall-e-3"):
-            raise NotSupported("dall-e-3 draws one picture at a time.", param="n_iter")
-        return super().call(asked)
+    def most(self, model: str | None) -> int:
+        return 1 if _is((model or "").lower(), "dall-e-3") else _MOST
 
 
 def _is(name: str, known: str) -> bool:

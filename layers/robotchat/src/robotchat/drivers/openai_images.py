@@ -24,7 +24,7 @@ from robotchat.art.capabilities import Capabilities, all_but
 from robotchat.art.requests import DrawRequest, Image2ImageRequest
 from robotchat.art.results import Drawing, read_drawing
 from robotchat.drivers.image_errors import error_of
-from robotchat.drivers.image_flavours import FLAVOURS, MOST, Asked, Call, words
+from robotchat.drivers.image_flavours import FLAVOURS, Asked, Call, words
 from robotchat.drivers.webui import MAX_ANSWER_BYTES, Timeouts
 from robotchat.errors import (
     Misconfigured,
@@ -300,13 +300,14 @@ class OpenAIImages:
                 references=tuple(_bytes(image) for image in request.extra_images or ()),
                 mask=_mask(request, pictures[0]),
             )
-        if not flavour.seeds and len(pictures) < 2:
-            for first in range(0, request.count, MOST):
-                yield replace(asked, count=min(MOST, request.count - first))
-            return
-        for index in range(request.count):
-            picture = pictures[index % len(pictures)] if pictures else None
-            yield replace(asked, count=1, seed=request.seed + index, picture=picture)
+        most = flavour.most(model) if len(pictures) < 2 else 1
+        for index in range(0, request.count, most):
+            yield replace(
+                asked,
+                count=min(most, request.count - index),
+                seed=request.seed + index,
+                picture=pictures[index % len(pictures)] if pictures else None,
+            )
 
     def _drawn(self, asked: Asked, attempt: _Attempt, deadline: float) -> list[str]:
         """The pictures of one request to the host, as base64."""
