@@ -61,5 +61,5 @@ def application(options: Options) -> web.Application:
 
     made = web.Application(middlewares=[tracked, dressed], client_max_size=1 << 28)
     made[HOST], made[drawing.KEPT] = host, {}
-    made.add_routes([*admin.routes(), *module.routes(options.personality)])
+    made.add_routes([*admin.routes(page=False), *module.routes(options.personality)])
     return made

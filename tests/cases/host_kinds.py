@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from dev import comfyui, sd_host
+from dev import comfyui, openai_images, sd_host
 
 
 class StandIn(Protocol):
@@ -60,6 +60,17 @@ def _comfyui() -> Iterator[StandIn]:
         yield host
 
 
+def _images(flavour: str) -> Callable[[], AbstractContextManager[StandIn]]:
+    @contextmanager
+    def running() -> Iterator[StandIn]:
+        with openai_images.running(flavour) as host:
+            yield host
+
+    return running
+
+
+_MODELS = "".join(f"&model={name}" for name in openai_images.MODELS["localai"])
+
 KINDS: tuple[Kind, ...] = (
     Kind("webui", _webui(), draws="*2img"),
     Kind("sdcpp", _webui(personality="sdcpp"), draws="*2img", one_checkpoint=True),
@@ -69,4 +80,15 @@ KINDS: tuple[Kind, ...] = (
     Kind("koboldcpp", _webui(personality="koboldcpp"), draws="*2img", one_checkpoint=True),
     Kind("drawthings", _webui(personality="drawthings"), draws="*2img", one_checkpoint=True),
     Kind("comfyui", _comfyui, draws=comfyui.DRAWING),
+    *(
+        Kind(
+            flavour,
+            _images(flavour),
+            draws="*/images/*",
+            prefix="openai-images+",
+            path=f"/v1?flavour={flavour}{_MODELS if flavour == 'localai' else ''}",
+            one_checkpoint=flavour != "localai",
+        )
+        for flavour in ("vllm-omni", "sglang", "localai", "sd-server")
+    ),
 )

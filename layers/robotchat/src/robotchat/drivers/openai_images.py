@@ -156,7 +156,7 @@ class OpenAIImages:
             previews=False,
             interrupt=True,
             targeted=True,
-            partial=False,
+            partial=not flavour.stops,
             options=False,
             refresh_loras=False,
             controlnet=False,
