@@ -293,11 +293,11 @@ class OpenAIImages:
         )
         pictures: list[bytes] = []
         if isinstance(request, Image2ImageRequest):
-            pictures = [_bytes(image) for image in request.init_images]
+            pictures = [_picture(image) for image in request.init_images]
             asked = replace(
                 asked,
                 picture=pictures[0],
-                references=tuple(_bytes(image) for image in request.extra_images or ()),
+                references=tuple(map(_picture, request.extra_images or ())),
                 mask=_mask(request, pictures[0]),
             )
         most = flavour.most(model) if len(pictures) < 2 else 1
@@ -434,6 +434,13 @@ def _json(data: bytes) -> Any:
 
 def _bytes(image: str) -> bytes:
     return decode_base64(image, max_bytes=len(image))
+
+
+def _picture(image: str) -> bytes:
+    """A picture to begin with as the SD web UI reads it: upright, without transparency."""
+    from robotchat.pixels import plain_picture
+
+    return plain_picture(_bytes(image))
 
 
 def _mask(request: Image2ImageRequest, picture: bytes) -> bytes | None:
