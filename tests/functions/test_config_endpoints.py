@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
+from dev import comfyui
+from robotchat.art.workflows import Workflow
 from robotchat.aws import wiring
+from robotchat.drivers.comfyui.catalog import shipped
 from robotchat.drivers.fake import FakeArt
 from tests.cases.service import Service
 
@@ -76,3 +80,32 @@ def test_limits_of_the_configuration_hold(service: Service, now: list[float]) ->
     answer = service.call("sd/text2image", {"prompt": "a"})
     assert 400 <= answer.status < 500
     assert answer.body["details"]["limit"] == "work_per_request"
+
+
+def test_a_workflow_is_held_against_the_hosts_that_would_draw_it(service: Service) -> None:
+    workflow = json.loads(shipped()[0].model_dump_json(exclude_unset=True)) | {"name": "mine"}
+    wrong = json.loads(json.dumps(workflow))
+    wrong["text2image"]["nodes"]["6"]["class_type"] = "NoSuchNode"
+    with comfyui.running() as host:
+        hosts = [{"url": host.url}, {"url": "http://127.0.0.1:9", "kind": "comfyui"}]
+        body = {"sd_hosts": hosts, "workflows": [workflow]}
+        assert service.call("admin/set_config", body, headers={"If-Match": "*"}).status == 200
+        read = service.call("admin/get_config").body["config"]
+        (kept,) = read["workflows"]
+        assert Workflow.model_validate(kept) == Workflow.model_validate(workflow)
+
+        body = {"sd_hosts": hosts, "workflows": [wrong | {"name": "wrong"}]}
+        refused = service.call("admin/set_config", body, headers={"If-Match": "*"})
+        assert (refused.status, refused.body["code"]) == (422, "invalid_request")
+        assert "node 6: there is no class 'NoSuchNode'" in refused.body["detail"]
+        assert service.call("admin/get_config").body["config"] == read
+    # While nobody can be asked, nobody is kept from writing.
+    assert service.call("admin/set_config", body, headers={"If-Match": "*"}).status == 200
+
+
+def test_a_workflow_that_cannot_be_meant_is_refused_where_it_is_wrong(service: Service) -> None:
+    workflow = json.loads(shipped()[0].model_dump_json(exclude_unset=True)) | {"name": "mine"}
+    workflow["inpaint"]["output"] = "99"
+    answer = service.call("admin/set_config", {"workflows": [workflow]}, headers={"If-Match": "*"})
+    assert answer.status == 422
+    assert answer.body["errors"][0]["pointer"] == "/workflows/0/inpaint"

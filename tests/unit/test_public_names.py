@@ -12,6 +12,7 @@ PUBLIC = {
     "ChatBot",
     "ChatEditRequest",
     "ChatImageRequest",
+    "ComfyUI",
     "Conversation",
     "Drawing",
     "FolderImages",

@@ -10,6 +10,7 @@ from typing import Annotated
 from robotchat.aws.answers import configured, version_in
 from robotchat.aws.api import Endpoint, Header, Response
 from robotchat.aws.wiring import deployment
+from robotchat.aws.workflows import check_workflows
 from robotchat.config import ConfigView, ServiceConfig
 
 handler = Endpoint(scope="admin")
@@ -19,4 +20,6 @@ handler = Endpoint(scope="admin")
 def set_config(
     config: ServiceConfig, if_match: Annotated[str | None, Header()] = None
 ) -> Response[ConfigView]:
-    return configured(deployment().configuration.write(config, if_version=version_in(if_match)))
+    here = deployment()
+    check_workflows(here, config)
+    return configured(here.configuration.write(config, if_version=version_in(if_match)))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest
     from robotchat.art.results import Drawing, Picture
     from robotchat.conversation import ChatEditRequest, ChatImageRequest, Conversation
+    from robotchat.drivers.comfyui import ComfyUI
     from robotchat.drivers.hosts import host_driver
     from robotchat.drivers.openai import OpenAIChat
     from robotchat.drivers.webui import WebUI
@@ -36,6 +37,7 @@ _HOMES = {
     "ChatBot": "robotchat.gpt.bot",
     "ChatEditRequest": "robotchat.conversation",
     "ChatImageRequest": "robotchat.conversation",
+    "ComfyUI": "robotchat.drivers.comfyui",
     "Conversation": "robotchat.conversation",
     "Drawing": "robotchat.art.results",
     "FolderImages": "robotchat.images",
@@ -62,6 +64,7 @@ __all__ = [
     "ChatBot",
     "ChatEditRequest",
     "ChatImageRequest",
+    "ComfyUI",
     "Conversation",
     "Drawing",
     "FolderImages",

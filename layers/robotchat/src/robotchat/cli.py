@@ -287,6 +287,7 @@ def _work(asked: argparse.Namespace) -> int:
     ):
         if value:
             os.environ[variable] = value
+    from robotchat.art.workflows import read_folder
     from robotchat.aws.pull import AwsClock, PullWorker, environment_of, own_hosts
 
     own_from_here = os.environ.get("SD_HOSTS", "")  # not the stack's, which Lambda reaches
@@ -306,7 +307,8 @@ def _work(asked: argparse.Namespace) -> int:
         Settings.from_env({**os.environ, "SD_HOSTS": ""}), run_timeout=asked.longest_drawing
     )
     clock = AwsClock()
-    hosts = own_hosts(given, local=environment.local)
+    workflows = read_folder(asked.workflows) if asked.workflows else []
+    hosts = own_hosts(given, local=environment.local, workflows=workflows)
     if not hosts:
         raise _Problem("Name a host, as in --host http://127.0.0.1:7860.")
     deployment = Deployment(environment, own_hosts=hosts, clock=clock)
@@ -420,6 +422,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     worker.add_argument(
         "--pool", type=_pool, metavar="NAME", help="take jobs from this pool's own queue"
+    )
+    worker.add_argument(
+        "--workflows",
+        type=Path,
+        metavar="DIR",
+        help="a folder of workflows for ComfyUI hosts, a JSON file each",
     )
     worker.add_argument(
         "--ahead",

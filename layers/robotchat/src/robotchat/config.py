@@ -21,6 +21,7 @@ from robotchat.art.bot import ArtConfig
 from robotchat.art.capabilities import HostKind, ImagesFlavour
 from robotchat.art.checkpoints import CheckpointConfig
 from robotchat.art.checks import ALLOWED_OPTIONS
+from robotchat.art.workflows import MAX_WORKFLOWS_BYTES, Workflow
 from robotchat.clock import Clock, rfc3339
 from robotchat.errors import StaleVersion
 from robotchat.jobs.limits import Limits
@@ -181,6 +182,12 @@ class ServiceConfig(_Part):
         description="How single checkpoints are drawn with when a request does not say: modules, "
         "sampler, schedule, steps, guidance.",
     )
+    workflows: list[Workflow] = Field(
+        default=[],
+        max_length=50,
+        description="Workflows of ComfyUI hosts, which callers name as they name a checkpoint. "
+        "One is refused if no ComfyUI host that can be reached is able to draw it.",
+    )
     limits: Limits | None = Field(
         default=None, description="For tenants that have none of their own."
     )
@@ -204,6 +211,20 @@ class ServiceConfig(_Part):
                     {"name": repr(name[:100])},
                 )
         return names
+
+    @field_validator("workflows")
+    @classmethod
+    def _workflows(cls, workflows: list[Workflow]) -> list[Workflow]:
+        names = [workflow.name for workflow in workflows]
+        if len(names) != len(set(names)):
+            raise PydanticCustomError("value_error", "a workflow's name is there twice")
+        if sum(workflow.size for workflow in workflows) > MAX_WORKFLOWS_BYTES:
+            raise PydanticCustomError(
+                "value_error",
+                "workflows must have {most} bytes together at most",
+                {"most": MAX_WORKFLOWS_BYTES},
+            )
+        return workflows
 
     @model_validator(mode="after")
     def _each_address_once(self) -> ServiceConfig:

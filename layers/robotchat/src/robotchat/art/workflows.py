@@ -13,12 +13,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
-from robotchat.text import check_json
+from robotchat.errors import Misconfigured
+from robotchat.text import check_json, read_json
 
 MAX_NODES = 200
 MAX_WORKFLOW_BYTES = 64 * 1024
@@ -157,8 +166,8 @@ class Workflow(_Part):
 
     @property
     def size(self) -> int:
-        """Bytes of its JSON."""
-        return len(self.model_dump_json(exclude_unset=True).encode())
+        """Bytes of its JSON, without what is there by default."""
+        return len(self.model_dump_json(exclude_defaults=True).encode())
 
     @property
     def serves_files(self) -> bool:
@@ -171,6 +180,38 @@ class Workflow(_Part):
             graph: Graph | None = getattr(self, mode)
             if graph is not None:
                 yield mode, graph
+
+
+def read_folder(folder: Path) -> list[Workflow]:
+    """The workflows in a folder's JSON files; one without a name goes by its file's.
+
+    Raises Misconfigured, naming the file and what is wrong with it.
+    """
+    found = []
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.suffix == ".json")
+        for path in paths:
+            found.append(_read(path))
+    except OSError as error:
+        raise Misconfigured(f"The workflows in {folder} cannot be read: {error}.") from error
+    names = [workflow.name for workflow in found]
+    if len(names) != len(set(names)):
+        raise Misconfigured(f"The workflows in {folder} have a name twice.")
+    return found
+
+
+def _read(path: Path) -> Workflow:
+    try:
+        fields = read_json(path.read_bytes())
+        if isinstance(fields, dict):
+            fields.setdefault("name", path.stem)
+        return Workflow.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise Misconfigured(f"{path.name}: {where}: {first['msg']}") from error
+    except ValueError as error:
+        raise Misconfigured(f"{path.name} is not JSON: {error}") from error
 
 
 def _refused(problem: str) -> PydanticCustomError:

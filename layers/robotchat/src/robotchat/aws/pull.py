@@ -24,6 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from robotchat.art.address import split_kind
 from robotchat.art.driver import ArtDriver
+from robotchat.art.workflows import Workflow
 from robotchat.aws.operator import outputs
 from robotchat.aws.queues import SqsJobs
 from robotchat.aws.wiring import Deployment
@@ -340,9 +341,14 @@ class _Endless:
         return float("inf")
 
 
-def own_hosts(given: Sequence[str], *, local: bool) -> dict[str, ArtDriver]:
-    """The hosts at these URLs, or ``name=URL``, by name. ``local``: as on the local stack, where
-    a loopback address is the same host for all. Raises Misconfigured."""
+def own_hosts(
+    given: Sequence[str], *, local: bool, workflows: Sequence[Workflow] = ()
+) -> dict[str, ArtDriver]:
+    """The hosts at these URLs, or ``name=URL``, by name; ``workflows`` are for those of ComfyUI.
+
+    ``local``: as on the local stack, where a loopback address is the same host for all. Raises
+    Misconfigured.
+    """
     from robotchat.drivers.hosts import host_driver
     from robotchat.drivers.webui import Timeouts
 
@@ -350,7 +356,7 @@ def own_hosts(given: Sequence[str], *, local: bool) -> dict[str, ArtDriver]:
     for text in given:
         given_name = re.fullmatch(r"([a-z0-9-]+)=((?:[a-z-]+\+)?http.*)", text)
         named, address = given_name.groups() if given_name else ("", text)
-        driver = host_driver(address, timeouts=Timeouts(answer=15.0))
+        driver = host_driver(address, timeouts=Timeouts(answer=15.0), workflows=workflows)
         _, url = split_kind(address)
         name = named or (host_name(url) if local else pulled.own_host_name(url, _machine()))
         if not pulled.is_host(name) or name in found:

@@ -441,7 +441,12 @@ class _LazyHost:
             if self._host.username is not None or password:
                 auth = (self._host.username or "", password)
         # Below what API Gateway waits for those functions that only ask.
-        return host_driver(self._address, auth=auth, timeouts=Timeouts(answer=15.0))
+        return host_driver(
+            self._address,
+            auth=auth,
+            timeouts=Timeouts(answer=15.0),
+            workflows=self._configured.stored.config.workflows,
+        )
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._driver, name)
