@@ -143,6 +143,67 @@ def test_the_same_message_twice_is_one_job(world: World) -> None:
     assert len(jobs) == 1
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"settings": {"steps": -1}},  # seen in the message itself
+        {"conversation_id": "conv_nobodys"},  # and by those who look for it
+        {"after_turn": 3},
+        {"settings": {"override_settings": {"sd_model_checkpoint": "nobody has it"}}},
+    ],
+    ids=str,
+)
+def test_a_refused_message_that_comes_again_is_refused_once(
+    world: World, wrong: dict[str, Any]
+) -> None:
+    """Its function died after it had stored the refusal, or its producer sent it twice."""
+    refused = message(1, **wrong)
+    assert world.deliver(refused) == []
+    assert world.deliver(refused, times=2) == []
+    assert world.office.robot.jobs.get(f"job_{1:020d}", "acme").status is JobStatus.FAILED
+    assert world.queues.sent == [], "it is a failed job, and no dead letter beside that"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (message(1, settings={"steps": -1}), message(1)),
+        (message(1), message(1, settings={"steps": -1})),
+        (message(1), message(1, message="a castle")),
+        (message(1), message(1, tenant="other")),
+        (message(1), message(1, tenant="other", settings={"steps": -1})),
+    ],
+)
+def test_another_message_under_the_id_of_a_job_is_a_dead_letter(
+    world: World, first: str, second: str
+) -> None:
+    assert world.deliver(first, second) == []
+    (dead,) = world.queues.sent
+    reason = "its id or key stands for another request"
+    assert (dead["MessageBody"], dead["MessageAttributes"]["reason"]["StringValue"]) == (
+        second,
+        reason,
+    )
+    jobs, _ = world.office.robot.jobs.of_tenant("acme")
+    assert [job.id for job in jobs] == [f"job_{1:020d}"]
+
+
+def test_a_dead_letter_that_is_put_back_is_what_it_was_when_it_first_came(world: World) -> None:
+    nameless = json.dumps({"kind": "chat_text2image", "tenant": "acme", "message": "a beach"})
+    assert world.deliver(nameless) == []
+    again = {
+        "messageId": "another",
+        "receiptHandle": "r",
+        "body": nameless,
+        "attributes": {"ApproximateReceiveCount": "1"},
+        "messageAttributes": {"first_id": {"dataType": "String", "stringValue": "m-0"}},
+    }
+    answer = requests.RequestsConsumer()({"Records": [again]}, Context())
+    assert answer == {"batchItemFailures": []}
+    jobs, _ = world.office.robot.jobs.of_tenant("acme")
+    assert len(jobs) == 1
+
+
 def test_an_id_alone_is_passed_on_to_the_queue_of_jobs(world: World) -> None:
     body = json.dumps({"job_id": "job_" + "a" * 20})
     assert world.deliver(body) == []

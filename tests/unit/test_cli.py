@@ -260,6 +260,22 @@ def test_any_dead_letter_is_put_back_and_what_is_refused_stays(
     assert "1 could not be put back" in run.err
 
 
+def test_what_is_among_the_dead_letters_twice_is_shown_and_put_back_once(
+    run: Terminal, dead: Callable[[DeadQueue], DeadQueue]
+) -> None:
+    # As by a worker that died after it had put a message there, and before its own queue knew.
+    first = {"DataType": "String", "StringValue": "m-first"}
+    queue = dead(DeadQueue("rubbish", "rubbish", "other rubbish", first_id=first))
+    assert run("redrive --list --json") == 0
+    assert len(json.loads(run.out)) == 2
+    queue = dead(DeadQueue("rubbish", "rubbish", "other rubbish", first_id=first))
+    assert run("redrive") == 0
+    assert [sent["MessageBody"] for sent in queue.jobs] == ["rubbish", "other rubbish"]
+    kept = [sent["MessageAttributes"]["first_id"]["StringValue"] for sent in queue.jobs]
+    assert kept == ["m-first", "m-first"]
+    assert queue.dead == {}
+
+
 @pytest.mark.parametrize("name", hostile.TERMINAL)
 def test_names_are_shown_without_what_a_terminal_would_obey(run: Terminal, name: str) -> None:
     create_key(run.records, "acme", name=name)

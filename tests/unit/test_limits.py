@@ -151,7 +151,7 @@ def test_a_message_that_was_refused_for_good_never_counted() -> None:
 
     bench = office(active_jobs=1)
     bench.robot.intake.reject(
-        JobKind.TEXT2IMAGE, "acme", InvalidRequest("no"), job_id="job_" + "a" * 20
+        JobKind.TEXT2IMAGE, "acme", InvalidRequest("no"), job_id="job_" + "a" * 20, said="x"
     )
     assert bench.counted() == (0, 0, 0.0)
 

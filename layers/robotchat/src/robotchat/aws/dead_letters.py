@@ -11,7 +11,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from robotchat.aws.queues import SqsQueue
+from robotchat.aws.queues import FIRST_ID, SqsQueue, first_id
 from robotchat.ids import is_tenant
 from robotchat.text import readable, salvage_json
 
@@ -43,33 +43,46 @@ class DeadLetters:
         self._requests = requests
 
     def look(self, most: int | None = None) -> list[DeadLetter]:
-        """What is there now, or so many of it."""
+        """What is there now, or so many of it; what is there twice only once."""
+        found: dict[tuple[str, str], DeadLetter] = {}
         with closing(self._held()) as held:
-            return [_dead_letter(record) for record in islice(held, most)]
+            for record in held:
+                found.setdefault(_same(record), _dead_letter(record))
+                if len(found) == most:
+                    break
+        return list(found.values())
 
     def redrive(self, most: int | None = None) -> tuple[list[DeadLetter], int]:
         """Put the messages that are there now, or so many of them, back on the queue of requests.
 
         Gives what they were, and how many AWS would not take and are still here. A message is
         deleted here once it is there: if this is cut short, one may be in both, which does no harm,
-        since a job is run once however often its message comes.
+        since it keeps its first id, and is one job however often it comes.
         """
         with closing(self._held()) as held:
             return self._put_back(islice(held, most))
 
     def _put_back(self, records: Iterable[dict[str, Any]]) -> tuple[list[DeadLetter], int]:
-        moved, stayed = [], 0
+        moved: dict[tuple[str, str], DeadLetter] = {}
+        stayed = 0
         for record in records:
+            if _same(record) in moved:
+                self._dead.done(record)
+                continue
             letter = _dead_letter(record)
             group = record["attributes"].get("MessageGroupId") or letter.tenant
             try:
-                self._requests.put(record["body"], group=group if is_tenant(group) else None)
+                self._requests.put(
+                    record["body"],
+                    group=group if is_tenant(group) else None,
+                    attributes={FIRST_ID: first_id(record)},
+                )
             except ClientError:
                 stayed += 1
                 continue
             self._dead.done(record)
-            moved.append(letter)
-        return moved, stayed
+            moved[_same(record)] = letter
+        return list(moved.values()), stayed
 
     def _held(self) -> Generator[dict[str, Any], None, None]:
         """What was there at the beginning; what is still there at the end is let go."""
@@ -89,6 +102,12 @@ class DeadLetters:
             for record in held:
                 with suppress(ClientError):  # it was deleted meanwhile
                     self._dead.hide(record, 0)
+
+
+def _same(record: Mapping[str, Any]) -> tuple[str, str]:
+    """What is the same of two letters of one message: a worker died after it had put it here, and
+    before its own queue knew."""
+    return first_id(record), record["body"]
 
 
 def _sent(record: Mapping[str, Any]) -> datetime:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from robotchat.correlation import is_request_id
+
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
@@ -19,6 +21,9 @@ LONGEST_DELAY = 900
 that comes too early is sent again."""
 
 _LONGEST_VISIBILITY = 43200
+
+FIRST_ID = "first_id"
+"""The attribute with the id that a message had before it was a dead letter."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,14 @@ class SqsQueue:
             delayed=int(found["ApproximateNumberOfMessagesDelayed"]),
             in_work=int(found["ApproximateNumberOfMessagesNotVisible"]),
         )
+
+
+def first_id(record: Mapping[str, Any]) -> str:
+    """The id under which a message first came, whatever queues it was put on since: what was done
+    for it is done once."""
+    attribute = (record.get("messageAttributes") or {}).get(FIRST_ID) or {}
+    named = attribute.get("stringValue")
+    return str(named) if is_request_id(named) else str(record["messageId"])
 
 
 class SqsJobs(SqsQueue):

@@ -12,7 +12,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from robotchat.aws.log import correlate, logger
-from robotchat.aws.queues import SqsQueue
+from robotchat.aws.queues import FIRST_ID, SqsQueue, first_id
 from robotchat.aws.wiring import deployment, robot
 from robotchat.correlation import is_request_id
 from robotchat.errors import RobotchatError
@@ -69,7 +69,7 @@ def take_in(record: Mapping[str, Any], queue: SqsQueue) -> bool:
     times = int(record["attributes"]["ApproximateReceiveCount"])
     last = times >= _MOST_RECEIVES
     try:
-        job = accept(robot().intake, record["body"], message_id=record["messageId"], last=last)
+        job = accept(robot().intake, record["body"], message_id=first_id(record), last=last)
     except Unreadable as error:
         return bury(record, reason=str(error))
     except RobotchatError as error:
@@ -89,7 +89,8 @@ def bury(record: Mapping[str, Any], *, reason: str) -> bool:
     """
     logger().error("unreadable message", message_id=record["messageId"], reason=reason)
     try:
-        deployment().dead_letters.put(record["body"], attributes={"reason": reason})
+        attributes = {"reason": reason, FIRST_ID: first_id(record)}
+        deployment().dead_letters.put(record["body"], attributes=attributes)
     except ClientError as error:
         logger().warning("it stays in its queue", exc_info=error)
         return False

@@ -218,11 +218,18 @@ class Intake:
         error: RobotchatError,
         *,
         job_id: str,
+        said: str,
         webhook: WebhookTarget | None = None,
     ) -> Job:
-        """Record a request that was refused after its caller had gone, as a failed job."""
+        """Record a request that was refused after its caller had gone, as a failed job.
+
+        ``said`` is the fingerprint of all that was asked: what was refused before stays as it is.
+        Raises IdempotencyKeyReused if the id is that of a job for something else.
+        """
         now = self._clock.now()
-        job = self.new_job(kind, tenant, job_id=job_id, webhook=webhook).model_copy(
+        job = self.new_job(
+            kind, tenant, job_id=job_id, webhook=webhook, fingerprint=said
+        ).model_copy(
             update={
                 "status": JobStatus.FAILED,
                 "refused": True,
@@ -231,7 +238,7 @@ class Intake:
             }
         )
         if (earlier := self._jobs.find(job_id)) is not None:
-            return earlier
+            return self._jobs.same(earlier, job)
         return self._jobs.add(job)[0]
 
     def image_job(

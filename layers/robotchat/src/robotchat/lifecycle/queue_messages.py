@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from robotchat.conversation import ChatEditRequest, ChatImageRequest
 from robotchat.errors import ForbiddenUrl, IdempotencyKeyReused, InvalidRequest, RobotchatError
 from robotchat.events.event import accept_target
-from robotchat.ids import TENANT_PATTERN, id_for_key
+from robotchat.ids import TENANT_PATTERN, fingerprint, id_for_key
 from robotchat.jobs.asking import Image2ImageBody, JobFields, Text2ImageBody
 from robotchat.jobs.job import Job, JobKind, WebhookTarget
 from robotchat.lifecycle.accept import Intake
@@ -120,9 +120,6 @@ def accept(intake: Intake, text: str, *, message_id: str, last: bool = False) ->
         if fault is not None:
             raise InvalidRequest(f"The message is not accepted: {fault}.")
         return _submit(intake, _parse(message), message_id)
-    except IdempotencyKeyReused as error:
-        # Under this id the producer reads another job, which is not to be touched.
-        raise Unreadable("its id or key stands for another request") from error
     except RobotchatError as error:
         if error.retryable and not last:
             raise
@@ -132,13 +129,19 @@ def accept(intake: Intake, text: str, *, message_id: str, last: bool = False) ->
             raise
         logger.exception("a message cannot be accepted", extra={"message_id": message_id})
         refusal = RobotchatError("An internal error occurred.")
-    return intake.reject(
-        _kind(message),
-        tenant,
-        refusal,
-        job_id=_job_id(message, tenant, message_id),
-        webhook=_webhook(message, local=intake.settings.local),
-    )
+    try:
+        return intake.reject(
+            _kind(message),
+            tenant,
+            refusal,
+            job_id=_job_id(message, tenant, message_id),
+            # It comes again if this is cut short before its queue knows that it was refused.
+            said=fingerprint(message),
+            webhook=_webhook(message, local=intake.settings.local),
+        )
+    except IdempotencyKeyReused as error:
+        # Under this id the producer reads another job, which is not to be touched.
+        raise Unreadable("its id or key stands for another request") from error
 
 
 def _parse(message: Mapping[str, Any]) -> Message:
