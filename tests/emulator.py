@@ -13,7 +13,6 @@ from typing import Any
 from dev.stack.aws import Emulator
 from dev.stack.ports import LOOPBACK, Address
 from dev.stack.processes import Children
-from dev.stack.recorder import dynamodb_rules
 from dev.template import Template
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,20 +53,12 @@ def running_emulator(folder: Path, address: Address = LOOPBACK) -> Iterator[Emul
 
 
 def create_table(emulator: Emulator, name: str) -> Any:
-    """Make a table with the keys and indexes that the template says; gives its client.
-
-    The client refuses what AWS refuses and the embedded AWS does not.
-    """
+    """Make a table with the keys and indexes that the template says; gives its client."""
     client = emulator.client("dynamodb")
-    client.meta.events.register("provide-client-params.dynamodb", _as_strict_as_aws)
     ((_, properties),) = Template(ROOT / "template.yaml").resources("AWS::DynamoDB::Table")
     keys = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
     client.create_table(TableName=name, **{key: properties[key] for key in keys})
     return client
-
-
-def _as_strict_as_aws(params: dict[str, Any], model: Any, **_: Any) -> None:
-    dynamodb_rules.check(model.name, params)
 
 
 @contextmanager

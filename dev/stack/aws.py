@@ -27,6 +27,7 @@ from dev.stack.processes import Child, Children
 from dev.template import Template
 
 REGION = "us-east-1"
+ROOT = Path(__file__).parents[2]
 STACK = "robotchat"
 CODE_BUCKET = "robotchat-local-code"
 STUB_KEY = "stub.zip"
@@ -82,8 +83,9 @@ class Emulator:
         scratch.mkdir()
         child = await children.start(
             "the embedded AWS (MiniStack)",
-            [sys.executable, "-m", "ministack"],
+            [sys.executable, "-m", "dev.stack.strict_aws"],
             env={
+                "PYTHONPATH": str(ROOT),
                 "PATH": os.environ.get("PATH", os.defpath),
                 "LANG": os.environ.get("LANG", "C.UTF-8"),
                 "HOME": str(scratch),

@@ -3,8 +3,7 @@
 The Lambda host puts this folder on the path of its functions when it is to record. Each line of
 ``$ROBOTCHAT_RECORD/<function>.txt`` is an IAM action and the variable that names what it was done
 to: ``dynamodb:PutItem TABLE_NAME``. Links count as what they let others do. The size of
-``<function>.dynamodb`` in bytes is the number of its requests to DynamoDB. What AWS would refuse of
-these is refused (see ``dynamodb_rules``).
+``<function>.dynamodb`` in bytes is the number of its requests to DynamoDB.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -89,7 +87,6 @@ def _client(module: Any) -> None:
         service = self.meta.service_model.service_name
         _record(service, operation, parameters)
         if service == "dynamodb":
-            import_module("dynamodb_rules").check(operation, parameters)
             _count()
         return call(self, operation, parameters)
 
