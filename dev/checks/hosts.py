@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from robotchat.art.capabilities import Capabilities
+from robotchat.drivers.comfyui.catalog import shipped
+from robotchat.drivers.comfyui.client import JOBS_CANCEL
+from robotchat.drivers.comfyui.driver import capabilities_of
 from robotchat.drivers.drawthings import DrawThings
 from robotchat.drivers.flavours import Flavour, Forge, ForgeNeo, SdNext
 from robotchat.drivers.koboldcpp import KoboldCpp
@@ -35,7 +38,8 @@ def programs() -> dict[str, Capabilities]:
     found: list[Flavour] = [kind(_Nowhere(), Capabilities()) for kind in (Forge, ForgeNeo, SdNext)]
     found += [kind(_Nowhere(), bare) for kind in (KoboldCpp, DrawThings)]
     found.append(SdCpp(_Nowhere(), bare, hires=True))
-    return {"A1111": Capabilities(), **{one.name: one.capabilities for one in found}}
+    comfyui = {f"ComfyUI, {one.name}": capabilities_of(one, JOBS_CANCEL) for one in shipped()}
+    return {"A1111": Capabilities(), **{one.name: one.capabilities for one in found}, **comfyui}
 
 
 def _yes(value: bool) -> str:

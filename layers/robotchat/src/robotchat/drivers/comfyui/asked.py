@@ -41,6 +41,11 @@ _MASK_FIELDS: Mapping[str, tuple[str, ...]] = {
 _RESIZE = {0: "disabled", 1: "center"}
 _FROM_WHAT_IS_THERE = (0, 1)
 """The ways to begin under a mask that SetLatentNoiseMask may stand for."""
+LIMITS: Mapping[str, tuple[float, float]] = {
+    "resize_mode": (0, 1),
+    "inpainting_fill": (0, 1),
+    "mask_blur": (0, graphs.LARGEST_BLUR),
+}
 
 
 def heeded(workflow: Workflow) -> set[str]:

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from robotchat.art.answers import Lora, Model, Progress, ProgressState, Sampler, Scheduler
@@ -128,33 +129,7 @@ class ComfyUI:
         version, entries = self._host_version(), self._known().entries
         # Without a name it is the one that is drawn with then.
         entry = entries.get(checkpoint or "") or next(iter(entries.values()), None)
-        one = Capabilities(
-            kind="comfyui",
-            flavour="ComfyUI",
-            targeted=version >= TARGETED,
-            partial=False,
-            options=False,
-            refresh_loras=False,
-            controlnet=False,
-            tools=False,
-            size_step=asked.SIZE_STEP,
-        )
-        return self._of(one, entry.workflow) if entry else one
-
-    @staticmethod
-    def _of(one: Capabilities, workflow: Workflow) -> Capabilities:
-        found = dict(workflow.graphs())
-        samplers = all(graph.slots.sampler for graph in found.values())
-        return Capabilities(
-            **{
-                **vars(one),
-                "image2image": "image2image" in found,
-                "mask": "inpaint" in found,
-                "loras": all(graph.slots.lora for graph in found.values()),
-                "ignores": all_but(*asked.heeded(workflow)),
-                "reports": frozenset({"checkpoint", "seed", *(["sampler"] if samplers else [])}),
-            }
-        )
+        return capabilities_of(entry.workflow if entry else None, version)
 
     def forget(self) -> None:
         with self._lock:
@@ -483,6 +458,34 @@ class ComfyUI:
             if len(running) > 1 or any(not one.ours for one in pending):
                 raise NotSupported("The SD host is too old to stop this drawing and nobody else's.")
         self._client.interrupt(prompt)
+
+
+def capabilities_of(workflow: Workflow | None, version: Version) -> Capabilities:
+    """What a host of that version can do, with a workflow."""
+    one = Capabilities(
+        kind="comfyui",
+        flavour="ComfyUI",
+        targeted=version >= TARGETED,
+        partial=False,
+        options=False,
+        refresh_loras=False,
+        controlnet=False,
+        tools=False,
+        size_step=asked.SIZE_STEP,
+        limits=asked.LIMITS,
+    )
+    if workflow is None:
+        return one
+    found = dict(workflow.graphs())
+    samplers = all(graph.slots.sampler for graph in found.values())
+    return replace(
+        one,
+        image2image="image2image" in found,
+        mask="inpaint" in found,
+        loras=all(graph.slots.lora for graph in found.values()),
+        ignores=all_but(*asked.heeded(workflow)),
+        reports=frozenset({"checkpoint", "seed", *(["sampler"] if samplers else [])}),
+    )
 
 
 class _Gone(UpstreamUnavailable):
