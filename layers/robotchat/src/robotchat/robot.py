@@ -11,8 +11,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from robotchat.art.bot import ArtBot, ArtConfig
+from robotchat.art.checkpoints import CheckpointConfig, config_named
 from robotchat.art.driver import ArtDriver
-from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest
+from robotchat.art.requests import CHECKPOINT, Image2ImageRequest, Text2ImageRequest
 from robotchat.art.results import Drawing
 from robotchat.clock import Clock, SystemClock
 from robotchat.conversation import ChatEditRequest, ChatImageRequest, Conversations
@@ -136,6 +137,7 @@ class Robot:
                 self.options,
                 self.ledger,
                 self.settings,
+                art_config,
             ),
             self.ledger,
             self.settlement,
@@ -144,6 +146,7 @@ class Robot:
             on_attempt,
         )
         self._art = list(_named(art).values())
+        self._art_config = art_config
         self._inline = Inline(self.jobs, self.intake, self._runner, self.settlement, self.clock)
 
     def close(self) -> None:
@@ -168,6 +171,14 @@ class Robot:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    def checkpoint_config(self, name: str | None, tenant: str) -> CheckpointConfig | None:
+        """What the configuration says of the checkpoint that a tenant's request draws with:
+        the one that it names, the tenant's, or the default."""
+        allowed = self.ledger.limits(tenant).checkpoints or ()
+        wanted = name or self.options.get(tenant).get(CHECKPOINT) or next(iter(allowed), None)
+        configs = self._art_config.checkpoints
+        return config_named(configs, wanted or self._art_config.checkpoint)
 
     # --- conversations that draw ------------------------------------------------------------------
 

@@ -105,10 +105,11 @@ class JobView(_View):
     )
     prompt: str | None = Field(default=None, description="The prompt that is drawn.")
     negative_prompt: str | None = None
-    prompt_source: Literal["llm", "fallback", "caller"] | None = Field(
+    prompt_source: Literal["llm", "fallback", "caller", "instruction"] | None = Field(
         default=None,
         description="Who wrote the prompt: the language model, the rules that stand in for it, or "
-        "the caller.",
+        "the caller. `instruction`: the checkpoint was sent the message itself "
+        "(`effective.prompt`), and `prompt` says what the picture shows since.",
     )
     reply: str | None = Field(
         default=None,
@@ -173,7 +174,7 @@ class TurnView(_View):
     message: str | None
     prompt: str | None
     negative_prompt: str | None
-    prompt_source: Literal["llm", "fallback", "caller"] | None
+    prompt_source: Literal["llm", "fallback", "caller", "instruction"] | None
     reply: str | None
     images: list[ImageView]
     error: JobError | None

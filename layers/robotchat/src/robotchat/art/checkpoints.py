@@ -41,6 +41,17 @@ class CheckpointConfig(BaseModel):
     distilled_cfg_scale: float | None = Field(
         default=None, ge=0, le=100, description="The same for that of distilled models."
     )
+    instruct: bool = Field(
+        default=False,
+        description="It takes instructions (Qwen-Image-Edit, Kontext): an edit is sent what the "
+        'user says ("make it blue") instead of a prompt that describes the picture.',
+    )
+    reference_pictures: int = Field(
+        default=0,
+        ge=0,
+        le=15,
+        description="How many further pictures such an instruction may refer to.",
+    )
 
 
 def config_of(configs: Iterable[CheckpointConfig], model: Model) -> CheckpointConfig | None:
@@ -52,6 +63,11 @@ def config_of(configs: Iterable[CheckpointConfig], model: Model) -> CheckpointCo
             continue
         return config
     return None
+
+
+def config_named(configs: Iterable[CheckpointConfig], name: str | None) -> CheckpointConfig | None:
+    """What is said of the checkpoint that a request names, if anything is."""
+    return config_of(configs, Model(title=name, model_name=name)) if name else None
 
 
 def filled_in(request: Request, config: CheckpointConfig, capabilities: Capabilities) -> Request:

@@ -32,14 +32,25 @@ def created(
 ) -> dict[str, Any] | EventStream:
     """OpenAI's answer to a request for pictures, whole or streamed."""
     endpoint.occupy()
-    revised = _revised(request)
+    config = None
+    if isinstance(request, CreateImageEditRequest) and request.prompt:
+        config = robot().checkpoint_config(request.checkpoint, endpoint.tenant)
+    instruct = config is not None and config.instruct
+    # An instruction is for the checkpoint as it is: to describe the picture would be another one.
+    revised = None if instruct else _revised(request)
     if revised is not None:
         request = request.model_copy(update={"prompt": revised})
     steps = settings().image_steps
     draw: Text2ImageRequest | Image2ImageRequest
     if isinstance(request, CreateImageEditRequest):
         tenant = endpoint.tenant
-        draw = openai_images.to_redraw(request, steps, lambda text, at: _load(text, at, tenant))
+        draw = openai_images.to_redraw(
+            request,
+            steps,
+            lambda text, at: _load(text, at, tenant),
+            instruct=instruct,
+            references=config.reference_pictures if config is not None and instruct else 0,
+        )
     else:
         draw = openai_images.to_draw(request, steps)
     drawn = _ImageRequest(request, draw, endpoint, idempotency_key, revised)

@@ -211,22 +211,34 @@ def to_redraw(
     request: CreateImageEditRequest,
     steps: Mapping[str, int],
     load: Callable[[str, str], bytes],
+    *,
+    instruct: bool = False,
+    references: int = 0,
 ) -> Image2ImageRequest:
     """What the hosts are asked for a changed picture.
 
-    ``load(text, field)`` gives the bytes of a picture by its URL, data URL or upload id. Raises
-    InvalidRequest and its kin, NotSupported for more than one picture.
+    ``load(text, field)`` gives the bytes of a picture by its URL, data URL or upload id.
+    ``instruct``: the checkpoint is told what to change, and may be shown so many ``references``
+    besides. Raises InvalidRequest and its kin, NotSupported for more pictures than that.
     """
-    if len(request.images) > 1:
+    if len(request.images) > 1 + references:
         raise NotSupported(
-            "One picture can be changed at a time here; send the one to change alone.",
+            f"The checkpoint takes {1 + references} pictures; the first is the one to change."
+            if references
+            else "One picture can be changed at a time here; send the one to change alone.",
             param="images",
         )
     data = load(request.images[0].text, "images.0")
     fields = _fields(request, steps)
+    if instruct:
+        fields |= {"instruct": True, "denoising_strength": 1.0}
+        further = enumerate(request.images[1:], start=1)
+        extra = [encode_base64(load(one.text, f"images.{at}")) for at, one in further]
+        if extra:
+            fields["extra_images"] = extra
     if request.strength is not None:
         fields["denoising_strength"] = request.strength
-    elif request.input_fidelity is not None:
+    elif request.input_fidelity is not None and not instruct:
         fields["denoising_strength"] = 0.5 if request.input_fidelity == "high" else 0.75
     width, height = upright_size(data)
     fields |= _sides(request.sides or shaped(width, height, budget(request.checkpoint)))

@@ -174,7 +174,7 @@ class Job(_Model):
     """What the picture that came with the message was found to show."""
     prompt: str | None = None
     negative_prompt: str | None = None
-    prompt_source: Literal["llm", "fallback", "caller"] | None = None
+    prompt_source: Literal["llm", "fallback", "caller", "instruction"] | None = None
     reply: str | None = None
     """What the robot says: instead of drawing, when the message asked for no picture, or of what
     it left out of the picture."""

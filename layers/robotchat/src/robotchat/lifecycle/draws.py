@@ -23,6 +23,7 @@ from robotchat.jobs.states import cancel, succeeded, watched
 from robotchat.jobs.store import Jobs
 from robotchat.lifecycle import inputs
 from robotchat.lifecycle.accept import Intake
+from robotchat.lifecycle.prepare import NO_MESSAGE
 from robotchat.lifecycle.settle import Settlement
 from robotchat.prompt.models import MAX_MESSAGE, Fold, PromptState
 from robotchat.prompt.shapes import budget, shaped
@@ -96,7 +97,7 @@ class ToolPictures:
             parent = self._jobs.get(source.job_id, order.tenant)
         editing = self._edits(order, parent)
         fields: dict[str, Any] = {
-            "message": order.message[:MAX_MESSAGE] or "-",
+            "message": order.message[:MAX_MESSAGE] or NO_MESSAGE,
             "conversation_id": self._conversation(order, parent),
             "deadline": order.deadline,
             "settings": self._settings_of(order, parent, editing=editing),

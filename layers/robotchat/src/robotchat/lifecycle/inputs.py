@@ -63,7 +63,10 @@ _SCRIPTS = ("alwayson_scripts", "script_args")
 
 _SET_BY_THE_CONVERSATION = ("prompt", "init_images")
 _NOT_INHERITED = frozenset(
-    {"prompt", "negative_prompt", "denoising_strength", "alwayson_scripts", *_PICTURE_FIELDS}
+    {
+        *("prompt", "negative_prompt", "denoising_strength", "alwayson_scripts", "instruct"),
+        *_PICTURE_FIELDS,
+    }
 )
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
+from robotchat.art.bot import ArtConfig
+from robotchat.art.checkpoints import CheckpointConfig, config_named
 from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest, effective
 from robotchat.errors import InvalidRequest, JobExpired
 from robotchat.hosts.options import TenantOptions
@@ -25,6 +27,9 @@ from robotchat.prompt.models import Fold, PromptState
 from robotchat.prompt.writer import PromptWriter, Source
 from robotchat.settings import Settings
 from robotchat.text import readable
+
+NO_MESSAGE = "-"
+"""The message of a turn that nobody said anything for: a tool's call, see ``draws``."""
 
 _LONGEST_REPLY = 10_000
 """Characters; a language model may say anything."""
@@ -52,6 +57,7 @@ class Preparation:
         options: TenantOptions,
         ledger: Ledger,
         settings: Settings,
+        art_config: ArtConfig,
     ) -> None:
         self._jobs = jobs
         self._images = images
@@ -60,6 +66,7 @@ class Preparation:
         self._options = options
         self._ledger = ledger
         self._settings = settings
+        self._art_config = art_config
 
     def prepare(self, job: Job) -> Plan:
         """All that can be done before a host is held: the prompt, the input pictures, the seed."""
@@ -145,7 +152,19 @@ class Preparation:
                 settings.setdefault("denoising_strength", fold.denoising_strength)
         else:
             settings.pop("denoising_strength", None)
-        return self._plan(job, settings, notes)
+        plan = self._plan(job, settings, notes)
+        config = self._instructed(plan) if editing else None
+        if config is None or message == NO_MESSAGE:
+            return plan
+        told = _instruction(job, message, settings, before, config)
+        return self._plan(job, told, {**notes, "prompt_source": "instruction"})
+
+    def _instructed(self, plan: Plan) -> CheckpointConfig | None:
+        """What is said of the checkpoint that a plan draws with, if that takes instructions."""
+        named = plan.request.checkpoint if plan.request is not None else None
+        wanted = named or self._art_config.checkpoint
+        config = config_named(self._art_config.checkpoints, wanted)
+        return config if config is not None and config.instruct else None
 
     def _seen(self, job: Job) -> str | None:
         """What the picture shows that came with the message, found out once."""
@@ -191,6 +210,32 @@ class Preparation:
                 found.insert(0, last)
             last = self._jobs.find(last.parent) if last.parent else None
         return found
+
+
+def _instruction(
+    job: Job,
+    message: str,
+    settings: Mapping[str, Any],
+    before: Job | None,
+    config: CheckpointConfig,
+) -> dict[str, Any]:
+    """The fields of an edit for a checkpoint that is told what to change.
+
+    The picture that the conversation has is one to refer to where the message brings its own.
+    """
+    told = {**settings, "prompt": message, "instruct": True}
+    told["negative_prompt"] = str(job.request.get("negative_prompt") or "")
+    # It begins with noise, and looks at the picture besides.
+    told["denoising_strength"] = job.request.get("denoising_strength", 1.0)
+    shown = before.picture if before is not None and job.request.get("init_images") else None
+    if shown is not None and config.reference_pictures and not told.get("extra_images"):
+        told["extra_images"] = [inputs.reference(shown)]
+    if len(told.get("extra_images") or ()) > config.reference_pictures:
+        raise InvalidRequest(
+            f"The checkpoint takes {config.reference_pictures} pictures to refer to.",
+            param="settings.extra_images",
+        )
+    return told
 
 
 def _written(job: Job, *, editing: bool) -> tuple[Fold, Source] | None:
