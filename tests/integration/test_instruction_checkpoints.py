@@ -76,7 +76,8 @@ def test_a_picture_of_ones_own_may_refer_to_the_conversations() -> None:
                 "and these", conversation_id=first.conversation_id, extra_images=[CAT, CAT]
             )
             assert refused.error is not None
-            assert refused.error.param == "settings.extra_images"
+            assert refused.error.code == "invalid_request"
+            assert "1 pictures" in refused.error.message
 
 
 def test_an_unmarked_checkpoint_is_told_what_to_show() -> None:
