@@ -36,7 +36,7 @@ test: .venv/.ready ## all tests but those of test-sam-local, with the coverage o
 	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-append --cov-report=term tests/integration tests/e2e
 
 test-sam-local: .venv/.ready .venv-sam/.ready ## tests of sam build, sam deploy, and with Docker sam local
-	@.venv/bin/python -m pytest -rs tests/sam_local
+	@.venv/bin/python -m pytest -n 2 --dist loadfile -rs tests/sam_local
 
 check: .venv/.ready ## format, lint, types, template
 	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy layers/robotchat/src functions dev tests benchmarks && .venv/bin/cfn-lint template.yaml docs/examples/pull-worker/*.yaml && .venv/bin/python -m dev.checks.generated --check

@@ -18,7 +18,7 @@ from robotchat.jobs.job import Job, JobStatus
 from tests.cases.host_kinds import KINDS, StandIn
 
 CAT = plain_png(128, 128, "cat")
-SMALL: dict[str, Any] = {"prompt": "a beach", "width": 128, "height": 128, "steps": 4}
+SMALL: dict[str, Any] = {"prompt": "a beach", "width": 128, "height": 128}
 JOBS = 60
 
 
@@ -64,12 +64,12 @@ def requests(pool: Pool) -> Iterator[Text2ImageRequest | Image2ImageRequest]:
     ]
     checkpoints = [
         {"override_settings": {"sd_model_checkpoint": model.alias}}
-        for bot in pool.bots.values()
-        for model in bot.get_models()[:2]
+        for kind in KINDS
+        for model in pool.bots[kind.name].get_models()[: 1 if kind.one_checkpoint else 2]
     ]
     pictures: list[dict[str, Any]] = [{}, {"init_images": [CAT]}]
     mask = {"init_images": [CAT], "mask": CAT, "inpaint_full_res": False}
-    everything = itertools.cycle(itertools.product(checkpoints, [*pictures, mask], sorts))
+    everything = itertools.cycle(itertools.product(sorts, [*pictures, mask], checkpoints))
     for number, parts in enumerate(everything):
         fields = {**SMALL, "seed": number, **{n: v for part in parts for n, v in part.items()}}
         kind = Image2ImageRequest if "init_images" in fields else Text2ImageRequest
@@ -98,7 +98,9 @@ def test_sixty_jobs_side_by_side_are_drawn_as_they_were_asked_for(pool: Pool) ->
             seeds = [request.seed + number for number in range(request.count)]
             assert [image.seed for image in job.images] == seeds
         assert all((image.width, image.height) == (128, 128) for image in job.images)
-    assert {job.host for job in jobs} == set(pool.hosts), "every kind had its share"
+    # Those with the web UI's API have the same checkpoints, so any of them may do for another.
+    others = {"comfyui", "vllm-omni", "sglang", "localai", "sd-server"}
+    assert others < {job.host for job in jobs}
 
 
 def test_a_conversation_goes_on_over_whatever_host_is_free(pool: Pool) -> None:

@@ -248,7 +248,10 @@ class HostPool:
             name: answer for name, answer in answers.items() if not isinstance(answer, Exception)
         }
         if able:
-            return able
+            # A host that cannot tell what it has takes any name for one of its own.
+            listing = {name for name in able if self._by_name[name].bot.known_models()}
+            sure = listing if request.checkpoint else ()
+            return {name: able[name] for name in sure or able}
         refusals = {
             name: error
             for name, error in answers.items()

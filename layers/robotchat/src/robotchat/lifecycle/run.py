@@ -309,7 +309,7 @@ class Runner:
             try:
                 drawn = self._drawn_among(able, refused_by, job, request, context, heart)
                 return replace(drawn, left_out=left_out)
-            except UpstreamRejected:
+            except (UpstreamRejected, UnknownCheckpoint):
                 if len(refused_by) > 1 or not able.keys() - set(refused_by):
                     raise
                 able = {name: alias for name, alias in able.items() if name not in refused_by}
@@ -341,13 +341,13 @@ class Runner:
                 started = time.monotonic()
                 try:
                     drawing = self._draw(lease.host.bot, request, context, heart)
-                except UpstreamError as error:
+                except (UpstreamError, UnknownCheckpoint) as error:
                     # However a drawing ends that was stopped, the host is not to blame.
                     heart.raise_if_canceled()
                     if error.details.get("interrupted"):
                         said = "The drawing was stopped before there was a picture."
                         raise JobCanceled(said) from error
-                    if isinstance(error, UpstreamRejected):
+                    if isinstance(error, UpstreamRejected | UnknownCheckpoint):
                         refused_by.append(lease.host.name)
                     raise
             heart.raise_if_canceled()
