@@ -49,6 +49,38 @@ def test_what_several_hosts_have_is_listed_once_in_the_hosts_order() -> None:
     assert [lora.name for lora in catalog(one, two).get_loras()] == ["b", "a", "c"]
 
 
+def test_metadata_of_loras_is_left_out_where_it_is_large() -> None:
+    large = {"ss_tag_frequency": {"tag": "x" * 20_000}}
+    small = {"ss_sd_model_name": "x" * 1000}
+    few = host(loras=[{"name": "a", "metadata": large}, {"name": "b", "metadata": small}])
+    assert [lora.metadata for lora in catalog(few).get_loras()] == [{}, small]
+    many = host(loras=[{"name": f"{n}", "metadata": small} for n in range(2000)])
+    assert [lora.metadata for lora in catalog(many).get_loras()] == [{}] * 2000
+
+
+@pytest.mark.parametrize("long", ["n", "é"])
+def test_a_list_of_hosts_has_room_in_an_answer(long: str) -> None:
+    names = [f"{number}{long * 1000}" for number in range(10_000)]
+    full = host(
+        loras=[{"name": name} for name in names],
+        sd_vae=[{"model_name": name, "filename": name} for name in names],
+        samplers=[{"name": name, "aliases": [], "options": {}} for name in names],
+        embeddings={"loaded": {name: {"vectors": 1} for name in names}, "skipped": {}},
+        cn_model_list={"model_list": names},
+    )
+    lists = catalog(full)
+    for found in (
+        [lora.name for lora in lists.get_loras()],
+        [vae.model_name for vae in lists.get_vaes()],
+        [sampler.name for sampler in lists.get_samplers()],
+        list(lists.get_embeddings().loaded),
+        lists.get_controlnet_models(),
+    ):
+        assert 0 < len(found) < len(names)
+        assert found == names[: len(found)]
+        assert sum(len(name.encode()) for name in found) <= 2 * 1024 * 1024
+
+
 def test_the_same_checkpoint_is_listed_once_even_if_one_host_has_not_hashed_it() -> None:
     one = host(sd_models=[model("x.safetensors"), model("y.safetensors [aaaaaaaaaa]", "a" * 10)])
     two = host(

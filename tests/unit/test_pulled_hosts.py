@@ -271,3 +271,13 @@ def test_hosts_that_must_not_be_taken_for_one_another_have_other_names() -> None
 def test_pools_have_names_that_queues_can_have(name: str) -> None:
     assert not is_pool(name)
     assert is_pool("big-one2")
+
+
+def test_a_list_without_end_is_told_as_an_error_of_its_host() -> None:
+    art = FakeArt()
+    long = [{"model_name": f"{number}" * 1000, "filename": ""} for number in range(1000, 2500)]
+    art.answers["sdapi/v1/sd-vae"] = long
+    art.answers["sdapi/v1/loras"] = [{"name": "a", "metadata": {"tags": "x" * 5_000_000}}]
+    told = ask_for_lists(art)["answers"]
+    assert told["sdapi/v1/sd-vae"]["error"]["code"] == "upstream_garbage"
+    assert told["sdapi/v1/loras"][0]["metadata"] == {}

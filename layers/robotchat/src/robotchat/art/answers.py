@@ -19,10 +19,15 @@ from pydantic import (
     Field,
     TypeAdapter,
     ValidationError,
+    field_validator,
 )
 
 from robotchat.art.requests import MAX_SIDE
 from robotchat.errors import UpstreamGarbage
+from robotchat.text import json_size
+
+MOST_METADATA = 16 * 1024
+"""Bytes of a LoRA's metadata, as JSON; what is larger is left out."""
 
 
 class Answer(BaseModel):
@@ -88,6 +93,12 @@ class Lora(Answer):
     alias: str = ""
     path: str = ""
     metadata: dict[str, Any] = {}
+
+    @field_validator("metadata")
+    @classmethod
+    def _short(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """Trainers write everything there is about their pictures into it: megabytes, at times."""
+        return value if json_size(value) <= MOST_METADATA else {}
 
 
 class Vae(Answer):

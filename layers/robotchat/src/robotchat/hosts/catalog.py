@@ -6,10 +6,13 @@ of the hosts; a host that is away is no error as long as another one answers.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
+
+from pydantic import BaseModel
 
 from robotchat.art.answers import (
     ControlNetModules,
@@ -31,6 +34,12 @@ from robotchat.art.bot import ArtBot
 from robotchat.errors import NotFound, NotSupported, RobotchatError
 from robotchat.hosts.pool import HostPool
 from robotchat.hosts.privacy import harmless, is_public
+from robotchat.text import json_size
+
+logger = logging.getLogger(__name__)
+
+MOST_BYTES = 2 * 1024 * 1024
+"""Of a list, as JSON: an answer may hold two of them, and Lambda's has at most 6 MB."""
 
 REMEMBERED = 5.0
 """Seconds for which lists that change only with a restart of a host are not asked for again."""
@@ -74,8 +83,12 @@ class Catalog:
         return list(_flat(merged.values()))
 
     def get_loras(self) -> list[Lora]:
-        """The LoRAs that a prompt may name."""
-        return _once(_flat(self._all(lambda bot: bot.get_loras())), lambda lora: lora.name)
+        """The LoRAs that a prompt may name; without their metadata, where that is too much for one
+        answer."""
+        found = list(_flat(self._all(lambda bot: bot.get_loras())))
+        if sum(json_size(lora.metadata) for lora in found) > MOST_BYTES // 2:
+            found = [lora.model_copy(update={"metadata": {}}) for lora in found]
+        return _once(found, lambda lora: lora.name)
 
     def get_vaes(self) -> list[Vae]:
         """The VAEs that ``override_settings.sd_vae`` may name."""
@@ -263,11 +276,11 @@ def _once(items: Iterable[T], key: Callable[[T], Hashable]) -> list[T]:
     found: dict[Hashable, T] = {}
     for item in items:
         found.setdefault(key(item), item)
-    return list(found.values())
+    return _fitting(found.values())
 
 
 def _names(lists: Iterable[Iterable[str]]) -> list[str]:
-    return list(dict.fromkeys(_flat(lists)))
+    return _fitting(dict.fromkeys(_flat(lists)))
 
 
 def _union(objects: Iterable[Mapping[str, T]]) -> dict[str, T]:
@@ -275,7 +288,26 @@ def _union(objects: Iterable[Mapping[str, T]]) -> dict[str, T]:
     for one in objects:
         for name, value in one.items():
             merged.setdefault(name, value)
-    return merged
+    return dict(_fitting(merged.items()))
+
+
+def _fitting(items: Iterable[T]) -> list[T]:
+    """The first of these, as many as have room in an answer."""
+    room = MOST_BYTES
+    kept: list[T] = []
+    for item in items:
+        room -= json_size(_plain(item)) + 1
+        if room < 0:
+            logger.warning("a list of the SD hosts is cut", extra={"kept": len(kept)})
+            break
+        kept.append(item)
+    return kept
+
+
+def _plain(item: object) -> object:
+    if isinstance(item, tuple):
+        return [_plain(part) for part in item]
+    return item.model_dump(mode="json") if isinstance(item, BaseModel) else item
 
 
 def _pairs(objects: Sequence[Mapping[str, T]]) -> Iterable[tuple[str, T]]:

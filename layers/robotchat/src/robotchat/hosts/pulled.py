@@ -22,11 +22,12 @@ from robotchat.art.answers import Answer
 from robotchat.art.capabilities import Capabilities, from_json, to_json
 from robotchat.art.driver import ArtDriver, webui_of
 from robotchat.clock import Clock, rfc3339
-from robotchat.errors import NotSupported, RobotchatError, UpstreamUnavailable
+from robotchat.errors import NotSupported, RobotchatError, UpstreamGarbage, UpstreamUnavailable
 from robotchat.hosts import parcels
 from robotchat.hosts.lease import host_name
 from robotchat.hosts.privacy import shareable
 from robotchat.records import Put, Record, Records, Retries, Stale
+from robotchat.text import json_size
 
 ANNOUNCED_EVERY = 10.0
 """Seconds between two announcements of a worker."""
@@ -40,6 +41,9 @@ SHARDS = 8
 POOL_RULE = "a pool's name is 1 to 30 of a-z, 0-9 and -, and begins with a letter"
 _POOL = re.compile(r"[a-z][a-z0-9-]{0,29}")
 _HOST = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+
+_LONGEST_LIST = 4 * 1024 * 1024
+"""Bytes of a list that is told to others, as JSON."""
 
 _KEPT = timedelta(days=2)
 _RENEWED = timedelta(days=1)
@@ -252,6 +256,8 @@ def ask_for_lists(driver: ArtDriver) -> dict[str, Any]:
                 name, _, value = query.partition("=")
                 answer = webui_of(driver).get(bare, **({name: value} if query else {}))
                 found[path] = shareable(path, answer)
+            if json_size(found[path]) > _LONGEST_LIST:
+                raise UpstreamGarbage(f"The host's list {path} is too long.")
         except NotSupported:
             found[path] = None
         except RobotchatError as error:
