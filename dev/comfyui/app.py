@@ -20,6 +20,7 @@ from dev.sd_host.wire import HOST, Handler, note_body
 Answer = Callable[[web.Request, Comfy], Awaitable[web.StreamResponse]]
 MAX_BODY = 100 * 1024 * 1024
 FEATURES = {"supports_preview_metadata": True, "max_upload_size": MAX_BODY}
+_ENDS = ("execution_success", "execution_error", "execution_interrupted")
 FOLDERS = ("checkpoints", "loras", "diffusion_models", "text_encoders", "vae", "embeddings")
 
 
@@ -44,12 +45,16 @@ async def post_prompt(request: web.Request, host: Comfy) -> web.StreamResponse:
     if "prompt" not in body:
         text = "No prompt provided"
         return web.json_response(Invalid("no_prompt", text, text).body, status=400)
-    prompt_id = str(body["prompt_id"]) if "prompt_id" in body else state.new_id()
-    if version < state.OWN_ID:
+    prompt_id = body.get("prompt_id")
+    if version < state.OWN_ID or prompt_id is None:
         prompt_id = state.new_id()
-    if version >= state.CHECKED_ID and not _is_id(prompt_id):
-        text = "prompt_id must be a UUID in canonical lowercase hyphenated form"
-        return web.json_response(Invalid("invalid_prompt_id", text, text).body, status=400)
+    elif version < state.CHECKED_ID:
+        prompt_id = str(prompt_id)
+    elif not isinstance(prompt_id, str) or not _is_id(prompt_id):
+        form = "a UUID string in canonical lowercase hyphenated form"
+        text = f"prompt_id must be {form}; omit it to let the server generate one"
+        wrong = Invalid("invalid_prompt_id", "prompt_id must be a valid UUID", text)
+        return web.json_response(wrong.body, status=400)
     new = version >= state.JOBS
     try:
         for node in body["prompt"].values():
@@ -142,19 +147,47 @@ async def post_free(request: web.Request, host: Comfy) -> web.StreamResponse:
 def _job(name: str, host: Comfy) -> dict[str, Any] | None:
     entry = host.history.get(name)
     if entry is not None:
-        messages = dict(entry["status"]["messages"])
-        job = {"id": name, "priority": entry["prompt"][0], "outputs": entry["outputs"]}
-        if entry["status"]["status_str"] == "success":
-            return {**job, "status": "completed", "execution_status": entry["status"]}
-        if "execution_interrupted" in messages:
-            return {**job, "status": "cancelled", "execution_status": entry["status"]}
-        return {**job, "status": "failed", "execution_error": messages.get("execution_error")}
+        return _ended(name, entry)
     for item in host.everything():
         if item.prompt_id == name:
-            status = "in_progress" if item is host.current else "pending"
-            workflow = {"prompt": item.prompt, "extra_data": item.extra}
-            return {"id": name, "status": status, "priority": item.number, "workflow": workflow}
+            return {
+                "id": name,
+                "status": "in_progress" if item is host.current else "pending",
+                "priority": item.number,
+                "create_time": item.extra.get("create_time"),
+                "outputs_count": 0,
+                "previewable_outputs_count": 0,
+            }
     return None
+
+
+def _ended(name: str, entry: dict[str, Any]) -> dict[str, Any]:
+    number, _, prompt, extra, _ = entry["prompt"]
+    messages = dict(entry["status"]["messages"])
+    status, error = "completed", messages.get("execution_error")
+    if entry["status"]["status_str"] != "success":
+        status = "cancelled" if "execution_interrupted" in messages else "failed"
+    ends = [messages[one]["timestamp"] for one in _ENDS if one in messages]
+    images = [
+        {**image, "nodeId": node, "mediaType": "images"}
+        for node, told in entry["outputs"].items()
+        for image in told.get("images", ())
+    ]
+    return {
+        "id": name,
+        "status": status,
+        "priority": number,
+        "create_time": extra.get("create_time"),
+        "execution_start_time": messages["execution_start"]["timestamp"],
+        **({"execution_end_time": ends[0]} if ends else {}),
+        **({"execution_error": error} if error else {}),
+        "outputs_count": len(images),
+        "previewable_outputs_count": len(images),
+        **({"preview_output": images[0]} if images else {}),
+        "outputs": entry["outputs"],
+        "execution_status": entry["status"],
+        "workflow": {"prompt": prompt, "extra_data": extra},
+    }
 
 
 async def get_jobs(request: web.Request, host: Comfy) -> web.StreamResponse:
@@ -180,7 +213,11 @@ async def cancel_job(request: web.Request, host: Comfy) -> web.StreamResponse:
 
 
 async def cancel_jobs(request: web.Request, host: Comfy) -> web.StreamResponse:
-    names = (await _json(request)).get("job_ids")
+    try:
+        body = await _json(request)
+    except ValueError:
+        return web.json_response({"error": "Request body must be valid JSON"}, status=400)
+    names = body.get("job_ids") if isinstance(body, dict) else None
     if not isinstance(names, list):
         return web.json_response({"error": "job_ids must be a list"}, status=400)
     wrong = [name for name in names if not isinstance(name, str) or not _is_id(name)]
@@ -225,6 +262,8 @@ async def view(request: web.Request, host: Comfy) -> web.StreamResponse:
     if name.startswith("/") or ".." in name or kind not in host.files:
         return web.Response(status=400)
     folder = query.get("subfolder", "")
+    if ".." in folder.split("/"):
+        return web.Response(status=403)
     data = host.files[kind].get(f"{folder}/{name}" if folder else name)
     if data is None:
         return web.Response(status=404)
@@ -315,6 +354,8 @@ async def dressed(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Foreign pages are kept out, and exceptions are a text."""
     origin, here = request.headers.get("Origin"), request.host.partition(":")[0]
     if origin and here in ("127.0.0.1", "localhost") and urlsplit(origin).hostname != here:
+        return web.Response(status=403)
+    if request.headers.get("Sec-Fetch-Site") == "cross-site":
         return web.Response(status=403)
     try:
         return await handler(request)

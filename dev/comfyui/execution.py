@@ -76,6 +76,9 @@ class Execution:
         host.stats.add(f"generations_{kind or 'txt2img'}")
         try:
             for name in order:
+                if name in cached and not KINDS[prompt[name]["class_type"]].output_node:
+                    self._results[name], _ = host.cache[signatures[name]]
+                    continue
                 self._node = name
                 await self._execute(name, signatures[name])
                 done.append(name)
@@ -230,18 +233,21 @@ class Execution:
         """Tell of a step, with the picture as it is then."""
         host, sid = self.host, self.host.client_id
         told = {"value": step, "max": steps, "prompt_id": self.item.prompt_id, "node": self._node}
-        host.tell("progress", told, sid)
         self._state(self._node, step, steps, "running")
+        flagged = host.flags.get(sid or "", {}).get("supports_preview_metadata")
+        if image is None or not flagged:
+            host.tell("progress", told, sid)
         if image is None:
             return
         data = _encoded(image, kind)
-        if host.flags.get(sid or "", {}).get("supports_preview_metadata"):
+        if flagged:
             names = ("node_id", "display_node_id", "real_node_id")
             more: dict[str, Any] = dict.fromkeys(names, self._node)
             more["parent_node_id"] = None
             more |= {"prompt_id": self.item.prompt_id, "image_type": f"image/{kind.lower()}"}
             head = json.dumps(more).encode()
             host.tell_bytes(4, struct.pack(">I", len(head)) + head + data, sid)
+            host.tell("progress", told, sid)
         else:
             host.tell_bytes(1, struct.pack(">I", {"JPEG": 1, "PNG": 2}[kind]) + data, sid)
 

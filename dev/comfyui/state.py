@@ -173,9 +173,9 @@ class Comfy(Host):
         )
 
     def everything(self) -> Iterator[Item]:
-        yield from self.queue
         if self.current is not None:
             yield self.current
+        yield from self.queue
 
     def remaining(self) -> dict[str, Any]:
         return {"exec_info": {"queue_remaining": len(list(self.everything()))}}

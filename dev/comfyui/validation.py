@@ -22,7 +22,7 @@ class Invalid(Exception):
     def __init__(self, kind: str, message: str, details: str, nodes: Any = None) -> None:
         super().__init__(message)
         error = {"type": kind, "message": message, "details": details, "extra_info": {}}
-        self.body = {"error": error, "node_errors": nodes or {}}
+        self.body: dict[str, Any] = {"error": error, "node_errors": nodes or {}}
 
 
 def validate(prompt: Any, folder: Folder, exists: Exists, *, new: bool) -> tuple[list[str], Any]:
@@ -33,18 +33,12 @@ def validate(prompt: Any, folder: Folder, exists: Exists, *, new: bool) -> tuple
     outputs = []
     for name in prompt:
         if "class_type" not in prompt[name]:
-            raise Invalid(
-                "missing_node_type" if new else "invalid_prompt",
-                "Cannot execute because a node is missing the class_type property.",
-                f"Node ID '#{name}'",
-            )
+            title = prompt[name].get("_meta", {}).get("title")
+            raise _no_class(name, None, title, new)
         kind = KINDS.get(prompt[name]["class_type"])
         if kind is None:
-            raise Invalid(
-                "missing_node_type" if new else "invalid_prompt",
-                f"Cannot execute because node {prompt[name]['class_type']} does not exist.",
-                f"Node ID '#{name}'",
-            )
+            title = prompt[name].get("_meta", {}).get("title")
+            raise _no_class(name, prompt[name]["class_type"], title, new)
         if kind.output_node:
             outputs.append(name)
     if not outputs:
@@ -85,6 +79,25 @@ def validate(prompt: Any, folder: Folder, exists: Exists, *, new: bool) -> tuple
             node_errors,
         )
     return good, node_errors
+
+
+def _no_class(name: str, kind: str | None, title: str | None, new: bool) -> Invalid:
+    details = f"Node ID '#{name}'"
+    if not new:
+        missing = "a node is missing the class_type property"
+        absent = f"node {kind} does not exist"
+        message = f"Cannot execute because {absent if kind else missing}."
+        return Invalid("invalid_prompt", message, details)
+    shown = title or kind
+    message = (
+        f"Node '{shown}' not found. The custom node may not be installed."
+        if kind
+        else f"Node '{title or f'ID #{name}'}' has no class_type. "
+        "The workflow may be corrupted or a custom node is missing."
+    )
+    error = Invalid("missing_node_type", message, details)
+    error.body["error"]["extra_info"] = {"node_id": name, "class_type": kind, "node_title": shown}
+    return error
 
 
 def _exception(kind: str, message: str, error: Exception, **extra: Any) -> Problem:
