@@ -808,3 +808,29 @@ def _bare(data: bytes) -> bytes:
 def _pixels(drawing: Drawing) -> list[bytes]:
     raw = _bare(drawing.pictures[0].data)
     return [raw[index : index + 3] for index in range(0, len(raw), 3)]
+
+
+# --- the stand-in, as the real one was seen to be -------------------------------------------------
+
+
+def test_the_stand_in_answers_as_the_real_one(host: comfyui.RunningComfy) -> None:
+    with httpx.Client(base_url=host.url, trust_env=False) as web:
+        unknown = {"1": {"class_type": "Nobodys", "inputs": {}}}
+        refused = web.post("/prompt", json={"prompt": unknown})
+        assert refused.status_code == 400
+        assert refused.json()["error"] == {
+            "type": "missing_node_type",
+            "message": "Node 'Nobodys' not found. The custom node may not be installed.",
+            "details": "Node ID '#1'",
+            "extra_info": {"node_id": "1", "class_type": "Nobodys", "node_title": "Nobodys"},
+        }
+        assert web.post("/prompt", json={"prompt": {"nodes": []}}).status_code == 500
+        assert web.get("/queue", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+        assert web.post("/api/jobs/cancel", content=b"{").status_code == 400
+        prompt = their_prompt(host, prompt_id=None)
+        while not history(host):
+            pass
+        job = web.get(f"/api/jobs/{prompt}").json()
+        assert (job["status"], job["outputs_count"]) == ("completed", 1)
+        assert job["preview_output"]["nodeId"] == "9"
+        assert web.post(f"/api/jobs/{prompt}/cancel").json() == {"cancelled": False}
