@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
-from robotchat.art.capabilities import Capabilities
+from robotchat.art.capabilities import Capabilities, ImagesFlavour
 from robotchat.drivers.comfyui.catalog import shipped
 from robotchat.drivers.comfyui.client import JOBS_CANCEL
 from robotchat.drivers.comfyui.driver import capabilities_of
 from robotchat.drivers.drawthings import DrawThings
 from robotchat.drivers.flavours import Flavour, Forge, ForgeNeo, SdNext
 from robotchat.drivers.koboldcpp import KoboldCpp
+from robotchat.drivers.openai_images import OpenAIImages
 from robotchat.drivers.sdcpp import SdCpp
 from robotchat.errors import NotSupported
 
@@ -39,7 +40,16 @@ def programs() -> dict[str, Capabilities]:
     found += [kind(_Nowhere(), bare) for kind in (KoboldCpp, DrawThings)]
     found.append(SdCpp(_Nowhere(), bare, hires=True))
     comfyui = {f"ComfyUI, {one.name}": capabilities_of(one, JOBS_CANCEL) for one in shipped()}
-    return {"A1111": Capabilities(), **{one.name: one.capabilities for one in found}, **comfyui}
+    images = [
+        OpenAIImages("http://a", flavour=one).capabilities() for one in get_args(ImagesFlavour)
+    ]
+    return {
+        "A1111": Capabilities(),
+        **{one.name: one.capabilities for one in found},
+        **comfyui,
+        # stable-diffusion.cpp's server has both APIs.
+        **{f"{one.flavour} (images API)": one for one in images},
+    }
 
 
 def _yes(value: bool) -> str:

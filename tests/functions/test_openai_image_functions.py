@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from robotchat.art.capabilities import Capabilities
 from robotchat.drivers.fake import FakeArt
 from tests.cases.service import Service
 
@@ -105,6 +106,25 @@ def test_an_edit_keeps_the_pictures_shape(service: Service, art: FakeArt) -> Non
     sent = art.requests[0]
     assert 1.9 < sent["width"] / sent["height"] < 2.1
     assert "mask" not in sent
+
+
+def test_a_checkpoint_that_takes_instructions_is_shown_further_pictures() -> None:
+    art = FakeArt(capabilities=Capabilities(reference_pictures=3))
+    with Service.over([art]) as service:
+        marked = {"name": "fake", "instruct": True, "reference_pictures": 1}
+        config = {"checkpoint": "fake", "checkpoints": [marked]}
+        set_ = service.call("admin/set_config", config, headers={"If-Match": "*"})
+        assert set_.status == 200, set_.body
+        answer = service.call(EDIT, {"prompt": "make it blue", "images": [source()] * 2})
+        assert answer.status == 200, answer.body
+        sent = art.requests[0]
+        assert sent["prompt"] == "make it blue"
+        assert len(sent["extra_images"]) == 1
+        assert "instruct" not in sent
+        more = service.call(EDIT, {"prompt": "make it blue", "images": [source()] * 3})
+        assert more.status == 501
+        assert more.body["error"]["param"] == "images"
+        assert len(art.requests) == 1
 
 
 def test_what_is_transparent_in_the_mask_is_drawn_anew(service: Service, art: FakeArt) -> None:
