@@ -186,6 +186,11 @@ def _parse_part(part: object, param: str) -> Body:
                 f"Content of type '{kind}' is not supported.", param=f"{param}.type"
             )
     if not isinstance(part.get(needed), str):
+        if part.get("file_id") is not None:
+            raise InvalidRequest(
+                f"No files are kept here: give '{needed}' in place of 'file_id'.",
+                param=f"{param}.file_id",
+            )
         raise InvalidRequest(f"Content of type '{kind}' needs '{needed}'.", param=param)
     return part
 
