@@ -37,6 +37,8 @@ async def _json(request: web.Request) -> Any:
 async def post_prompt(request: web.Request, host: Comfy) -> web.StreamResponse:
     body = await _json(request)
     version = host.options.number
+    if not isinstance(body, dict):
+        body = {}  # it only looks for names in it
     if "number" in body:
         number = float(body["number"])
     else:
