@@ -22,7 +22,7 @@ from pydantic import (
     field_validator,
 )
 
-from robotchat.art.requests import MAX_SIDE
+from robotchat.art.fields import MAX_SIDE
 from robotchat.errors import UpstreamGarbage
 from robotchat.text import json_size
 

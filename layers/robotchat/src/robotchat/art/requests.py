@@ -26,13 +26,24 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from robotchat.art.fields import (
+    MAX_SIDE,
+    SMALLEST,
+    ImageText,
+    Int,
+    Name,
+    OutputFormat,
+    Seed,
+    Side,
+    TargetSide,
+    Text,
+    whole,
+)
 from robotchat.art.leniency import is_true, understood
 from robotchat.errors import InvalidRequest
-from robotchat.images import encode_base64
 from robotchat.pixels import FileFormat
 from robotchat.text import check_json
 
-MAX_SIDE = 4096
 MAX_PICTURES = 32
 """Most pictures of one request: ``batch_size`` times ``n_iter``."""
 
@@ -75,38 +86,8 @@ _NOT_THE_WEB_UIS = {
 }
 
 
-def _whole(value: object) -> object:
-    """Numbers as the web UI reads them: a fraction is cut off."""
-    return int(value) if isinstance(value, float) and abs(value) < 2**63 else value
-
-
-def _base64(value: object) -> object:
-    """Let programs pass a picture file's bytes as they are."""
-    return encode_base64(value) if isinstance(value, bytes) else value
-
-
 def _refused(message: str) -> PydanticCustomError:
     return PydanticCustomError("value_error", "{message}", {"message": message})
-
-
-_SMALLEST = 8
-
-
-def _format_name(value: object) -> object:
-    """The web UI says jpg where OpenAI says jpeg."""
-    name = value.lower() if isinstance(value, str) else value
-    return "jpeg" if name == "jpg" else name
-
-
-Int = Annotated[int, BeforeValidator(_whole)]
-# Bounds stand before what reads the number, or they are not told in its schema.
-OutputFormat = Annotated[FileFormat, BeforeValidator(_format_name)]
-Side = Annotated[int, Field(ge=_SMALLEST, le=MAX_SIDE), BeforeValidator(_whole)]
-TargetSide = Annotated[int, Field(ge=0, le=MAX_SIDE), BeforeValidator(_whole)]
-Seed = Annotated[int, Field(ge=-1, le=2**63 - 1), BeforeValidator(_whole)]
-Name = Annotated[str, Field(max_length=300)]
-Text = Annotated[str, Field(max_length=20_000)]
-ImageText = Annotated[str, BeforeValidator(_base64)]
 
 
 class DrawRequest(BaseModel):
@@ -459,7 +440,7 @@ class Text2ImageRequest(DrawRequest):
 
     @model_validator(mode="after")
     def _final_size_within_limits(self) -> Self:
-        if min(self.size) < _SMALLEST:
+        if min(self.size) < SMALLEST:
             raise _refused("firstphase_width and firstphase_height must be given together")
         width, height = self.final_size
         if max(width, height) > MAX_SIDE:
@@ -536,7 +517,7 @@ class Image2ImageRequest(DrawRequest):
     )
     mask_blur_x: Int = Field(default=4, ge=0, le=512, description="Pixels.")
     mask_blur_y: Int = Field(default=4, ge=0, le=512, description="Pixels.")
-    mask_blur: Annotated[int | None, Field(ge=0, le=512), BeforeValidator(_whole)] = Field(
+    mask_blur: Annotated[int | None, Field(ge=0, le=512), BeforeValidator(whole)] = Field(
         default=None, description="Sets both."
     )
     mask_round: bool = Field(default=True, description="Make the mask either black or white.")

@@ -16,12 +16,8 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 from pydantic.config import JsonDict, JsonValue
 from pydantic_core import PydanticCustomError
 
-from robotchat.art.requests import (
-    CHECKPOINT,
-    Image2ImageRequest,
-    OutputFormat,
-    Text2ImageRequest,
-)
+from robotchat.art.fields import OutputFormat
+from robotchat.art.requests import CHECKPOINT, Image2ImageRequest, Text2ImageRequest
 from robotchat.art.results import Drawing
 from robotchat.errors import InvalidRequest, NotSupported
 from robotchat.images import encode_base64, measure, upright_size

@@ -16,10 +16,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from robotchat.art.answers import Detection, DetectRequest, Model, PngInfo, Progress, ProgressState
 from robotchat.art.bot import ArtBot, ArtConfig
 from robotchat.art.checks import check_options, find_vae
+from robotchat.art.fields import Int
 from robotchat.art.infotext import parse
 from robotchat.art.matching import find_checkpoint, find_listed
 from robotchat.art.modules import MODULES, find_modules
-from robotchat.art.requests import CHECKPOINT, FORMAT_OPTIONS, Int
+from robotchat.art.requests import CHECKPOINT, FORMAT_OPTIONS
 from robotchat.clock import Clock
 from robotchat.errors import (
     InvalidRequest,
