@@ -22,7 +22,6 @@ ExpiresIn = Annotated[
     int | None,
     Field(
         ge=60,
-        le=2**63 - 1,
         description="For how many seconds the pictures are kept after the job has ended; it can "
         "only shorten what is usual here. A job that is not done within that time expires.",
         examples=[86400],
@@ -57,7 +56,6 @@ class JobFields(BaseModel):
     deadline: int | None = Field(
         default=None,
         ge=1,
-        le=2**63 - 1,
         description="Seconds from now after which the job is of no use any more: it expires, even "
         "while it is being drawn, and its SD host is freed.",
         examples=[60],
