@@ -456,3 +456,12 @@ def test_a_link_is_followed_on_the_same_host_alone() -> None:
         # The generic flavour does not say so in LocalAI's words, but asks for base64 as well.
         drawing = draw(driver_of(host, "openai-images", models=("flux.1-dev",)), words())
         assert measure(drawing.pictures[0].data) == (128, 64)
+
+
+def test_nothing_is_drawn_to_find_out_whose_fault_it_was_where_pictures_are_paid_for() -> None:
+    with openai_images.running("openai") as host:
+        host.set_faults({"kind": "error", "path": DRAWS, "times": None})
+        driver = driver_of(host, "openai", models=("gpt-image-1",))
+        with pytest.raises(UpstreamUnavailable):
+            ArtBot(driver).text2image(words(width=1024, height=1024))
+        assert len(drawn_by(host)) == 1

@@ -60,7 +60,7 @@ def verdict(error: UpstreamError, driver: ArtDriver, *, pixels: int = 0) -> Upst
         return WrongResult(
             f"The SD host could not load what it needs ({reason}).", details=error.details
         )
-    if not draws(driver):
+    if driver.capabilities().paid or not draws(driver):
         return error
     return UpstreamRejected(f"The SD host refused the request: {reason}", details=error.details)
 

@@ -62,6 +62,8 @@ class Capabilities:
     """Or of so many, by the checkpoint."""
     rounds_up: bool = False
     """Whether other sides are enlarged to one; else they are cut down."""
+    paid: bool = False
+    """Whether every picture is paid for, so that none is drawn to find something out."""
     reports: frozenset[str] = frozenset({"checkpoint", "sampler", "seed"})
     """What it tells of how a picture was drawn, so that it can be checked."""
 

@@ -89,6 +89,8 @@ class Flavour:
     size_step: int = 8
     rounds_up: bool = False
     references: int = 15
+    paid: bool = False
+    """Whether every picture is paid for."""
     chooses: bool = False
     """Whether it finds a model that draws itself, of a list that has others as well."""
 
@@ -168,6 +170,7 @@ class OpenAI(Flavour):
     """OpenAI itself: unknown fields are refused, and few sizes drawn."""
 
     title: str = "OpenAI"
+    paid: bool = True
 
     def draws(self, model: str) -> bool:
         return _OPENAIS.match(model) is not None

@@ -167,6 +167,7 @@ class OpenAIImages:
             ignores=all_but(*flavour.heeded()),
             size_step=flavour.size_step,
             rounds_up=flavour.rounds_up,
+            paid=flavour.paid,
             reports=frozenset({"seed"} if flavour.tells_seed else ()),
         )
 
