@@ -233,6 +233,7 @@ def test_the_same_request_runs_in_other_languages(world: World, page: Look) -> N
         assert world.stack.api_key not in samples[name]
     assert '"kind": "chat_text2image"' in samples["SQS"]
     assert '"tenant": "dev"' in samples["SQS"]
+    assert re.search(r'"job_id": "job_[0-9a-f]{32}"', samples["SQS"])
     page.accessible("request")
     page.press("copy")
     assert page.page.evaluate("() => navigator.clipboard.readText()") == samples["SQS"]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from robotchat import Robot, Settings
 from robotchat.art.bot import ArtBot
 from robotchat.art.capabilities import Capabilities
 from robotchat.drivers.fake import plain_png
@@ -25,6 +26,7 @@ from robotchat.errors import (
     UpstreamRejected,
     UpstreamUnavailable,
 )
+from robotchat.images import encode_base64
 from tests.cases.host_kinds import KINDS, Kind, StandIn
 
 CAT = plain_png(128, 128, "cat")
@@ -231,3 +233,19 @@ def test_a_failure_of_the_host_is_told(there: Standing) -> None:
 def test_what_is_wrong_with_a_request_is_no_fault_of_the_host(there: Standing) -> None:
     with pytest.raises(InvalidRequest):
         there.bot.text2image(**{**SMALL, "steps": 0})
+
+
+def test_a_conversation_is_drawn_and_an_upload_changed(there: Standing) -> None:
+    sizes = {name: SMALL[name] for name in ("width", "height")}
+    with Robot(art=there.bot.driver, settings=Settings(retry_base=0.01)) as robot:
+        beach = robot.chat_text2image("a beach photo", **sizes)
+        sunset = robot.chat_text2image("at sunset", beach.conversation_id)
+        assert [job.status for job in (beach, sunset)] == ["succeeded"] * 2, sunset.error
+        assert "beach" in (sunset.prompt or "")
+        assert "sunset" in (sunset.prompt or "")
+        assert size(robot.images.get(sunset.images[0].key)) == (128, 128)
+        if not there.can.image2image:
+            return
+        cat = robot.chat_image2image("make it blue", image=encode_base64(CAT))
+        assert cat.status == "succeeded", cat.error
+        assert robot.images.get(cat.images[0].key) != CAT

@@ -230,6 +230,11 @@ def test_in_process_it_draws_on_a_host_without_any_service(
     assert json.loads(capsys.readouterr().out)["status"] == "succeeded"
 
 
+def test_a_host_that_is_not_there_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["draw", "a beach", "--host", "http://127.0.0.1:9"]) == 1
+    assert capsys.readouterr().err == "robotchat: The SD host cannot be reached.\n"
+
+
 class Tty(io.StringIO):
     def isatty(self) -> bool:
         return True

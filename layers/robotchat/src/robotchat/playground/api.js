@@ -111,6 +111,11 @@ function parsed(block) {
 }
 
 const FINAL = new Set(["succeeded", "failed", "canceled", "expired"]);
+/** 32 hexadecimal digits at random; `crypto.randomUUID` is not there for pages that came by plain HTTP. */
+export function newId() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 export const isFinal = (status) => FINAL.has(status);
 
 /** Follows a job to its end: `tell` is given what is known of it, again with each piece of news. */

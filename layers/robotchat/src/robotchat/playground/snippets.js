@@ -1,5 +1,7 @@
 /** A request in other languages: the same call, to be pasted into a program. */
 
+import { newId } from "./api.js";
+
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 const pretty = (body) => JSON.stringify(body, null, 2);
 
@@ -62,7 +64,7 @@ export function samples({ url, path, body, kind, tenant }) {
     ],
   ];
   if (kind) {
-    const message = pretty({ kind, tenant, ...body });
+    const message = pretty({ kind, tenant, job_id: `job_${newId()}`, ...body });
     found.push([
       "SQS",
       `aws sqs send-message --queue-url "$QUEUE_URL" \\\n  --message-group-id ${quoted(tenant)} \\\n` +

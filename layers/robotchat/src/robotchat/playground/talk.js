@@ -1,6 +1,6 @@
 /** Talk and draw: a conversation of words and pictures. */
 
-import { address, call, events, upload } from "./api.js";
+import { address, call, events, newId, upload } from "./api.js";
 import { button, confirmed, dialog, fill, h, icon, notify } from "./dom.js";
 import { moment, t } from "./i18n.js";
 import { Card } from "./picture.js";
@@ -369,7 +369,7 @@ class View {
     const fields = settings.drawing({ changing });
     if (Object.keys(fields).length) body.settings = fields;
     const path = changing ? "/v1/chat/image2image" : "/v1/chat/text2image";
-    const job = await call(path, { method: "POST", body, headers: { "Idempotency-Key": crypto.randomUUID() } });
+    const job = await call(path, { method: "POST", body, headers: { "Idempotency-Key": newId() } });
     this.arrived(job.conversation_id, message);
     state.after = null;
     state.attached = null;

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from robotchat.errors import NotSupported
 from robotchat.ids import new_id
 from robotchat.images import encode_base64
 
@@ -146,7 +148,10 @@ class InProcess:
         from robotchat import Robot, host_driver
         from robotchat.views import Viewer
 
-        self._robot = Robot(art=host_driver(host))
+        driver = host_driver(host)
+        with suppress(NotSupported):
+            driver.models()  # who waits wants to know at once that there is none
+        self._robot = Robot(art=driver)
         self._viewer = Viewer(self._robot.images, link_ttl=60)
 
     def close(self) -> None:
