@@ -106,7 +106,7 @@ def test_sigkill_and_the_death_of_a_part_leave_nothing_behind(sample: RunningSta
     assert "Item" in found
 
     started = sample.processes()
-    (emulator,) = [pid for pid, command in started.items() if "ministack" in command]
+    (emulator,) = [pid for pid, command in started.items() if "dev.stack.strict_aws" in command]
     os.kill(emulator, signal.SIGKILL)
     assert sample.process is not None
     assert sample.process.wait(20) == 1
