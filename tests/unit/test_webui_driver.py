@@ -252,7 +252,7 @@ def test_an_answer_that_is_no_object_is_garbage(host: Host) -> None:
 
 
 def test_an_answer_without_end_is_given_up(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("robotchat.drivers.webui.MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr("robotchat.drivers.http.MAX_ANSWER_BYTES", 1000)
     host.answers["/sdapi/v1/txt2img"] = httpx.Response(200, content=b"x" * 2000)
     with pytest.raises(UpstreamGarbage, match="too large"):
         host.webui().txt2img({})

@@ -7,6 +7,7 @@ Hosts of the web UI's kind can be asked much more, by the paths of its API: ``We
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -117,53 +118,28 @@ def webui_of(driver: ArtDriver) -> WebuiRoutes:
     return routes
 
 
-class WebuiDriver:
-    """An ``ArtDriver`` on top of the web UI's API: its calls are ``get``, ``post``, ``txt2img``,
-    ``img2img``, ``seen`` and ``capabilities``."""
+class WebuiLists(ABC):
+    """What an ``ArtDriver`` tells, from the web UI's API."""
 
-    def get(self, path: str, **query: str) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def get(self, path: str, **query: str) -> Any: ...
 
+    @abstractmethod
     def post(
         self, path: str, body: Mapping[str, Any] | None = None, *, timeout: float | None = None
-    ) -> Any:
-        raise NotImplementedError
+    ) -> Any: ...
 
-    def txt2img(self, body: Mapping[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
-        """The answer to this body of a drawing call."""
-        raise NotImplementedError
+    @abstractmethod
+    def progress(
+        self, attempt_id: str | None = None, *, preview: bool = False
+    ) -> Progress | None: ...
 
-    def img2img(self, body: Mapping[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
-        """The same for one that begins with pictures."""
-        raise NotImplementedError
-
-    def seen(self, *, preview: bool) -> Progress:
-        """What it says of its progress."""
-        raise NotImplementedError
-
-    def capabilities(self, checkpoint: str | None = None) -> Capabilities:
-        raise NotImplementedError
+    @abstractmethod
+    def capabilities(self, checkpoint: str | None = None) -> Capabilities: ...
 
     @property
     def webui(self) -> WebuiRoutes | None:
         return self
-
-    def draw(
-        self,
-        request: DrawRequest,
-        *,
-        attempt_id: str | None = None,
-        timeout: float | None = None,
-        interrupted: Callable[[], bool] = lambda: False,
-    ) -> Drawing:
-        send = self.img2img if isinstance(request, Image2ImageRequest) else self.txt2img
-        answer = send(request.sent(), timeout=timeout)
-        stopped = interrupted()
-        if stopped and answer.get("images") == []:
-            raise UpstreamUnavailable(
-                "The drawing was stopped before there was a picture.", details={"interrupted": True}
-            )
-        return read_drawing(request, answer, partial=stopped)
 
     def models(self) -> list[Model]:
         return read(list[Model], self.get("sdapi/v1/sd-models"))
@@ -181,12 +157,38 @@ class WebuiDriver:
     def loras(self) -> list[Lora]:
         return read(list[Lora], self.get("sdapi/v1/loras"))
 
-    def progress(self, attempt_id: str | None = None, *, preview: bool = False) -> Progress | None:
-        return self.seen(preview=preview) if self.capabilities().progress else None
-
     def cancel(self, attempt_id: str | None = None) -> None:
         self.post("sdapi/v1/interrupt")
 
     def busy(self) -> bool | None:
         seen = self.progress()
         return None if seen is None else not seen.idle
+
+
+class WebuiDriver(WebuiLists):
+    """An ``ArtDriver`` that also draws by the web UI's API."""
+
+    @abstractmethod
+    def txt2img(self, body: Mapping[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
+        """The answer to this body of a drawing call."""
+
+    @abstractmethod
+    def img2img(self, body: Mapping[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
+        """The same for one that begins with pictures."""
+
+    def draw(
+        self,
+        request: DrawRequest,
+        *,
+        attempt_id: str | None = None,
+        timeout: float | None = None,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> Drawing:
+        send = self.img2img if isinstance(request, Image2ImageRequest) else self.txt2img
+        answer = send(request.sent(), timeout=timeout)
+        stopped = interrupted()
+        if stopped and answer.get("images") == []:
+            raise UpstreamUnavailable(
+                "The drawing was stopped before there was a picture.", details={"interrupted": True}
+            )
+        return read_drawing(request, answer, partial=stopped)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,24 +14,24 @@ from robotchat.art.requests import CHECKPOINT
 from robotchat.errors import UnknownCheckpoint, UpstreamGarbage, WrongResult
 
 
-class Tools(Questions):
+class Tools(Questions, ABC):
     """The tools of one SD host. All raise NotSupported when it does not have the function, and
     other UpstreamErrors."""
 
     baseline: Baseline
 
     @property
+    @abstractmethod
     def _patience(self) -> float:
         """Longest wait, in seconds, for what the GPU does."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _tool(self, path: str, body: Mapping[str, Any], timeout: float | None) -> Any:
         """What a tool answers; its failures judged. ``timeout``: None for ``_patience``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _forget(self) -> bool:
         """Ask the host anew for all that it told of itself before. Whether there was any."""
-        raise NotImplementedError
 
     def refresh_models(self) -> None:
         """Have the host look for new checkpoints; waits for what it draws. Raises NotSupported."""

@@ -10,22 +10,22 @@ from __future__ import annotations
 
 import re
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from robotchat.art.answers import Lora, Model, Progress, Sampler, Scheduler
 from robotchat.art.capabilities import Capabilities, all_but
 from robotchat.art.requests import DrawRequest, Image2ImageRequest
 from robotchat.art.results import Drawing, read_drawing
+from robotchat.drivers.http import address_of, failure, json_of, tls_for, whole_body
 from robotchat.drivers.image_errors import error_of
 from robotchat.drivers.image_flavours import FLAVOURS, Asked, Call, words
-from robotchat.drivers.webui import MAX_ANSWER_BYTES, Timeouts
+from robotchat.drivers.webui import Timeouts
 from robotchat.errors import (
     Misconfigured,
     NotSupported,
@@ -36,7 +36,6 @@ from robotchat.errors import (
     UpstreamUnavailable,
 )
 from robotchat.images import decode_base64, encode_base64, measure
-from robotchat.text import read_json
 
 if TYPE_CHECKING:
     import httpx
@@ -95,22 +94,14 @@ class OpenAIImages:
         import httpx
 
         self._httpx = httpx
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise Misconfigured("An SD host's address must be an http(s) URL.")
-        if auth is None and parts.username is not None:
-            auth = (unquote(parts.username), unquote(parts.password or ""))
+        address, auth = address_of(base_url, auth)
         if flavour is None:
-            flavour = "openai" if parts.hostname == "api.openai.com" else "openai-images"
+            flavour = "openai" if address.hostname == "api.openai.com" else "openai-images"
         if flavour not in FLAVOURS:
             raise Misconfigured(f"A host's flavour is one of {', '.join(FLAVOURS)}.")
         self._flavour = FLAVOURS[flavour]
-        path = parts.path.rstrip("/") or "/v1"
-        # The key must not stay in the URL, which client libraries like to log.
-        address = parts._replace(
-            netloc=parts.netloc.rpartition("@")[2], path=path, query="", fragment=""
-        )
-        self.base_url = address.geturl()
+        path = address.path.rstrip("/") or "/v1"
+        self.base_url = address._replace(path=path).geturl()
         """The API's address, without its key; not for callers' eyes."""
         key = (auth[1] or auth[0]) if auth else ""
         self._headers = {"user-agent": "robotchat"}
@@ -118,11 +109,7 @@ class OpenAIImages:
             self._headers["authorization"] = f"Bearer {key}"
         self._timeouts = timeouts or Timeouts()
         self._transport = transport
-        https = parts.scheme == "https"
-        # Loading the certificate authorities takes long, and a plain connection needs none.
-        self._context = (
-            httpx.create_ssl_context() if https else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        )
+        self._context = tls_for(address.scheme)
         self._models = tuple(models)
         self._loras = dict(loras or {})
         self._first: str | None = None
@@ -365,7 +352,7 @@ class OpenAIImages:
 
     def _get(self, path: str) -> Any:
         deadline = time.monotonic() + self._timeouts.answer
-        return _json(self._bytes("GET", f"{self.base_url}/{path}", _Attempt(), deadline))
+        return json_of(self._bytes("GET", f"{self.base_url}/{path}", _Attempt(), deadline))
 
     def _post(self, call: Call, attempt: _Attempt, deadline: float) -> Any:
         url = f"{self.base_url}/{call.path}"
@@ -374,7 +361,7 @@ class OpenAIImages:
             sent: dict[str, Any] = {"data": fields, "files": list(call.files)}
         else:
             sent = {"json": call.body}
-        return _json(self._bytes("POST", url, attempt, deadline, **sent))
+        return json_of(self._bytes("POST", url, attempt, deadline, **sent))
 
     def _bytes(
         self, method: str, url: str, attempt: _Attempt, deadline: float, **sent: Any
@@ -396,41 +383,12 @@ class OpenAIImages:
                 ) as client,
                 client.stream(method, url, extensions={"trace": attempt.note}, **sent) as response,
             ):
-                data = _read(response, deadline)
-        except httpx.ConnectTimeout as error:
-            raise UpstreamUnavailable("The SD host cannot be reached.") from error
-        except httpx.TimeoutException as error:
-            raise UpstreamTimeout("The SD host did not answer in time.") from error
-        except httpx.DecodingError as error:
-            raise UpstreamGarbage("The SD host's answer cannot be unpacked.") from error
-        except httpx.ConnectError as error:
-            raise UpstreamUnavailable("The SD host cannot be reached.") from error
-        except httpx.TransportError as error:
-            raise UpstreamUnavailable("The connection to the SD host broke.") from error
+                data = whole_body(response, deadline)
+        except httpx.HTTPError as error:
+            raise failure(error) from error
         if response.status_code == 200:
             return data
         raise error_of(response.status_code, response.headers, data)
-
-
-def _read(response: httpx.Response, deadline: float) -> bytes:
-    """The whole body, however slowly it trickles in and whatever it claims to be."""
-    chunks = []
-    size = 0
-    for chunk in response.iter_bytes():
-        size += len(chunk)
-        if size > MAX_ANSWER_BYTES:
-            raise UpstreamGarbage("The SD host's answer is too large.")
-        if time.monotonic() > deadline:
-            raise UpstreamTimeout("The SD host did not answer in time.")
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def _json(data: bytes) -> Any:
-    try:
-        return read_json(data)
-    except ValueError as error:
-        raise UpstreamGarbage("The SD host's answer is not JSON that can be kept.") from error
 
 
 def _bytes(image: str) -> bytes:

@@ -8,40 +8,31 @@ its paths or its raw text.
 from __future__ import annotations
 
 import re
-import ssl
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import unquote, urlsplit
 
 from robotchat.art.answers import Model, Progress, Scheduler, read
 from robotchat.art.capabilities import Capabilities
 from robotchat.art.driver import WebuiDriver
 from robotchat.drivers.drawthings import DrawThings, settings
 from robotchat.drivers.flavours import NO_CHECKPOINT, NO_SAMPLER, Flavour
+from robotchat.drivers.http import KEEP_ALIVE, address_of, failure, json_of, tls_for, whole_body
 from robotchat.drivers.probe import flavour_of
 from robotchat.errors import (
-    Misconfigured,
     NotSupported,
     UpstreamBusy,
     UpstreamError,
     UpstreamGarbage,
     UpstreamRejected,
-    UpstreamTimeout,
     UpstreamUnavailable,
 )
 from robotchat.text import read_json
 
 if TYPE_CHECKING:
     import httpx
-
-MAX_ANSWER_BYTES = 512 * 1024 * 1024
-
-# Some hosts close idle connections after 5 s. A POST on a connection that is being closed fails in
-# a way that does not tell whether it was begun, so a connection is given up before that.
-_KEEP_ALIVE = 4.0
 
 
 @dataclass(frozen=True)
@@ -76,27 +67,18 @@ class WebUI(WebuiDriver):
         import httpx
 
         self._httpx = httpx
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise Misconfigured("An SD host's address must be an http(s) URL.")
-        if auth is None and parts.username is not None:
-            auth = (unquote(parts.username), unquote(parts.password or ""))
-        # The password must not stay in the URL, which client libraries like to log.
-        address = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")
+        address, auth = address_of(base_url, auth)
         self.base_url = address.geturl().rstrip("/")
         """The host's address, without its password; not for callers' eyes."""
         self._timeouts = timeouts or Timeouts()
-        # Loading the certificate authorities takes long, and a plain connection needs none.
-        https = parts.scheme == "https"
-        context = httpx.create_ssl_context() if https else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._client = httpx.Client(
             base_url=self.base_url,
             auth=auth,
             transport=transport,
-            verify=context,
+            verify=tls_for(address.scheme),
             trust_env=False,
             headers={"user-agent": "robotchat"},
-            limits=httpx.Limits(keepalive_expiry=_KEEP_ALIVE),
+            limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE),
         )
         self._lock = threading.Lock()
         self._flavour: Flavour | None = None
@@ -127,7 +109,9 @@ class WebUI(WebuiDriver):
 
     # --- watching ---------------------------------------------------------------------------------
 
-    def seen(self, *, preview: bool) -> Progress:
+    def progress(self, attempt_id: str | None = None, *, preview: bool = False) -> Progress | None:
+        if not self.capabilities().progress:
+            return None
         flag = "false" if preview else "true"
         path = f"sdapi/v1/progress?skip_current_image={flag}"
         return read(Progress, self._request("GET", path, None, self._timeouts.progress))
@@ -200,42 +184,14 @@ class WebUI(WebuiDriver):
         httpx = self._httpx
         try:
             with self._client.stream(method, path, json=body, timeout=limits) as response:
-                data = self._read(response, deadline)
-        except httpx.ConnectTimeout as error:
-            raise UpstreamUnavailable("The SD host cannot be reached.") from error
-        except httpx.TimeoutException as error:
-            raise UpstreamTimeout("The SD host did not answer in time.") from error
-        except httpx.DecodingError as error:
-            raise UpstreamGarbage("The SD host's answer cannot be unpacked.") from error
-        except httpx.ConnectError as error:
-            raise UpstreamUnavailable("The SD host cannot be reached.") from error
-        except httpx.TransportError as error:
-            raise UpstreamUnavailable("The connection to the SD host broke.") from error
+                data = whole_body(response, deadline)
+        except httpx.HTTPError as error:
+            raise failure(error) from error
         if response.status_code == 200:
-            return _json(data)
+            return json_of(data)
         if response.status_code == 204:
             return None
         raise _error(response, data)
-
-    def _read(self, response: httpx.Response, deadline: float) -> bytes:
-        """The whole body, however slowly it trickles in and whatever it claims to be."""
-        chunks = []
-        size = 0
-        for chunk in response.iter_bytes():
-            size += len(chunk)
-            if size > MAX_ANSWER_BYTES:
-                raise UpstreamGarbage("The SD host's answer is too large.")
-            if time.monotonic() > deadline:
-                raise UpstreamTimeout("The SD host did not answer in time.")
-            chunks.append(chunk)
-        return b"".join(chunks)
-
-
-def _json(data: bytes) -> Any:
-    try:
-        return read_json(data)
-    except ValueError as error:
-        raise UpstreamGarbage("The SD host's answer is not JSON that can be kept.") from error
 
 
 # --- errors ---------------------------------------------------------------------------------------

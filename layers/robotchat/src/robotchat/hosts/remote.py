@@ -8,7 +8,7 @@ from typing import Any
 
 from robotchat.art.answers import Progress
 from robotchat.art.capabilities import WEBUI_KINDS, Capabilities
-from robotchat.art.driver import WebuiDriver, WebuiRoutes
+from robotchat.art.driver import WebuiLists, WebuiRoutes
 from robotchat.art.results import Drawing
 from robotchat.errors import NotSupported, RobotchatError, UpstreamUnavailable
 from robotchat.hosts.calls import Calls
@@ -19,7 +19,7 @@ ANSWER_TIMEOUT = 20.0
 has that only asks."""
 
 
-class RemoteHost(WebuiDriver):
+class RemoteHost(WebuiLists):
     """An ``ArtDriver`` that draws nothing: its jobs go to the worker beside it, by a queue.
 
     Lists are answered from what the worker announced, whatever kind of host it is. All else, such

@@ -7,16 +7,15 @@ its paths or its raw text.
 from __future__ import annotations
 
 import re
-import ssl
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
+from robotchat.drivers.http import KEEP_ALIVE, address_of, failure, json_of, tls_for, whole_body
 from robotchat.drivers.webui import Timeouts
 from robotchat.errors import (
-    Misconfigured,
     NotSupported,
     UpstreamBusy,
     UpstreamError,
@@ -29,10 +28,6 @@ from robotchat.text import read_json
 
 if TYPE_CHECKING:
     import httpx
-
-MAX_ANSWER_BYTES = 512 * 1024 * 1024
-_KEEP_ALIVE = 4.0
-"""Seconds after which an idle connection is given up, before the host may do so."""
 
 Version = tuple[int, ...]
 OLDEST: Version = (0, 3, 45)
@@ -96,26 +91,20 @@ class Client:
         import httpx
 
         self._httpx = httpx
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise Misconfigured("An SD host's address must be an http(s) URL.")
-        if auth is None and parts.username is not None:
-            auth = (unquote(parts.username), unquote(parts.password or ""))
-        address = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")
+        address, auth = address_of(base_url, auth)
         self.base_url = address.geturl().rstrip("/")
         self.auth = auth
         self.timeouts = timeouts or Timeouts()
-        # Loading the certificate authorities takes long, and a plain connection needs none.
-        https = parts.scheme == "https"
-        self.ssl = httpx.create_ssl_context() if https else None
+        context = tls_for(address.scheme)
+        self.ssl = context if address.scheme == "https" else None
         self._client = httpx.Client(
             base_url=self.base_url,
             auth=auth,
             transport=transport,
-            verify=self.ssl or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+            verify=context,
             trust_env=False,
             headers={"user-agent": "robotchat"},
-            limits=httpx.Limits(keepalive_expiry=_KEEP_ALIVE),
+            limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE),
         )
 
     def close(self) -> None:
@@ -163,9 +152,9 @@ class Client:
         try:
             status, data, _ = self._call("POST", "prompt", None, json=body)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise self._translated(error) from error
+            raise failure(error) from error
         except httpx.HTTPError as error:
-            raise Lost(self._translated(error)) from error
+            raise Lost(failure(error)) from error
         except UpstreamTimeout as error:
             raise Lost(error) from error
         if status in (409, 502, 503, 504):
@@ -178,7 +167,7 @@ class Client:
         if status != 200:
             raise _failure(status, data)
         try:
-            answer = _parsed(data)
+            answer = json_of(data)
         except UpstreamGarbage as error:
             raise Lost(error) from error
         if not isinstance(answer, dict) or answer.get("prompt_id") != prompt_id:
@@ -258,13 +247,13 @@ class Client:
 
     def _json(self, method: str, path: str, *, timeout: float | None = None, **sent: Any) -> Any:
         data = self._bytes(method, path, timeout=timeout, **sent)
-        return _parsed(data) if data else None
+        return json_of(data) if data else None
 
     def _bytes(self, method: str, path: str, *, timeout: float | None = None, **sent: Any) -> bytes:
         try:
             status, data, later = self._call(method, path, timeout, **sent)
         except self._httpx.HTTPError as error:
-            raise self._translated(error) from error
+            raise failure(error) from error
         if status != 200:
             raise _failure(status, data, later)
         return data
@@ -276,33 +265,9 @@ class Client:
         limits = self._httpx.Timeout(timeout, connect=min(self.timeouts.connect, timeout))
         deadline = time.monotonic() + timeout
         with self._client.stream(method, path, timeout=limits, **sent) as response:
-            chunks, size = [], 0
-            for chunk in response.iter_bytes():
-                size += len(chunk)
-                if size > MAX_ANSWER_BYTES:
-                    raise UpstreamGarbage("The SD host's answer is too large.")
-                if time.monotonic() > deadline:
-                    raise UpstreamTimeout("The SD host did not answer in time.")
-                chunks.append(chunk)
+            data = whole_body(response, deadline)
             later = response.headers.get("retry-after", "")
-            return response.status_code, b"".join(chunks), later
-
-    def _translated(self, error: httpx.HTTPError) -> UpstreamError:
-        httpx = self._httpx
-        if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError):
-            return UpstreamUnavailable("The SD host cannot be reached.")
-        if isinstance(error, httpx.TimeoutException):
-            return UpstreamTimeout("The SD host did not answer in time.")
-        if isinstance(error, httpx.DecodingError):
-            return UpstreamGarbage("The SD host's answer cannot be unpacked.")
-        return UpstreamUnavailable("The connection to the SD host broke.")
-
-
-def _parsed(data: bytes) -> Any:
-    try:
-        return read_json(data)
-    except ValueError as error:
-        raise UpstreamGarbage("The SD host's answer is not JSON that can be kept.") from error
+            return response.status_code, data, later
 
 
 def _failure(status: int, data: bytes, later: str = "") -> UpstreamError:
