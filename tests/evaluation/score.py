@@ -7,24 +7,26 @@ OpenAI-compatible API (`--backend llm --base-url ... --model ...`).
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import sys
 import tomllib
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from robotchat.prompt.models import Fold, PromptState
 from robotchat.prompt.rules import fold
-from robotchat.prompt.writer import PromptWriter
+from robotchat.prompt.writer import PromptWriter, Source
 
 CONVERSATIONS = Path(__file__).with_name("conversations.toml")
 CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 
-Backend = Callable[[PromptState | None, str, bool, list[PromptState]], Fold]
-"""What was drawn so far, the message, whether it edits, and what the pictures so far showed."""
+Backend = Callable[[PromptState | None, str, bool, list[PromptState]], tuple[Fold, Source]]
+"""From what was drawn so far, the message, whether it edits, and what the pictures so far showed:
+what is drawn next, and who wrote it."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,12 @@ class Outcome:
     case: Case
     folds: list[Fold]
     failures: list[str]
+    sources: list[Source]
+    """Of each fold: the rules take over what a language model could not do."""
+
+    @property
+    def by_rules(self) -> int:
+        return self.sources.count("fallback")
 
 
 class Evaluation:
@@ -69,14 +77,19 @@ class Evaluation:
         """Play the conversation through the backend and judge its end."""
         state: PromptState | None = None
         folds: list[Fold] = []
+        sources: list[Source] = []
         pictures: list[PromptState] = []
         for message in case.turns:
-            answer = backend(state, message, case.editing, list(pictures))
+            answer, source = backend(state, message, case.editing, list(pictures))
             folds.append(answer)
+            sources.append(source)
             state = PromptState(prompt=answer.prompt, negative_prompt=answer.negative_prompt)
             if answer.mode != "reply":
                 pictures.append(state)
-        return Outcome(case, folds, list(self._failures(case, folds)))
+        return self.judged(case, folds, sources)
+
+    def judged(self, case: Case, folds: list[Fold], sources: list[Source]) -> Outcome:
+        return Outcome(case, folds, list(self._failures(case, folds)), sources)
 
     def _failures(self, case: Case, folds: list[Fold]) -> Iterable[str]:
         for number, (expected, answer) in enumerate(zip(case.modes, folds, strict=False), start=1):
@@ -109,13 +122,13 @@ def _has_size(answer: Fold, size: str | list[int]) -> bool:
 
 def fallback(
     state: PromptState | None, message: str, editing: bool, pictures: list[PromptState]
-) -> Fold:
+) -> tuple[Fold, Source]:
     """Fold deterministically, as a backend."""
-    return fold(state, message, editing=editing, earlier=lambda: pictures)
+    return fold(state, message, editing=editing, earlier=lambda: pictures), "fallback"
 
 
 def llm(base_url: str, model: str, timeout: float) -> Backend:
-    """Have an LLM write the prompts; a turn it could not do counts as a failed one."""
+    """Have an LLM write the prompts, as the service does: the rules take over what it cannot do."""
     from robotchat.drivers.openai import OpenAIChat
 
     chat = OpenAIChat(base_url, os.environ.get("OPENAI_API_KEY"))
@@ -123,19 +136,41 @@ def llm(base_url: str, model: str, timeout: float) -> Backend:
 
     def write(
         state: PromptState | None, message: str, editing: bool, pictures: list[PromptState]
-    ) -> Fold:
-        answer, source = writer.write(state, message, editing=editing, earlier=lambda: pictures)
-        if source == "llm":
-            return answer
-        kept = state or PromptState(prompt="")
-        return Fold(
-            mode="reply",
-            prompt=kept.prompt,
-            negative_prompt=kept.negative_prompt,
-            reply="(the LLM gave no usable answer)",
-        )
+    ) -> tuple[Fold, Source]:
+        return writer.write(state, message, editing=editing, earlier=lambda: pictures)
 
     return write
+
+
+def played(
+    evaluation: Evaluation, cases: Sequence[Case], backend: Backend, answers: Path | None
+) -> list[Outcome]:
+    """Every case's outcome; with `answers`, each is kept there as soon as there is one, and what
+    is there already is not asked for again: a small model takes an hour for all."""
+    kept = {}
+    if answers is not None and answers.exists():
+        kept = {one["name"]: one for one in map(json.loads, answers.read_text().splitlines())}
+    outcomes = []
+    for number, case in enumerate(cases, start=1):
+        found = kept.get(case.name)
+        if found is not None and found["turns"] == case.turns:
+            folds = [Fold.model_validate(one) for one in found["folds"]]
+            outcomes.append(evaluation.judged(case, folds, found["sources"]))
+            continue
+        outcome = evaluation.run(case, backend)
+        outcomes.append(outcome)
+        if answers is not None:
+            line = {
+                "name": case.name,
+                "turns": case.turns,
+                "folds": [one.model_dump(mode="json") for one in outcome.folds],
+                "sources": outcome.sources,
+            }
+            with answers.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            mark = "FAIL" if outcome.failures else "ok  "
+            print(f"{number:3}/{len(cases)} {mark} {case.name}", file=sys.stderr, flush=True)
+    return outcomes
 
 
 def report(outcomes: list[Outcome], *, verbose: bool) -> str:
@@ -153,12 +188,22 @@ def report(outcomes: list[Outcome], *, verbose: bool) -> str:
         f"{100 * sum(groups[key]) / len(groups[key]):5.1f} %"
         for key in order
     ]
+    if any("llm" in outcome.sources for outcome in outcomes):
+        alone = sum(not (outcome.failures or outcome.by_rules) for outcome in outcomes)
+        turns = sum(len(outcome.sources) for outcome in outcomes)
+        rules = sum(outcome.by_rules for outcome in outcomes)
+        lines += [
+            f"{'model alone':16} {alone:3}/{len(outcomes):<3} {100 * alone / len(outcomes):5.1f} %",
+            f"{'turns by rules':16} {rules:3}/{turns:<3} {100 * rules / turns:5.1f} %",
+        ]
     for outcome in outcomes:
         if outcome.failures or verbose:
             mark = "FAIL" if outcome.failures else "ok  "
             lines.append(f"\n{mark} {outcome.case.name}")
-            for message, answer in zip(outcome.case.turns, outcome.folds, strict=True):
-                lines.append(f"     {message!r}\n       {answer.mode}: {answer.prompt!r}")
+            for message, answer, source in zip(
+                outcome.case.turns, outcome.folds, outcome.sources, strict=True
+            ):
+                lines.append(f"     {message!r}\n       {source}, {answer.mode}: {answer.prompt!r}")
                 if answer.negative_prompt:
                     lines.append(f"       without {answer.negative_prompt!r}")
             lines += [f"     ! {failure}" for failure in outcome.failures]
@@ -174,6 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--timeout", type=float, default=60.0, help="seconds per turn")
     parser.add_argument("--part", choices=("all", "development", "held-out"), default="all")
     parser.add_argument("--at-least", type=float, default=0.0, help="per cent that must pass")
+    parser.add_argument("--answers", type=Path, help="a file that keeps them, to go on from")
     parser.add_argument("--verbose", action="store_true", help="show the passing cases too")
     options = parser.parse_args(arguments)
 
@@ -184,11 +230,12 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         backend = fallback
     evaluation = Evaluation()
-    outcomes = [
-        evaluation.run(case, backend)
+    cases = [
+        case
         for case in evaluation.cases
         if options.part == "all" or case.held_out is (options.part == "held-out")
     ]
+    outcomes = played(evaluation, cases, backend, options.answers)
     print(report(outcomes, verbose=options.verbose))
     score = 100 * sum(not outcome.failures for outcome in outcomes) / len(outcomes)
     return 0 if score >= options.at_least else 1
