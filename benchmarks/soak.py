@@ -31,6 +31,7 @@ import httpx
 
 from dev import sd_host
 from dev.sd_host import RunningHost
+from dev.template import PULL_WORKER
 from robotchat.aws.queues import FIRST_ID
 from tests.cases import hostile
 from tests.local_stack import RunningStack
@@ -59,6 +60,7 @@ MOST_REQUESTS = 16.0
 when nothing fails and all hosts were used before, however many there are. What each process asks
 once in a while (configuration, limits, pulled hosts) is in it. Give it as many conversations
 as jobs."""
+COUNTED = ("Intake", "Worker", PULL_WORKER)
 HASTY = "ALIVE_SECONDS=5 LEASE_TTL_SECONDS=5 RUN_TIMEOUT_SECONDS=5 MAX_ATTEMPTS=10"
 """Settings with which what has died is noticed soon."""
 STILLBORN = 2
@@ -106,6 +108,9 @@ class Outcome:
     so that it came again. No fault: operators are shown one."""
     requests: float = 0.0
     """To DynamoDB, per job; counted only when nothing fails."""
+    asked: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Those requests, and beside them those of all other functions, by function and by operation
+    with the kinds of records that it was for."""
     told: int = 0
     untold: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -142,6 +147,19 @@ class Outcome:
         }
         return "\n".join(f"{name:16}{number:>6}" for name, number in counts.items())
 
+    def breakdown(self, jobs: int) -> str:
+        """Who asked DynamoDB for what, per job, the most first."""
+        lines = []
+        totals = Counter[str]()
+        for (function, _), number in self.asked.items():
+            totals[function] += number
+        for function, total in totals.most_common():
+            counted = "" if function in COUNTED else "  (not counted)"
+            lines.append(f"{total / jobs:8.2f}  {function}{counted}")
+            of_it = Counter({what: n for (f, what), n in self.asked.items() if f == function})
+            lines += [f"{number / jobs:12.2f}  {what}" for what, number in of_it.most_common()]
+        return "\n".join(lines)
+
 
 def soak(plan: Plan) -> Outcome:
     """Start everything, put all jobs on the queue, and see how they end."""
@@ -170,7 +188,7 @@ def soak(plan: Plan) -> Outcome:
         outcome = Outcome()
         started = time.monotonic()
         with httpx.Client(base_url=stack.api_url, headers=stack.headers, timeout=60) as api:
-            before = 0 if plan.faults else warmed_up(stack, api, plan, dice)
+            before = Counter() if plan.faults else warmed_up(stack, api, plan, dice)
             conversations = begun(api, plan)
             sent = messages(stack.tenant, conversations, plan.jobs)
             poisoned = {}
@@ -186,7 +204,8 @@ def soak(plan: Plan) -> Outcome:
                 judge_poison(stack, api, poisoned, outcome, until)
                 judge_deliveries(api, outcome, until)
             else:
-                made = requests_of(stack, "Intake", "Worker") - before
+                outcome.asked = requests_of(stack) - before
+                made = sum(n for (function, _), n in outcome.asked.items() if function in COUNTED)
                 outcome.requests = made / max(len(found), 1)
         outcome.seconds = time.monotonic() - started
         outcome.drawn = sum(int(host.stats()["generations_started"]) for host in hosts)
@@ -281,19 +300,24 @@ def begun(api: httpx.Client, plan: Plan) -> list[str]:
     ]
 
 
-def warmed_up(stack: RunningStack, api: httpx.Client, plan: Plan, dice: random.Random) -> int:
-    """As many jobs as will be counted, so that processes have begun and hosts been used. Gives how
-    many requests were made by then."""
+def warmed_up(
+    stack: RunningStack, api: httpx.Client, plan: Plan, dice: random.Random
+) -> Counter[tuple[str, str]]:
+    """As many jobs as will be counted, so that processes have begun and hosts been used. Gives
+    the requests that were made by then."""
     conversations = begun(api, plan)
     produce(stack, messages(stack.tenant, conversations, plan.jobs), {}, dice, plan.producers)
     watch(api, conversations, plan, Outcome(), time.monotonic() + plan.seconds)
-    return requests_of(stack, "Intake", "Worker")
+    return requests_of(stack)
 
 
-def requests_of(stack: RunningStack, *functions: str) -> int:
-    """How often these functions have asked DynamoDB for something."""
-    files = [stack.recording / f"{function}.dynamodb" for function in functions]
-    return sum(file.stat().st_size for file in files if file.exists())
+def requests_of(stack: RunningStack) -> Counter[tuple[str, str]]:
+    """How often each function has asked DynamoDB for what."""
+    return Counter(
+        (file.stem, line)
+        for file in stack.recording.glob("*.dynamodb")
+        for line in file.read_text().splitlines()
+    )
 
 
 def client_of(stack: RunningStack) -> Any:
@@ -475,8 +499,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     for name, value in Plan().__dict__.items():
         parser.add_argument(f"--{name}", type=type(value), default=value, help="%(default)s")
-    outcome = soak(Plan(**vars(parser.parse_args())))
+    plan = Plan(**vars(parser.parse_args()))
+    outcome = soak(plan)
     print(outcome)
+    if not plan.faults:
+        print("\nrequests to DynamoDB, per job:")
+        print(outcome.breakdown(plan.jobs))
     return 0 if outcome.right else 1
 
 

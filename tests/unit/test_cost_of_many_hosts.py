@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import statistics
 from datetime import timedelta
@@ -16,6 +17,7 @@ from robotchat.drivers.fake import FakeArt
 from robotchat.errors import UpstreamBusy, UpstreamUnavailable
 from robotchat.hosts.lease import Host
 from robotchat.hosts.pool import HostPool
+from robotchat.lifecycle.queue_messages import accept
 from robotchat.robot import Robot
 from tests.cases.clock import FakeClock
 from tests.cases.counted import CountedRecords
@@ -77,6 +79,40 @@ def test_a_first_chat_turn_takes_at_most_twelve_requests(size: int) -> None:
     fleet.records.reset()
     robot.submit_chat_image(ChatImageRequest(message="a beach"))
     assert fleet.records.total <= 12, fleet.records.requests
+
+
+@many_sizes
+def test_a_first_turn_by_the_queue_takes_at_most_twelve_requests(size: int) -> None:
+    """From a producer's message to the stored picture: taken in by one process, run by another."""
+    fleet = Fleet(size)
+    queue = HeldQueue()
+    intake, worker = (
+        Robot(
+            art=fleet.arts,
+            records=fleet.records,
+            clock=fleet.clock,
+            queue=queue,
+        )
+        for _ in range(2)
+    )
+
+    def turn(number: int) -> None:
+        conversation = worker.conversations.create("acme")
+        message = {
+            "kind": "chat_text2image",
+            "tenant": "acme",
+            "job_id": f"job_{number:020d}",
+            "conversation_id": conversation.id,
+            "message": "a beach",
+        }
+        fleet.records.reset()
+        accept(intake.intake, json.dumps(message), message_id="")
+        assert worker.run(queue.sent.pop()).status == "succeeded"
+
+    turn(0)
+    for number in range(1, 4):
+        turn(number)
+        assert fleet.records.total <= 12, fleet.records.requests
 
 
 def all_busy(fleet: Fleet, *, ends_in: float | None = None) -> HostPool:

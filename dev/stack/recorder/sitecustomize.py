@@ -2,8 +2,9 @@
 
 The Lambda host puts this folder on the path of its functions when it is to record. Each line of
 ``$ROBOTCHAT_RECORD/<function>.txt`` is an IAM action and the variable that names what it was done
-to: ``dynamodb:PutItem TABLE_NAME``. Links count as what they let others do. The size of
-``<function>.dynamodb`` in bytes is the number of its requests to DynamoDB.
+to: ``dynamodb:PutItem TABLE_NAME``. Links count as what they let others do. Each line of
+``<function>.dynamodb`` is one request to DynamoDB, with the kinds of the records that it names:
+``GetItem job``, ``TransactWriteItems conversation,job,tenant``, ``Query owner hosts``.
 """
 
 from __future__ import annotations
@@ -38,11 +39,30 @@ def _note(action: str, parameters: Mapping[str, Any]) -> None:
             file.write(line)
 
 
-def _count() -> None:
+def _count(operation: str, parameters: Mapping[str, Any]) -> None:
     folder = os.environ["ROBOTCHAT_RECORD"]
     function = os.environ["ROBOTCHAT_RECORD_AS"]
-    with open(os.path.join(folder, f"{function}.dynamodb"), "ab") as file:
-        file.write(b".")
+    line = f"{operation} {_kinds(parameters)}\n"
+    # Many processes write here: one write of few bytes to the end of a file is never torn.
+    with open(os.path.join(folder, f"{function}.dynamodb"), "ab", buffering=0) as file:
+        file.write(line.encode())
+
+
+def _kinds(parameters: Mapping[str, Any]) -> str:
+    """What kinds of records a request is about: what their partition keys begin with."""
+    if "IndexName" in parameters:
+        partition = parameters["ExpressionAttributeValues"][":p"]["S"]
+        tenants = partition.endswith("#jobs")
+        return f"{parameters['IndexName']} {'jobs' if tenants else partition.partition('#')[0]}"
+    if "RequestItems" in parameters:
+        keys = [key for some in parameters["RequestItems"].values() for key in some["Keys"]]
+    else:
+        inner = [next(iter(item.values())) for item in parameters.get("TransactItems", ())] or [
+            parameters
+        ]
+        keys = [one.get("Key") or one.get("Item") for one in inner]
+    found = {key["pk"]["S"].partition("#")[0] for key in keys if key is not None}
+    return ",".join(sorted(found))
 
 
 def _record(service: str, operation: str, parameters: Mapping[str, Any]) -> None:
@@ -87,7 +107,7 @@ def _client(module: Any) -> None:
         service = self.meta.service_model.service_name
         _record(service, operation, parameters)
         if service == "dynamodb":
-            _count()
+            _count(operation, parameters)
         return call(self, operation, parameters)
 
     module.BaseClient._make_api_call = recorded

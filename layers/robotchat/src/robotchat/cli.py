@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 SCOPES = ("images", "chat", "jobs:read", "admin")
 """What keys can be made for; ``*`` is all of it."""
 
+LONGEST_DRAWING = 6 * 3600.0
+"""Seconds that a picture may take where no function waits for it."""
+
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _SIZES = {"": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
 
@@ -291,11 +294,11 @@ def _work(asked: argparse.Namespace) -> int:
     from robotchat.aws.pull import AwsClock, PullWorker, environment_of, own_hosts
 
     own_from_here = os.environ.get("SD_HOSTS", "")  # not the stack's, which Lambda reaches
+    # Nor what is the longest for a function, which may run for 15 minutes only.
+    longest = asked.longest_drawing or os.environ.get("RUN_TIMEOUT_SECONDS") or LONGEST_DRAWING
     # What is set here counts more: this machine may have another way to the language model.
     for name, value in environment_of(asked.stack_name).items():
         os.environ.setdefault(name, value)
-
-    from dataclasses import replace
 
     from robotchat.aws.log import logger
     from robotchat.aws.wiring import Deployment, serving
@@ -303,9 +306,8 @@ def _work(asked: argparse.Namespace) -> int:
 
     given = asked.host or [host for host in re.split(r"[,\s]+", own_from_here) if host]
     logger()
-    environment = replace(
-        Settings.from_env({**os.environ, "SD_HOSTS": ""}), run_timeout=asked.longest_drawing
-    )
+    own = {"SD_HOSTS": "", "RUN_TIMEOUT_SECONDS": str(longest)}
+    environment = Settings.from_env({**os.environ, **own})
     clock = AwsClock()
     workflows = read_folder(asked.workflows) if asked.workflows else []
     hosts = own_hosts(given, local=environment.local, workflows=workflows)
@@ -446,9 +448,8 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument(
         "--longest-drawing",
         type=_seconds,
-        default=6 * 3600.0,
         metavar="SECONDS",
-        help="after which a host is taken for stuck (default: 6 hours)",
+        help="after which a host is taken for stuck (default: $RUN_TIMEOUT_SECONDS, or 6 hours)",
     )
     return parser
 

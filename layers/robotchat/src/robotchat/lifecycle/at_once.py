@@ -27,25 +27,28 @@ class AtOnce:
         self._clock = clock
         self._here = threading.local()
 
-    def send(self, job: Job, *, delay: float = 0.0) -> None:
+    def send(self, job: Job, *, delay: float = 0.0) -> Job | None:
         sent: deque[tuple[str, float]] | None = getattr(self._here, "sent", None)
         if sent is not None:
             # The end of a job sends the next one: it is run after that one, not within it.
             sent.append((job.id, delay))
-            return
+            return None
+        now: Job | None = None
         self._here.sent = sent = deque([(job.id, delay)])
         try:
             while sent:
                 job_id, pause = sent.popleft()
                 self._clock.sleep(pause)
                 try:
-                    self._run(job_id)
+                    found = self._run(job_id)
+                    now = found if job_id == job.id else now
                 except NotYet as wait:
                     sent.append((job_id, wait.seconds))
                 except StillRunning:
                     logger.info("another thread is on it", extra={"job_id": job_id})
         finally:
             self._here.sent = None
+        return now
 
     def finish(self, job: Job, jobs: Jobs, settlement: Settlement) -> Job:
         """Bring a job to its end; other threads may be on it, or on the turns before it."""

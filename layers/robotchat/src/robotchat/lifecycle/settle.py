@@ -19,8 +19,11 @@ from robotchat.jobs.store import Jobs
 class JobQueue(Protocol):
     """Carries job ids to whoever runs them, at least once."""
 
-    def send(self, job: Job, *, delay: float = 0.0) -> None:
-        """Have the job run, not before ``delay`` seconds from now."""
+    def send(self, job: Job, *, delay: float = 0.0) -> Job | None:
+        """Have the job run, not before ``delay`` seconds from now.
+
+        Gives the job as it is then, if it was run within this call.
+        """
         ...
 
     def backlog(self) -> int:
@@ -40,8 +43,7 @@ class Settlement:
     def send(self, job: Job) -> Job:
         """Queue a job that nothing holds back; sending it twice does no harm."""
         if job.status is JobStatus.QUEUED and job.reason != "waiting_for_turn":
-            self.queue.send(job)
-            return self._jobs.get(job.id, job.tenant)
+            return self.queue.send(job) or job
         return job
 
     def first_open(self, job: Job) -> Job:
