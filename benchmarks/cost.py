@@ -52,7 +52,7 @@ JOBS = 10
 STAND_IN_SECONDS = 1.0
 READS_OF_A_JOB = 4
 """How often a caller asks for its job until it has ended."""
-PICTURE_GB = 500_000 / 1e9
+IMAGE_GB = 500_000 / 1e9
 LOG_GB = 10_000 / 1e9
 """All log lines of one job, requests included."""
 FOLLOWER_GB = 0.5
@@ -75,8 +75,8 @@ def measure() -> dict[str, float]:
         "signs of life": DRAW_SECONDS * SIGN_OF_LIFE,
         # Sent, received, hidden and deleted; and an empty receive now and then.
         "SQS": 6 * QUEUE_REQUEST,
-        "S3": PUT_OBJECT + GET_OBJECT + PICTURE_GB * STORED_GB_MONTH * 7 / 30,
-        "data out": PICTURE_GB * OUT_GB,
+        "S3": PUT_OBJECT + GET_OBJECT + IMAGE_GB * STORED_GB_MONTH * 7 / 30,
+        "data out": IMAGE_GB * OUT_GB,
         "logs and events": LOG_GB * LOGGED_GB + EVENT,
     }
     # Who follows the events in place of asking again and again: a function for as long.

@@ -99,7 +99,7 @@ def _of_each_kind(hosts: int) -> dict[str, int]:
         queue=CountedQueue(counters),
         clock=FakeClock(),
     )
-    picture = Text2ImageRequest(prompt="a beach")
+    request = Text2ImageRequest(prompt="a beach")
     found: dict[str, int] = {}
 
     def counted(work: Callable[[], Job]) -> tuple[Job, int, int]:
@@ -112,8 +112,8 @@ def _of_each_kind(hosts: int) -> dict[str, int]:
         return job, began - start, counters.total - began
 
     for _ in range(3):
-        robot.text2image(picture)
-    _, before, after = counted(lambda: robot.text2image(picture))
+        robot.text2image(request)
+    _, before, after = counted(lambda: robot.text2image(request))
     found |= {
         "Text2Image, before": before,
         "Text2Image, after": after,

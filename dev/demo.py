@@ -82,7 +82,7 @@ def show(client: httpx.Client) -> None:
     save(client, second, "beach-at-sunset.png")
 
     print("\nA picture that is changed (POST /v1/chat/image2image)")
-    upload = upload_picture(client, a_cat(client))
+    upload = upload_image(client, a_cat(client))
     third = say(client, "image2image", message="can you make this cat blue?", image=upload)
     save(client, third, "blue-cat.png")
     print(f"\nThe pictures are in {OUT.name}/.")
@@ -122,7 +122,7 @@ def a_cat(client: httpx.Client) -> bytes:
     return data
 
 
-def upload_picture(client: httpx.Client, data: bytes) -> str:
+def upload_image(client: httpx.Client, data: bytes) -> str:
     """Put a picture where the service can read it; gives the upload's id."""
     announced = {"content_type": "image/png", "size": len(data)}
     upload = checked(client.post("/v1/uploads", json=announced))

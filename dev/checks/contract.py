@@ -25,6 +25,7 @@ from dev.checks.deployed import (
     streaming_functions_stream,
     wrong_methods_reach_a_function,
 )
+from dev.checks.words import names_say_image
 from dev.template import FUNCTION, Route, Template
 
 FAMILIES = ("sd", "controlnet", "gpt", "chat", "jobs", "admin", "workers")
@@ -227,6 +228,7 @@ CHECKS: tuple[Callable[[Path], list[str]], ...] = (
     layer_is_pinned,
     locks_are_whole,
     the_map_is_current,
+    names_say_image,
 )
 
 

@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from dev.comfyui.nodes import KINDS, Images
 from dev.comfyui.state import Comfy, Item, timestamp
-from dev.sd_host import pictures
+from dev.sd_host import imaging
 from dev.sd_host.faults import OUT_OF_MEMORY, of_kind
 
 DRAWING = "/execution/2img"
@@ -200,7 +200,7 @@ class Execution:
         for step in range(1, steps + 1):
             await asyncio.sleep(max(0.0, started + paused + seconds * step / steps - clock()))
             host.stats.set("sampling_step", step)
-            shown = pictures.partial(image, step / steps, 0) if previews else None
+            shown = imaging.partial(image, step / steps, 0) if previews else None
             await self.told_step(step, steps, shown, "JPEG")
             hit = {
                 kind: fault

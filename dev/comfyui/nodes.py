@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageFilter, ImageOps
 
-from dev.sd_host import pictures
+from dev.sd_host import imaging
 
 if TYPE_CHECKING:
     from dev.comfyui.execution import Execution
@@ -180,9 +180,9 @@ async def k_sampler(
     def drawn(index: int) -> Image.Image:
         own = seed + index * 1_000_003  # not the picture of the next seed
         if latent.images is None:
-            return pictures.drawn(*told, own, *size)
+            return imaging.drawn(*told, own, *size)
         old = latent.images[index % len(latent.images)].convert("RGB")
-        new = pictures.repainted(old, *told, own, denoise)
+        new = imaging.repainted(old, *told, own, denoise)
         if latent.mask is None:
             return new
         return Image.composite(new, old, latent.mask.resize(size))
@@ -199,11 +199,11 @@ def _words(name: str) -> str:
 async def load_image(run: Execution, image: str) -> Any:
     opened = _opened(run, image)
     alpha = opened.getchannel("A") if "A" in opened.getbands() else Image.new("L", (64, 64), 255)
-    picture = opened.convert("RGB")
+    pixels = opened.convert("RGB")
     if opened.format == "WEBP" or opened.mode in ("L", "LA"):
         # It reads them by way of a colour space of films, which has no white of 255.
-        picture = picture.point(lambda value: value * 254 // 255)
-    return (picture,), ImageOps.invert(alpha)
+        pixels = pixels.point(lambda value: value * 254 // 255)
+    return (pixels,), ImageOps.invert(alpha)
 
 
 async def load_image_mask(run: Execution, image: str, channel: str) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 from PIL import Image, ImageOps
 
-from dev.sd_host import infotext, pictures
+from dev.sd_host import imaging, infotext
 from dev.sd_host.faults import of_kind
 from dev.sd_host.state import Host, HostError, Progress
 from dev.sd_host.wire import HOST, SEEN, faults_of, json_answer, note_body
@@ -120,7 +120,7 @@ async def draw(request: web.Request, job: Job, *, stops: bool) -> list[bytes]:
         failed = True
         try:
             drawing = asyncio.ensure_future(
-                asyncio.to_thread(lambda: [_picture(job, seed) for seed in seeds])
+                asyncio.to_thread(lambda: [_drawn(job, seed) for seed in seeds])
             )
             try:
                 seconds = host.options.duration(job.steps * job.size[0] * job.size[1] * job.count)
@@ -141,24 +141,24 @@ async def draw(request: web.Request, job: Job, *, stops: bool) -> list[bytes]:
         count = int(wrong.extra.get("count", len(images) - 1))
         images = [images[index % len(images)] for index in range(count)]
     return [
-        pictures.encode(image, "png", _text(host, job, seed) if job.annotated else None)
+        imaging.encode(image, "png", _text(host, job, seed) if job.annotated else None)
         for image, seed in zip(images, [*seeds, *range(len(images))], strict=False)
     ]
 
 
-def _picture(job: Job, seed: int) -> Image.Image:
+def _drawn(job: Job, seed: int) -> Image.Image:
     width, height = job.size
     if job.image is None:
-        return pictures.drawn(job.prompt, job.negative, seed, width, height)
-    old = pictures.fitted(job.image, width, height, 0)
-    new = pictures.repainted(old, job.prompt, job.negative, seed, job.strength)
+        return imaging.drawn(job.prompt, job.negative, seed, width, height)
+    old = imaging.fitted(job.image, width, height, 0)
+    new = imaging.repainted(old, job.prompt, job.negative, seed, job.strength)
     for reference in job.references:
         # Its colour shows that it was looked at.
-        tint = pictures.fitted(reference, width, height, 0).resize((1, 1)).resize((width, height))
+        tint = imaging.fitted(reference, width, height, 0).resize((1, 1)).resize((width, height))
         new = Image.blend(new, tint, 0.2)
     if job.mask is None:
         return new
-    return pictures.masked(new, old, job.mask, (0, 0), False)
+    return imaging.masked(new, old, job.mask, (0, 0), False)
 
 
 def _text(host: Host, job: Job, seed: int) -> str:
@@ -202,7 +202,7 @@ async def _watched(request: web.Request, host: Host, stops: bool) -> AsyncIterat
 
 def answer(files: list[bytes], **more: Any) -> dict[str, Any]:
     """OpenAI's answer with the pictures in it."""
-    data = [{"b64_json": pictures.to_base64(one)} for one in files]
+    data = [{"b64_json": imaging.to_base64(one)} for one in files]
     return {"created": int(time.time()), "data": data, **more}
 
 

@@ -48,7 +48,7 @@ def _size(text: Any) -> tuple[int, int]:
         raise refused(500, "invalid value for 'size'") from error
 
 
-def _picture(text: str) -> Any:
+def _image(text: str) -> Any:
     """A picture as bare base64; what is none is passed over."""
     try:
         return drawing.opened(base64.b64decode(text, validate=True))
@@ -74,8 +74,8 @@ async def generations(request: web.Request) -> web.StreamResponse:
         seed=random.randrange(2**31) if seed is None or seed & 0x80000000 else seed & 0x7FFFFFFF,
         steps=body.get("step") or 15,
     )
-    references = [found for text in body.get("ref_images") or () if (found := _picture(text))]
-    job.image = _picture(body["file"]) if body.get("file") else None
+    references = [found for text in body.get("ref_images") or () if (found := _image(text))]
+    job.image = _image(body["file"]) if body.get("file") else None
     if references:
         job.image, job.references = references[0], references[1:]
     files: list[bytes] = []

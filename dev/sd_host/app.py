@@ -12,11 +12,11 @@ from typing import Any
 
 from aiohttp import web
 
-from dev.sd_host import catalog, controlnet, extras, models, pictures
+from dev.sd_host import catalog, controlnet, extras, imaging, models
 from dev.sd_host.generation import Generation, Rejected
+from dev.sd_host.imaging import BadImage
 from dev.sd_host.infotext import parameters_of
 from dev.sd_host.models import Invalid, MalformedBody, Model, Unprocessable
-from dev.sd_host.pictures import BadImage
 from dev.sd_host.scripts import always_on, selectable
 from dev.sd_host.state import Host, HostError
 from dev.sd_host.wire import (
@@ -102,7 +102,7 @@ async def interrogate(request: web.Request, host: Host) -> Any:
 
 async def png_info(request: web.Request, host: Host) -> Any:
     fields = await read(request, models.PNG_INFO)
-    text, items = pictures.written_infotext(extras.decoded(fields["image"].strip()))
+    text, items = imaging.written_infotext(extras.decoded(fields["image"].strip()))
     return {"info": text, "items": items, "parameters": parameters_of(text) if text else {}}
 
 

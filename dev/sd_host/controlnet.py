@@ -8,10 +8,10 @@ from typing import Any
 
 from PIL import Image
 
-from dev.sd_host import pictures
+from dev.sd_host import imaging
 from dev.sd_host.catalog import CONTROLNET_UNITS, digest
+from dev.sd_host.imaging import BadImage
 from dev.sd_host.models import Invalid, to_bool, to_float
-from dev.sd_host.pictures import BadImage
 
 TYPES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "Canny": (("canny",), ("control_v11p_sd15_canny",)),
@@ -221,7 +221,7 @@ def _guide(unit: Mapping[str, Any], init: Image.Image | None, width: int, height
     if source is None:
         raise UnitFailed("controlnet is enabled but no input image is given")
     return Guide(
-        map=pictures.control_map(source, module, width, height),
+        map=imaging.control_map(source, module, width, height),
         weight=unit["weight"],
         shown=unit["save_detected_map"],
     )
@@ -238,7 +238,7 @@ def _unit_image(value: Any) -> Image.Image | None:
     if not isinstance(value, str):
         raise UnitFailed("the image of a unit is base64")
     try:
-        return pictures.decode(value)
+        return imaging.decode(value)
     except BadImage as error:
         raise UnitFailed("the image of a unit does not decode") from error
 
@@ -264,21 +264,21 @@ def detect(fields: Mapping[str, Any]) -> dict[str, Any]:
         answer["poses"] = []
     answer["images"] = []
     for source in images:
-        image = pictures.decode(source)
+        image = imaging.decode(source)
         side = fields["controlnet_processor_res"]
         scale = (side if 64 <= side <= 2048 else 512) / min(image.size)
         size = (max(8, round(image.width * scale)), max(8, round(image.height * scale)))
         if module == "none":
             size = image.size
-        made = pictures.control_map(image, module, *size)
-        answer["images"].append(pictures.to_base64(pictures.encode(made)))
+        made = imaging.control_map(image, module, *size)
+        answer["images"].append(imaging.to_base64(imaging.encode(made)))
         if "openpose" in module:
             answer["poses"].append(_pose(*size))
     return answer
 
 
 def _pose(width: int, height: int) -> dict[str, Any]:
-    points = [v for x, y in pictures.POSE for v in (x * width, y * height, 1.0)]
+    points = [v for x, y in imaging.POSE for v in (x * width, y * height, 1.0)]
     return {
         "people": [{"pose_keypoints_2d": points}],
         "canvas_width": width,
@@ -291,8 +291,8 @@ def render_poses(poses: list[Any]) -> dict[str, Any]:
     if not poses:
         return {"info": "No pose data detected."}
     sizes = [(int(p.get("canvas_width", 512)), int(p.get("canvas_height", 512))) for p in poses]
-    images = [pictures.control_map(Image.new("RGB", size), "openpose", *size) for size in sizes]
+    images = [imaging.control_map(Image.new("RGB", size), "openpose", *size) for size in sizes]
     return {
-        "images": [pictures.to_base64(pictures.encode(image)) for image in images],
+        "images": [imaging.to_base64(imaging.encode(image)) for image in images],
         "info": "Success",
     }

@@ -16,8 +16,8 @@ from typing import Any
 from aiohttp import web
 from PIL import Image
 
-from dev.sd_host import engine, pictures
-from dev.sd_host.pictures import BadImage
+from dev.sd_host import engine, imaging
+from dev.sd_host.imaging import BadImage
 from dev.sd_host.state import Host, HostError
 from dev.sd_host.wire import (
     HOST,
@@ -197,7 +197,7 @@ def _decoded(text: str) -> Image.Image:
         base64.b64decode(text, validate=True)
     except binascii.Error as error:
         raise Unprocessable("dataCorrupted: Encountered Data is not valid Base64.") from error
-    return pictures.decode(text)
+    return imaging.decode(text)
 
 
 def _drawing(kind: str) -> Handler:
@@ -223,14 +223,13 @@ def _drawing(kind: str) -> Handler:
             # Only the first picture's seed is the one that was asked for.
             seeds = [first, *(random.Random(first).sample(range(2**32), count - 1))]
             return [
-                engine.picture(*words, seed, (width, height), init, None, strength)
-                for seed in seeds
+                engine.drawn(*words, seed, (width, height), init, None, strength) for seed in seeds
             ]
 
         pixels = width * height * count
         async with host.turn():
             images = await engine.run(host, kind, fields["steps"], pixels, faults_of(request), draw)
-        data = [pictures.to_base64(pictures.encode(image)) for image in images]
+        data = [imaging.to_base64(imaging.encode(image)) for image in images]
         return json_answer({"images": data})
 
     return handle

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from PIL import Image
 
-from dev.sd_host import pictures
+from dev.sd_host import imaging
 from dev.sd_host.faults import Fault, of_kind
 from dev.sd_host.state import Host, HostError
 
@@ -45,7 +45,7 @@ async def run(
     return images
 
 
-def picture(
+def drawn(
     prompt: str,
     negative: str,
     seed: int,
@@ -56,7 +56,7 @@ def picture(
 ) -> Image.Image:
     """One picture, drawn anew or over another; ``mask``: only where that is white."""
     if init is None:
-        return pictures.drawn(prompt, negative, seed, *size)
-    old = pictures.fitted(init, *size, 0)
-    new = pictures.repainted(old, prompt, negative, seed, strength)
-    return new if mask is None else pictures.masked(new, old, mask, (0, 0), False)
+        return imaging.drawn(prompt, negative, seed, *size)
+    old = imaging.fitted(init, *size, 0)
+    new = imaging.repainted(old, prompt, negative, seed, strength)
+    return new if mask is None else imaging.masked(new, old, mask, (0, 0), False)

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from dev.sd_host import catalog, pictures, scene
+from dev.sd_host import catalog, imaging, scene
 from dev.sd_host.generation import Rejected
 from dev.sd_host.state import Host, HostError, Progress
 
@@ -15,8 +15,8 @@ from dev.sd_host.state import Host, HostError, Progress
 def decoded(source: str) -> Image.Image:
     """The picture in ``source``; raises `Rejected`."""
     try:
-        return pictures.decode(source)
-    except pictures.BadImage as error:
+        return imaging.decode(source)
+    except imaging.BadImage as error:
         raise Rejected(500, "Invalid encoded image") from error
 
 
@@ -39,7 +39,7 @@ async def upscale(host: Host, fields: dict[str, Any], sources: list[str]) -> tup
 
 
 def _upscaled(image: Image.Image, fields: dict[str, Any]) -> str:
-    infotext, _ = pictures.written_infotext(image)
+    infotext, _ = imaging.written_infotext(image)
     if fields["upscaler_1"] != "None":
         if fields["resize_mode"] == 1:
             size = (fields["upscaling_resize_w"], fields["upscaling_resize_h"])
@@ -48,13 +48,13 @@ def _upscaled(image: Image.Image, fields: dict[str, Any]) -> str:
         else:
             factor = fields["upscaling_resize"]
             size = (int(image.width * factor), int(image.height * factor))
-        image = pictures.upscaled(image, size, fields["upscaler_1"])
-    return pictures.to_base64(pictures.encode(image, "png", infotext or None))
+        image = imaging.upscaled(image, size, fields["upscaler_1"])
+    return imaging.to_base64(imaging.encode(image, "png", infotext or None))
 
 
 def caption(image: Image.Image) -> str:
     """What the picture shows: its prompt if it carries one, else its main colour."""
-    infotext, _ = pictures.written_infotext(image)
+    infotext, _ = imaging.written_infotext(image)
     if infotext:
         return infotext.split("\n")[0]
     return f"a picture, mostly {scene.colour_name(image)}"

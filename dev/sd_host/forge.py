@@ -16,8 +16,8 @@ from PIL import Image
 from dev.sd_host import app, catalog, controlnet, flavours, models
 from dev.sd_host.app import API, Answer, drawing, listed
 from dev.sd_host.generation import Generation, Rejected, Result
+from dev.sd_host.imaging import BadImage
 from dev.sd_host.models import Field, Model
-from dev.sd_host.pictures import BadImage
 from dev.sd_host.state import Host, HostError
 from dev.sd_host.wire import Handler, json_answer, not_the_hosts
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from PIL import Image
 
-from dev.sd_host import catalog, controlnet, infotext, pictures, scripts
+from dev.sd_host import catalog, controlnet, imaging, infotext, scripts
 from dev.sd_host.catalog import Checkpoint
 from dev.sd_host.faults import Fault, of_kind
-from dev.sd_host.pictures import BadImage
+from dev.sd_host.imaging import BadImage
 from dev.sd_host.state import Host, HostError, Progress
 
 MAX_PIXELS = 20_000_000
@@ -38,10 +38,10 @@ class Rejected(Exception):
 
 @dataclass
 class Result:
-    """What a run made; ``infotexts`` and ``pictures`` run in parallel, ``appended`` follows."""
+    """What a run made; ``infotexts`` and ``images`` run in parallel, ``appended`` follows."""
 
     checkpoint: Checkpoint
-    pictures: list[Image.Image] = field(default_factory=list)
+    images: list[Image.Image] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
     infotexts: list[str] = field(default_factory=list)
     appended: list[Image.Image] = field(default_factory=list)
@@ -293,8 +293,8 @@ class Generation:
                 drawing.cancel()
             for offset, image in enumerate(images):
                 index = batch * self.batch_size + offset
-                made = pictures.partial(image, share, self.seed_of(index))
-                result.pictures.append(made)
+                made = imaging.partial(image, share, self.seed_of(index))
+                result.images.append(made)
                 result.infotexts.append(self.infotext(index, result))
         if not result.infotexts:
             result.infotexts.append(self.infotext(0, result))
@@ -324,8 +324,8 @@ class Generation:
             return
         small = drawing.result()[0].copy()
         small.thumbnail((256, 256))
-        self.host.progress.render = lambda share: pictures.to_base64(
-            pictures.encode(pictures.partial(small, share, self.seed))
+        self.host.progress.render = lambda share: imaging.to_base64(
+            imaging.encode(imaging.partial(small, share, self.seed))
         )
 
     # The pictures
@@ -379,7 +379,7 @@ class Generation:
             index = batch * self.batch_size + offset
             image = self._draw(offset, self.seed_of(index), self.subseed + index)
             for unit in units:
-                image = pictures.guided(image, unit.map, unit.weight)
+                image = imaging.guided(image, unit.map, unit.weight)
             images.append(image.resize(self.final_size) if image.size != self.final_size else image)
         return images
 
@@ -388,28 +388,28 @@ class Generation:
         if fields["subseed_strength"]:
             seed += round(subseed * fields["subseed_strength"])
         if self.kind == "txt2img":
-            return pictures.drawn(prompt, negative, seed, self.width, self.height)
+            return imaging.drawn(prompt, negative, seed, self.width, self.height)
         source = self.init_images[offset % len(self.init_images)]
-        old = pictures.fitted(source, self.width, self.height, fields["resize_mode"] or 0)
-        new = pictures.repainted(old, prompt, negative, seed, self.denoising)
+        old = imaging.fitted(source, self.width, self.height, fields["resize_mode"] or 0)
+        new = imaging.repainted(old, prompt, negative, seed, self.denoising)
         invert = bool(fields["inpainting_mask_invert"])
         if self.mask is None or (
-            fields["inpaint_full_res"] and pictures.is_blank(self.mask, invert=invert)
+            fields["inpaint_full_res"] and imaging.is_blank(self.mask, invert=invert)
         ):
             return new
         both = fields["mask_blur"]
         blur = (fields["mask_blur_x"] or 0, fields["mask_blur_y"] or 0)
-        mask = pictures.fitted(self.mask, self.width, self.height, fields["resize_mode"] or 0)
-        return pictures.masked(new, old, mask, blur if both is None else (both, both), invert)
+        mask = imaging.fitted(self.mask, self.width, self.height, fields["resize_mode"] or 0)
+        return imaging.masked(new, old, mask, blur if both is None else (both, both), invert)
 
     def _add_grid(self, result: Result) -> None:
         settings = self.host.settings
         wanted = settings["return_grid"] or settings["grid_save"]
-        if not self.fields["save_images"] or not wanted or len(result.pictures) < 2:
+        if not self.fields["save_images"] or not wanted or len(result.images) < 2:
             return
         if settings["return_grid"]:
             result.infotexts.insert(0, self.infotext(0, result))
-            result.pictures.insert(0, pictures.grid(result.pictures))
+            result.images.insert(0, imaging.grid(result.images))
             result.first_image = 1
 
     # The words about them
@@ -488,7 +488,7 @@ class Generation:
         kind = str(self.host.settings["samples_format"]).lower()
         images: list[str] = []
         if fields["send_images"]:
-            if kind not in pictures.FORMATS:
+            if kind not in imaging.FORMATS:
                 raise Rejected(500, "Invalid image format")
             images = await asyncio.to_thread(self._encoded, result, kind)
         echo = dict(self.echo)
@@ -497,7 +497,7 @@ class Generation:
         return {"images": images, "parameters": echo, "info": json.dumps(self.info(result))}
 
     def _encoded(self, result: Result, kind: str) -> list[str]:
-        made = list(zip(result.pictures, result.infotexts, strict=False))
+        made = list(zip(result.images, result.infotexts, strict=False))
         made += [(image, result.infotexts[0]) for image in result.appended]
         wrong = of_kind(self.faults, "wrong_count")
         if wrong:
@@ -505,7 +505,7 @@ class Generation:
             made = (made * (count // max(len(made), 1) + 1))[:count]
         if of_kind(self.faults, "wrong_size"):
             made = [(image.reduce(2), text) for image, text in made]
-        return [pictures.to_base64(pictures.encode(image, kind, text)) for image, text in made]
+        return [imaging.to_base64(imaging.encode(image, kind, text)) for image, text in made]
 
 
 def check_scripts(host: Host, kind: str, fields: dict[str, Any]) -> None:
@@ -532,7 +532,7 @@ def _decoded(host: Host, source: Any) -> Image.Image:
             raise Rejected(500, "Request to local resource not allowed")
         raise Rejected(500, "Invalid image url")  # the stand-in fetches nothing
     try:
-        return pictures.decode(source)
+        return imaging.decode(source)
     except (BadImage, TypeError, AttributeError) as error:
         raise Rejected(500, "Invalid encoded image") from error
 

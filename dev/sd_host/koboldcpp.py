@@ -14,8 +14,8 @@ from typing import Any
 from aiohttp import web
 from PIL import Image, ImageOps
 
-from dev.sd_host import engine, pictures
-from dev.sd_host.pictures import BadImage
+from dev.sd_host import engine, imaging
+from dev.sd_host.imaging import BadImage
 from dev.sd_host.state import Host, HostError
 from dev.sd_host.wire import (
     HOST,
@@ -72,8 +72,8 @@ class _Request:
         self.strength = _number(float, body, "denoising_strength", 0.6)
         seed = _number(int, body, "seed", -1)
         self.seed = random.randint(100000, 999999) if seed < 0 else seed
-        self.init = _picture((body.get("init_images") or [""])[0])
-        self.mask = None if self.init is None else _picture(body.get("mask") or "")
+        self.init = _image((body.get("init_images") or [""])[0])
+        self.mask = None if self.init is None else _image(body.get("mask") or "")
         if self.mask is not None and body.get("inpainting_mask_invert"):
             self.mask = ImageOps.invert(self.mask.convert("RGB"))
 
@@ -86,11 +86,11 @@ class _Request:
         )
 
 
-def _picture(text: Any) -> Image.Image | None:
+def _image(text: Any) -> Image.Image | None:
     if not isinstance(text, str) or not text:
         return None
     try:
-        return pictures.decode(text)
+        return imaging.decode(text)
     except BadImage:
         return None
 
@@ -118,8 +118,8 @@ def _drawing(kind: str) -> Handler:
                 image = await _one(host, kind, asked, request)
             except HostError:
                 return json_answer({"images": [""], "parameters": {}, "info": ""})
-        data = pictures.encode(image, "png", asked.words(host))
-        answer = {"images": [pictures.to_base64(data)], "parameters": {}, "info": ""}
+        data = imaging.encode(image, "png", asked.words(host))
+        answer = {"images": [imaging.to_base64(data)], "parameters": {}, "info": ""}
         return json_answer({**answer, "animated": False})
 
     return handle
@@ -134,7 +134,7 @@ async def _one(host: Host, kind: str, asked: _Request, request: web.Request) -> 
     def draw() -> list[Image.Image]:
         size = (width, height)
         words = (asked.prompt, asked.negative, asked.seed)
-        return [engine.picture(*words, size, init, mask, strength)]
+        return [engine.drawn(*words, size, init, mask, strength)]
 
     made = await engine.run(host, kind, asked.steps, width * height, faults_of(request), draw)
     if not made:

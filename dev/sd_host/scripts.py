@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dev.sd_host import catalog, pictures
+from dev.sd_host import catalog, imaging
 from dev.sd_host.state import Host, HostError
 
 if TYPE_CHECKING:
@@ -98,14 +98,14 @@ def joined(name: str, args: list[Any], parts: list[Result]) -> Result:
     first.seeds = [seed for part in parts for seed in part.seeds]
     first.appended = [map_ for part in parts for map_ in part.appended]
     first.infotexts = [text for part in parts for text in part.infotexts]
-    first.pictures = [picture for part in parts for picture in part.pictures]
-    if name in ("prompt matrix", "x/y/z plot") and first.pictures:
-        grid, text = pictures.grid(first.pictures), first.infotexts[0]
+    first.images = [image for part in parts for image in part.images]
+    if name in ("prompt matrix", "x/y/z plot") and first.images:
+        grid, text = imaging.grid(first.images), first.infotexts[0]
         first.first_image = 1
         first.infotexts = [text, *first.infotexts]
-        first.pictures = [grid, *first.pictures]
+        first.images = [grid, *first.images]
         if name == "x/y/z plot":
             first.seeds = [first.seeds[0], *first.seeds]
             if not args[10]:
-                first.pictures = [grid]
+                first.images = [grid]
     return first

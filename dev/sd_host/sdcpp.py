@@ -15,8 +15,8 @@ from typing import Any
 from aiohttp import web
 from PIL import Image
 
-from dev.sd_host import catalog, engine, infotext, pictures
-from dev.sd_host.pictures import BadImage
+from dev.sd_host import catalog, engine, imaging, infotext
+from dev.sd_host.imaging import BadImage
 from dev.sd_host.state import Host, HostError
 from dev.sd_host.wire import (
     HOST,
@@ -173,8 +173,7 @@ def _drawing(kind: str) -> Callable[[web.Request, Host], Any]:
         def draw_all() -> list[Image.Image]:
             words = (asked.prompt, asked.negative)
             drawn = [
-                engine.picture(*words, seed, asked.size, init, mask, asked.strength)
-                for seed in seeds
+                engine.drawn(*words, seed, asked.size, init, mask, asked.strength) for seed in seeds
             ]
             if kind == "img2img" or asked.final_size == asked.size:
                 return drawn
@@ -187,12 +186,12 @@ def _drawing(kind: str) -> Callable[[web.Request, Host], Any]:
             except HostError as error:
                 raise ServerError({"error": "generate_image returned no results"}) from error
         files = [
-            pictures.encode(image, "png", asked.words(host, asked.seed + index))
+            imaging.encode(image, "png", asked.words(host, asked.seed + index))
             for index, image in enumerate(images)
         ]
         return json_answer(
             {
-                "images": [pictures.to_base64(data) for data in files],
+                "images": [imaging.to_base64(data) for data in files],
                 "parameters": body,
                 "info": _info(host, asked) if host.options.sdcpp_info == "json" else "",
             }
@@ -206,7 +205,7 @@ def _first_image(sources: Any) -> Image.Image | None:
     if not isinstance(sources, list) or not sources or not isinstance(sources[0], str):
         return None
     try:
-        return pictures.decode(sources[0])
+        return imaging.decode(sources[0])
     except BadImage:
         return None
 

@@ -117,8 +117,8 @@ class SdNextGeneration(Generation):
         """After an interrupt: the live preview, if there is one, in the place of everything."""
         if not self.host.progress.interrupted:
             return
-        shown = bool(self.host.settings["live_previews_enable"]) and bool(result.pictures)
-        result.pictures = [result.pictures[0].reduce(2)] if shown else []
+        shown = bool(self.host.settings["live_previews_enable"]) and bool(result.images)
+        result.images = [result.images[0].reduce(2)] if shown else []
         result.infotexts = result.infotexts[:1] if shown else result.infotexts
 
     def words(self, index: int, result: Result) -> dict[str, Any]:

@@ -105,19 +105,19 @@ def png(width: int, height: int, pixels: bytes, *, depth: int = 8) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + _chunk(b"IEND", b"")
 
 
-GOOD_PICTURE: Final = png(64, 64, (b"\0" + b"\x80" * 192) * 64)
+GOOD_IMAGE: Final = png(64, 64, (b"\0" + b"\x80" * 192) * 64)
 
-PICTURES: Final[dict[str, bytes]] = {
+IMAGES: Final[dict[str, bytes]] = {
     "nothing": b"",
     "one byte": b"\x89",
-    "a PNG's beginning": GOOD_PICTURE[:8],
-    "a PNG cut short": GOOD_PICTURE[:-30],
-    "a PNG with a wrong checksum": GOOD_PICTURE[:40] + b"\xff" + GOOD_PICTURE[41:],
+    "a PNG's beginning": GOOD_IMAGE[:8],
+    "a PNG cut short": GOOD_IMAGE[:-30],
+    "a PNG with a wrong checksum": GOOD_IMAGE[:40] + b"\xff" + GOOD_IMAGE[41:],
     "a PNG without pixels": png(64, 64, b""),
     "a PNG of more pixels than it says": png(64, 64, b"\0" * (20 << 20)),
     "a PNG of no size": png(0, 64, b""),
     "a PNG of the largest size": png(2**31 - 1, 2**31 - 1, b""),
-    "a PNG of a chunk without end": GOOD_PICTURE[:33] + b"\xff\xff\xff\xffIDAT" + b"x" * 50,
+    "a PNG of a chunk without end": GOOD_IMAGE[:33] + b"\xff\xff\xff\xffIDAT" + b"x" * 50,
     "a JPEG's beginning": b"\xff\xd8\xff\xe0",
     "a JPEG of markers only": b"\xff\xd8" + b"\xff\xe0\x00\x02" * 10_000,
     "a WebP without frames": b"RIFF\x04\x00\x00\x00WEBP",

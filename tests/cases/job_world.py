@@ -312,7 +312,7 @@ class Words:
         prompt = f"{so_far} {message}".strip()
         return Fold(mode="edit" if editing else "generate", prompt=prompt), "fallback"
 
-    def describe(self, picture: str) -> None:
+    def describe(self, image: str) -> None:
         """It sees nothing."""
 
 

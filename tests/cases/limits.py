@@ -127,7 +127,7 @@ class LimitsCases:
         assert [type(result) for result in results] == [Job] * 8
         assert office.counted() == (1, 1, 2.5)
 
-    def test_a_day_ends_and_its_pictures_are_forgotten(self, records: Records) -> None:
+    def test_a_day_ends_and_its_images_are_forgotten(self, records: Records) -> None:
         office = Office(records, images_per_day=4)
         office.submit(batch_size=3)
         with pytest.raises(LimitExceeded) as refused:

@@ -116,7 +116,7 @@ class World:
         assert sum(json_size(viewer.job(one).model_dump(mode="json")) for one in listed) < 4_000_000
         assert json_size(Event.of(found).model_dump(mode="json")) < 200_000
         if job.status is JobStatus.SUCCEEDED:
-            assert self.robot.drawing(found).pictures
+            assert self.robot.drawing(found).images
 
 
 class SizesCases:

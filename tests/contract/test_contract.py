@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from openapi_spec_validator import validate
 
-from dev.checks import contract, deployed, layering, openapi, privileges
+from dev.checks import contract, deployed, layering, openapi, privileges, words
 
 ROOT = Path(__file__).parents[2]
 
@@ -494,6 +494,22 @@ def a_map_of_yesterday(root: Path) -> None:
     write(root, "docs/architecture.md", "A job (`jobs.py`) is stored (`jobs/store.py`).\n")
 
 
+def a_parameter_in_the_other_word(root: Path) -> None:
+    package(root, "records", "def keep(picture): ...\n")
+
+
+def a_module_in_the_other_word(root: Path) -> None:
+    package(root, "jobs/pictures", "")
+
+
+def a_field_of_the_same_name_elsewhere(root: Path) -> None:
+    package(root, "robot", "class Robot:\n    picture: bytes\n")
+
+
+def a_kept_name_for_something_else(root: Path) -> None:
+    package(root, "robot", "class Robot:\n    def __init__(self):\n        self.picture = b''\n")
+
+
 FAULTS: list[tuple[Callable[[Path], list[str]], Callable[[Path], None]]] = [
     (contract.folders_are_functions, a_folder_that_is_not_deployed),
     (contract.folders_are_functions, a_function_without_a_folder),
@@ -557,6 +573,10 @@ FAULTS: list[tuple[Callable[[Path], list[str]], Callable[[Path], None]]] = [
     (contract.locks_are_whole, a_pin_without_a_hash),
     (contract.locks_are_whole, a_tool_that_is_not_pinned),
     (contract.the_map_is_current, a_map_of_yesterday),
+    (words.names_say_image, a_parameter_in_the_other_word),
+    (words.names_say_image, a_module_in_the_other_word),
+    (words.names_say_image, a_field_of_the_same_name_elsewhere),
+    (words.names_say_image, a_kept_name_for_something_else),
 ]
 
 

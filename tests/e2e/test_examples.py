@@ -212,7 +212,7 @@ def test_the_helpers_tell_a_forged_webhook_from_a_signed_one(language: str, tmp_
         assert done.stdout.strip() == verdict, done.stderr
 
 
-def test_the_rule_puts_a_drawn_picture_on_a_queue(stack: RunningStack) -> None:
+def test_the_rule_puts_a_drawn_image_on_a_queue(stack: RunningStack) -> None:
     session = boto3.Session("test", "test", region_name=stack.region)
     cloudformation = session.client("cloudformation", endpoint_url=stack.aws_endpoint_url)
     cloudformation.create_stack(

@@ -157,7 +157,7 @@ def test_events_of_a_job_that_is_not_there_are_not_found(bench: Bench) -> None:
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
-def test_messages_that_come_twice_and_out_of_order_draw_each_picture_once(bench: Bench) -> None:
+def test_messages_that_come_twice_and_out_of_order_draw_each_image_once(bench: Bench) -> None:
     conversations = [[bench.say(f"a ship {n}")] for n in range(3)]
     for turns in conversations:
         for word in ("at sea", "at night"):
@@ -249,7 +249,7 @@ def test_keys_are_checked_and_make_one_job(bench: Bench) -> None:
     assert send("order-8").status_code == 202
 
 
-def test_short_lived_pictures_are_deleted_by_the_sweeper(bench: Bench) -> None:
+def test_short_lived_images_are_deleted_by_the_sweeper(bench: Bench) -> None:
     job = bench.until(bench.say("a beach", expires_in=60)["id"], "succeeded")
     url = job["images"][0]["url"]
     kept = datetime.fromisoformat(job["expires_at"]) - datetime.fromisoformat(job["finished_at"])

@@ -510,12 +510,12 @@ def test_a_conversation_draws_talks_about_it_and_draws_again(gpt: Gpt, mark: str
         "message",
         "image_generation_call",
     ]
-    picture: Any = items[-1]
-    assert (picture.status, picture.job_id) == ("completed", second["id"])
-    assert picture.revised_prompt == at_sunset
-    image = httpx.get(picture.images[0]["url"])
+    item: Any = items[-1]
+    assert (item.status, item.job_id) == ("completed", second["id"])
+    assert item.revised_prompt == at_sunset
+    image = httpx.get(item.images[0]["url"])
     assert (image.status_code, image.headers["content-type"]) == (200, "image/png")
-    gpt.client.conversations.items.delete(picture.id, conversation_id=conversation)
+    gpt.client.conversations.items.delete(item.id, conversation_id=conversation)
     left = gpt.client.conversations.items.list(conversation, order="asc").data
     assert [item.type for item in left] == [item.type for item in items[:4]]
     gpt.client.conversations.delete(conversation)

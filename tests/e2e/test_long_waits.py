@@ -60,7 +60,7 @@ def rest_of(body: Iterator[bytes]) -> Any:
     return json.loads(b" ".join(body))
 
 
-def test_a_picture_that_takes_longer_than_silence_may_last_arrives(
+def test_an_image_that_takes_longer_than_silence_may_last_arrives(
     api: httpx.Client, host: Control
 ) -> None:
     host.hold()

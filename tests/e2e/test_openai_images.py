@@ -48,12 +48,12 @@ def mask() -> bytes:
     return png(image)
 
 
-def test_a_picture_from_words(client: openai.OpenAI) -> None:
+def test_an_image_from_words(client: openai.OpenAI) -> None:
     answer = client.images.generate(
         model="gpt-image-1", prompt="a beach at sunset", size="256x256", quality="low", n=2
     )
     assert answer.data is not None
-    assert [opened(picture.b64_json).size for picture in answer.data] == [(256, 256)] * 2
+    assert [opened(image.b64_json).size for image in answer.data] == [(256, 256)] * 2
     assert answer.usage is not None
     assert answer.usage.total_tokens > 0
     assert "parameters" in opened(answer.data[0].b64_json).info
@@ -72,7 +72,7 @@ def test_an_edit_within_a_mask_leaves_the_rest(
     assert drawn.getpixel((64, 8)) != before.getpixel((64, 8)), "where it is transparent"
 
 
-def test_the_forms_of_a_picture_that_sdks_send(client: openai.OpenAI, cat: bytes) -> None:
+def test_the_forms_of_an_image_that_sdks_send(client: openai.OpenAI, cat: bytes) -> None:
     forms: list[Any] = [cat, [cat], ("cat.png", cat, "image/png"), io.BytesIO(cat)]
     for form in forms:
         answer = client.images.edit(image=form, prompt="a blue cat", size="64x64")
@@ -87,7 +87,7 @@ def test_a_variation(client: openai.OpenAI, cat: bytes) -> None:
     assert answer.data[0].url
 
 
-def test_a_streamed_picture_ends_with_its_completed_event(client: openai.OpenAI) -> None:
+def test_a_streamed_image_ends_with_its_completed_event(client: openai.OpenAI) -> None:
     stream = client.images.generate(
         prompt="a beach", size="512x512", stream=True, partial_images=2, output_format="webp"
     )

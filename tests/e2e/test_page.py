@@ -107,7 +107,7 @@ def test_the_link_signs_in_and_the_key_is_in_no_address(world: World) -> None:
         look.wait(".composer")
 
 
-def test_a_picture_is_followed_while_it_is_drawn_and_can_be_stopped(
+def test_an_image_is_followed_while_it_is_drawn_and_can_be_stopped(
     world: World, page: Look
 ) -> None:
     world.host.hold(at_step=12)
@@ -191,15 +191,15 @@ def test_a_conversation_is_drawn_talked_about_and_branched(world: World, page: L
     page.wait(".welcome")
 
 
-def test_a_picture_is_dropped_pasted_or_chosen_and_changed(
+def test_an_image_is_dropped_pasted_or_chosen_and_changed(
     world: World, page: Look, tmp_path: Path
 ) -> None:
     drawn = world.api(
         "POST", "/sdapi/v1/txt2img", json={"prompt": "a cat", "width": 128, "height": 128}
     )
-    picture = tmp_path / "cat.png"
-    picture.write_bytes(base64.b64decode(drawn["images"][0]))
-    page.page.set_input_files("#file", picture)
+    image = tmp_path / "cat.png"
+    image.write_bytes(base64.b64decode(drawn["images"][0]))
+    page.page.set_input_files("#file", image)
     page.wait('.chip:has-text("cat.png")')
     page.press("unattach")
     page.gone(".chip")

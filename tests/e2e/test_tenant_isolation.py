@@ -23,7 +23,7 @@ from robotchat.drivers.fake import FakeArt
 from robotchat.images import decode_base64
 from tests.local_stack import RunningStack, wait_until
 
-PICTURE: str = FakeArt().drawn({"prompt": "x", "width": 64, "height": 64})["images"][0]
+IMAGE: str = FakeArt().drawn({"prompt": "x", "width": 64, "height": 64})["images"][0]
 SMALL = {"steps": 1, "width": 64, "height": 64}
 
 KNOWN_PARAMETERS = {"job_id", "conversation_id", "item_id", "response_id", "delivery_id"}
@@ -80,10 +80,10 @@ def furnish(tenants: Tenants) -> None:
     """Make the owner a job, a conversation, a response, an upload and a delivery."""
     owner = tenants.owner
     upload = owner.post(
-        "/v1/uploads", json={"content_type": "image/png", "size": len(decode_base64(PICTURE))}
+        "/v1/uploads", json={"content_type": "image/png", "size": len(decode_base64(IMAGE))}
     ).json()
     httpx.put(
-        upload["url"], content=decode_base64(PICTURE), headers=upload["headers"]
+        upload["url"], content=decode_base64(IMAGE), headers=upload["headers"]
     ).raise_for_status()
     job = owner.post(
         "/v1/chat/text2image",
@@ -296,9 +296,9 @@ def test_another_tenants_upload_cannot_be_drawn_upon(reference: str, tenants: Te
     assert own.status_code == 200
     for body in (
         {"init_images": [image]},
-        {"init_images": [PICTURE], "mask": image},
+        {"init_images": [IMAGE], "mask": image},
         {
-            "init_images": [PICTURE],
+            "init_images": [IMAGE],
             "alwayson_scripts": {"controlnet": {"args": [{**UNIT, "image": image}]}},
         },
     ):

@@ -61,7 +61,7 @@ def cat() -> Image.Image:
     return image
 
 
-def test_words_become_a_picture(api: webuiapi.WebUIApi) -> None:
+def test_words_become_an_image(api: webuiapi.WebUIApi) -> None:
     result = api.txt2img(
         prompt="cute squirrel",
         negative_prompt="ugly, out of frame",
@@ -80,7 +80,7 @@ def test_words_become_a_picture(api: webuiapi.WebUIApi) -> None:
     assert result.image.info["parameters"].startswith("cute squirrel")
 
 
-def test_hires_fix_and_several_pictures(api: webuiapi.WebUIApi) -> None:
+def test_hires_fix_and_several_images(api: webuiapi.WebUIApi) -> None:
     result = api.txt2img(
         prompt="cute squirrel",
         seed=7,
@@ -97,7 +97,7 @@ def test_hires_fix_and_several_pictures(api: webuiapi.WebUIApi) -> None:
     assert result.info["all_seeds"] == [7, 8, 9, 10]
 
 
-def test_a_picture_becomes_another(api: webuiapi.WebUIApi) -> None:
+def test_an_image_becomes_another(api: webuiapi.WebUIApi) -> None:
     first = api.txt2img(prompt="cute squirrel", seed=1, **SIZE)
     result = api.img2img(
         images=[first.image],
@@ -133,7 +133,7 @@ def test_only_what_is_masked_is_painted_anew(api: webuiapi.WebUIApi) -> None:
     assert source.tobytes() != result.image.convert("RGB").tobytes()
 
 
-def test_pictures_are_enlarged(api: webuiapi.WebUIApi) -> None:
+def test_images_are_enlarged(api: webuiapi.WebUIApi) -> None:
     one = api.extra_single_image(
         image=cat(), upscaler_1=webuiapi.Upscaler.Lanczos, upscaling_resize=1.5
     )
@@ -144,7 +144,7 @@ def test_pictures_are_enlarged(api: webuiapi.WebUIApi) -> None:
     assert [image.size for image in several.images] == [(256, 256)] * 2
 
 
-def test_a_picture_tells_how_it_was_drawn(api: webuiapi.WebUIApi) -> None:
+def test_an_image_tells_how_it_was_drawn(api: webuiapi.WebUIApi) -> None:
     drawn = api.txt2img(prompt="cute squirrel", seed=42, **SIZE)
     told = api.png_info(drawn.image)
     assert told.info.startswith("cute squirrel")
@@ -152,7 +152,7 @@ def test_a_picture_tells_how_it_was_drawn(api: webuiapi.WebUIApi) -> None:
 
 
 @pytest.mark.parametrize("model", ["clip", "deepdanbooru"])
-def test_words_are_found_for_a_picture(api: webuiapi.WebUIApi, model: str) -> None:
+def test_words_are_found_for_an_image(api: webuiapi.WebUIApi, model: str) -> None:
     assert api.interrogate(image=cat(), model=model).info
 
 
@@ -302,7 +302,7 @@ def test_a_script_that_is_not_allowed_is_refused(api: webuiapi.WebUIApi) -> None
 
 
 @pytest.mark.filterwarnings("ignore:.*[Aa]uth.*:DeprecationWarning")  # the client's own
-def test_several_pictures_asynchronously(api: webuiapi.WebUIApi) -> None:
+def test_several_images_asynchronously(api: webuiapi.WebUIApi) -> None:
     async def draw() -> list[Any]:
         return list(
             await asyncio.gather(

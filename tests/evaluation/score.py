@@ -78,14 +78,14 @@ class Evaluation:
         state: PromptState | None = None
         folds: list[Fold] = []
         sources: list[Source] = []
-        pictures: list[PromptState] = []
+        images: list[PromptState] = []
         for message in case.turns:
-            answer, source = backend(state, message, case.editing, list(pictures))
+            answer, source = backend(state, message, case.editing, list(images))
             folds.append(answer)
             sources.append(source)
             state = PromptState(prompt=answer.prompt, negative_prompt=answer.negative_prompt)
             if answer.mode != "reply":
-                pictures.append(state)
+                images.append(state)
         return self.judged(case, folds, sources)
 
     def judged(self, case: Case, folds: list[Fold], sources: list[Source]) -> Outcome:
@@ -121,10 +121,10 @@ def _has_size(answer: Fold, size: str | list[int]) -> bool:
 
 
 def fallback(
-    state: PromptState | None, message: str, editing: bool, pictures: list[PromptState]
+    state: PromptState | None, message: str, editing: bool, images: list[PromptState]
 ) -> tuple[Fold, Source]:
     """Fold deterministically, as a backend."""
-    return fold(state, message, editing=editing, earlier=lambda: pictures), "fallback"
+    return fold(state, message, editing=editing, earlier=lambda: images), "fallback"
 
 
 def llm(base_url: str, model: str, timeout: float) -> Backend:
@@ -135,9 +135,9 @@ def llm(base_url: str, model: str, timeout: float) -> Backend:
     writer = PromptWriter(chat, model=model, timeout=timeout)
 
     def write(
-        state: PromptState | None, message: str, editing: bool, pictures: list[PromptState]
+        state: PromptState | None, message: str, editing: bool, images: list[PromptState]
     ) -> tuple[Fold, Source]:
-        return writer.write(state, message, editing=editing, earlier=lambda: pictures)
+        return writer.write(state, message, editing=editing, earlier=lambda: images)
 
     return write
 

@@ -105,7 +105,7 @@ def test_items_are_added_listed_read_and_deleted(talk: Conversations) -> None:
     assert talk.call("delete_conversation_item", item_id=first).status == 404
 
 
-def test_a_picture_turn_is_items_with_links(service: Service, talk: Conversations) -> None:
+def test_an_image_turn_is_items_with_links(service: Service, talk: Conversations) -> None:
     job = service.call(
         "chat/chat_text2image", {"message": "a beach", "settings": {"width": 64, "height": 64}}
     ).body
@@ -113,12 +113,12 @@ def test_a_picture_turn_is_items_with_links(service: Service, talk: Conversation
     waiting = talk.call("list_conversation_items", query={"order": "asc"}).body["data"]
     assert [item["type"] for item in waiting] == ["message", "image_generation_call"]
     assert waiting[1]["status"] == "in_progress"
-    picture = waiting[1]["id"]
-    assert talk.call("delete_conversation_item", item_id=picture).body["error"]["code"] == (
+    image = waiting[1]["id"]
+    assert talk.call("delete_conversation_item", item_id=image).body["error"]["code"] == (
         "job_not_final"
     )
     service.robot.run(job["id"])
-    drawn = talk.call("get_conversation_item", item_id=picture).body
+    drawn = talk.call("get_conversation_item", item_id=image).body
     assert (drawn["status"], drawn["job_id"]) == ("completed", job["id"])
     assert drawn["images"][0]["url"]
     assert "key" not in drawn["images"][0]

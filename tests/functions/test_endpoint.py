@@ -357,22 +357,22 @@ def test_a_form_is_read_where_the_route_asks_for_one() -> None:
     def edit(order: Edit) -> dict[str, Any]:
         return order.model_dump()
 
-    picture = ('name="image[]"; filename="a.png"', "12345")
-    answer = handler(form(picture, picture, ('name="prompt"', "blue")), None)
+    image = ('name="image[]"; filename="a.png"', "12345")
+    answer = handler(form(image, image, ('name="prompt"', "blue")), None)
     file = {"image_url": "data:application/octet-stream;base64,MTIzNDU="}
     assert json.loads(answer["body"]) == {"images": [file, file], "prompt": "blue"}
-    cut = form(picture, ('name="prompt"', "blue"))
+    cut = form(image, ('name="prompt"', "blue"))
     cut["body"] = cut["body"][:40]
     for refused in (
-        form(picture),
-        form(picture, ('name="prompt"', "longer")),
+        form(image),
+        form(image, ('name="prompt"', "longer")),
         form(boundary=""),
         cut,
     ):
         assert handler(refused, None)["statusCode"] == 400
     assert handler(request("POST", "/v1/images/edits", {"prompt": "a"}), None)["statusCode"] == 400
     handler.forms = False
-    assert handler(form(picture), None)["statusCode"] == 415
+    assert handler(form(image), None)["statusCode"] == 415
 
 
 class Edit(BaseModel):
@@ -524,7 +524,7 @@ def test_binary_answers_survive_both_faces() -> None:
     handler = Endpoint()
 
     @handler.get("/v1/jobs")
-    def picture() -> Response[bytes]:
+    def image() -> Response[bytes]:
         return Response(200, "image/png", b"\x89PNG\xff")
 
     buffered = handler(request("GET", "/v1/jobs"), None)
@@ -537,7 +537,7 @@ def test_a_streamed_binary_body_is_joined_for_those_who_cannot_stream() -> None:
     handler = Endpoint()
 
     @handler.get("/v1/jobs")
-    def picture() -> Streamed:
+    def image() -> Streamed:
         return Streamed("image/png", iter([b"\x89PNG", b"\xff"]))
 
     answer = handler(request("GET", "/v1/jobs"), None)

@@ -340,7 +340,7 @@ def test_fallbacks_never_get_the_key_of_another_upstream() -> None:
     ]
 
 
-def test_pictures_need_a_key_with_the_scope_for_them(gpt: Gpt) -> None:
+def test_images_need_a_key_with_the_scope_for_them(gpt: Gpt) -> None:
     body = {"input": "a cat", "tools": [{"type": "image_generation"}]}
     event = gpt.event("responses", body)
     event["requestContext"]["authorizer"]["scopes"] = "chat"
@@ -355,7 +355,7 @@ def test_pictures_need_a_key_with_the_scope_for_them(gpt: Gpt) -> None:
     assert gpt.send("responses", event)[0] == 400
 
 
-def test_a_forced_picture_needs_no_language_model(gpt: Gpt) -> None:
+def test_a_forced_image_needs_no_language_model(gpt: Gpt) -> None:
     robot = Robot(art=FakeArt())
     drawing = Responses(
         cast(ChatDriver, wiring._LazyChat(gpt.deployment("chat").present)),

@@ -66,22 +66,22 @@ def test_what_is_no_json_is_refused(service: Service, body: bytes) -> None:
     assert send(CHAT, body) in (400, 422)
 
 
-@pytest.mark.parametrize("picture", hostile.PICTURES.values(), ids=hostile.PICTURES)
-def test_what_is_no_honest_picture_is_refused(service: Service, picture: bytes) -> None:
-    text = encode_base64(picture)
+@pytest.mark.parametrize("image", hostile.IMAGES.values(), ids=hostile.IMAGES)
+def test_what_is_no_honest_image_is_refused(service: Service, image: bytes) -> None:
+    text = encode_base64(image)
     for function, body in (
         ("chat/chat_image2image", {"message": "make it blue", "image": text}),
         ("sd/image2image", {"prompt": "blue", "init_images": [text]}),
     ):
         assert send(function, json.dumps(body)) in (413, 422)
-    good = encode_base64(hostile.GOOD_PICTURE)
+    good = encode_base64(hostile.GOOD_IMAGE)
     masked = {"message": "make it blue", "image": good, "settings": {"mask": text}}
-    if picture:
+    if image:
         assert send("chat/chat_image2image", json.dumps(masked)) in (413, 422)
 
 
-def test_an_honest_picture_is_accepted(service: Service) -> None:
-    body = {"message": "make it blue", "image": encode_base64(hostile.GOOD_PICTURE)}
+def test_an_honest_image_is_accepted(service: Service) -> None:
+    body = {"message": "make it blue", "image": encode_base64(hostile.GOOD_IMAGE)}
     assert send("chat/chat_image2image", json.dumps(body)) == 202
 
 

@@ -24,7 +24,7 @@ from tests.functions.test_every_endpoints_errors import ENDPOINTS, Context, modu
 ROOT = Path(__file__).parents[2]
 WISH = "zebras-in-pyjamas"
 SECRET = "rk_0123456789abcdefghijABCDEFGHIJ"
-PICTURE: str = FakeArt().drawn({"prompt": "x"})["images"][0]
+IMAGE: str = FakeArt().drawn({"prompt": "x"})["images"][0]
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_what_callers_send_is_not_logged_whatever_becomes_of_it(
     event["headers"] |= {"Authorization": f"Bearer {SECRET}", "x-api-key": SECRET}
     sent = [
         json.dumps(marked(body)),
-        json.dumps({**body, "prompt": WISH, "message": WISH, "input": WISH, "image": PICTURE}),
+        json.dumps({**body, "prompt": WISH, "message": WISH, "input": WISH, "image": IMAGE}),
         json.dumps({**body, "steps": WISH, "size": WISH, "n": WISH, "model": WISH}),
         f'{{"message": "{WISH}',
     ]
@@ -72,7 +72,7 @@ def test_what_callers_send_is_not_logged_whatever_becomes_of_it(
         assert answer["statusCode"]
     written = lines()
     assert '"message":"answered"' in written, "there are log lines at all"
-    for private in (WISH, SECRET, PICTURE[:80], base64.b64encode(WISH.encode()).decode()):
+    for private in (WISH, SECRET, IMAGE[:80], base64.b64encode(WISH.encode()).decode()):
         assert private not in written
 
 
@@ -84,7 +84,7 @@ class Words:
 
         return Fold(mode="edit" if editing else "generate", prompt=message), "fallback"
 
-    def describe(self, picture: str) -> None:
+    def describe(self, image: str) -> None:
         """It sees nothing."""
 
 
@@ -100,16 +100,14 @@ def test_a_job_is_run_retried_and_failed_without_a_word_of_it(lines: Callable[[]
     failed = robot.submit_chat_image(ChatImageRequest(message=f"{WISH} one"))
     drawn = robot.submit_chat_image(ChatImageRequest(message=f"{WISH} two"))
     robot.submit_chat_image(
-        ChatEditRequest(
-            message=f"{WISH} three", image=PICTURE, conversation_id=drawn.conversation_id
-        )
+        ChatEditRequest(message=f"{WISH} three", image=IMAGE, conversation_id=drawn.conversation_id)
     )
     robot.text2image(Text2ImageRequest(prompt=WISH))
     assert robot.jobs.get(failed.id, "local").error
     written = lines()
     assert "attempt failed" in written
     assert failed.id in written, "the job is named"
-    for private in (WISH, SECRET, PICTURE[:80]):
+    for private in (WISH, SECRET, IMAGE[:80]):
         assert private not in written
 
 
@@ -118,16 +116,16 @@ def test_a_bug_is_logged_with_its_trace_but_without_what_it_was_about(
 ) -> None:
     class Broken:
         def write(self, *_: Any, **__: Any) -> Any:
-            return int(PICTURE)
+            return int(IMAGE)
 
     robot = Robot(art=FakeArt(), writer=Broken(), clock=FakeClock())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="invalid literal"):
         robot.submit_chat_image(ChatImageRequest(message=WISH))
     try:
-        int(PICTURE)
+        int(IMAGE)
     except ValueError:
         logger().exception("unforeseen")
     written = lines()
     assert "Traceback" in written
-    assert PICTURE[:80] not in written
+    assert IMAGE[:80] not in written
     assert WISH not in written

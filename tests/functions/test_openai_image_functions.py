@@ -40,11 +40,11 @@ def source(*args: Any, **kwargs: Any) -> dict[str, str]:
     return {"image_url": url(*args, **kwargs)}
 
 
-def test_pictures_come_as_openai_gives_them(service: Service, art: FakeArt) -> None:
+def test_images_come_as_openai_gives_them(service: Service, art: FakeArt) -> None:
     body = {"prompt": "a beach", "model": "gpt-image-1", "n": 2, "size": "128x64", "seed": 7}
     answer = service.call(DRAW, {**body, "quality": "low", "user": None})
     assert answer.status == 200, answer.body
-    assert [picture["seed"] for picture in answer.body["data"]] == [7, 8]
+    assert [image["seed"] for image in answer.body["data"]] == [7, 8]
     assert {n: answer.body[n] for n in ("size", "quality", "output_format", "background")} == {
         "size": "128x64",
         "quality": "low",
@@ -52,8 +52,8 @@ def test_pictures_come_as_openai_gives_them(service: Service, art: FakeArt) -> N
         "background": "opaque",
     }
     assert answer.body["usage"]["output_tokens"] == 2 * 4 * 2
-    for picture in answer.body["data"]:
-        assert Image.open(io.BytesIO(base64.b64decode(picture["b64_json"]))).size == (128, 64)
+    for image in answer.body["data"]:
+        assert Image.open(io.BytesIO(base64.b64decode(image["b64_json"]))).size == (128, 64)
     sent = art.requests[0]
     assert (sent["steps"], sent["n_iter"], sent["prompt"]) == (12, 2, "a beach")
     assert "output_format" not in sent
@@ -70,9 +70,9 @@ def test_files_have_the_format_that_is_asked_for(service: Service, output_format
 
 def test_links_are_given_when_they_are_asked_for(service: Service) -> None:
     body = {"prompt": "a beach", "size": "64x64", "response_format": "url"}
-    (picture,) = service.call(DRAW, body).body["data"]
-    assert "b64_json" not in picture
-    assert picture["url"]
+    (image,) = service.call(DRAW, body).body["data"]
+    assert "b64_json" not in image
+    assert image["url"]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_what_cannot_be_drawn_is_refused_as_openai_does(
     assert art.requests == []
 
 
-def test_an_edit_keeps_the_pictures_shape(service: Service, art: FakeArt) -> None:
+def test_an_edit_keeps_the_images_shape(service: Service, art: FakeArt) -> None:
     answer = service.call(EDIT, {"prompt": "make it blue", "images": [source()]})
     assert answer.status == 200, answer.body
     sent = art.requests[0]
@@ -108,7 +108,7 @@ def test_an_edit_keeps_the_pictures_shape(service: Service, art: FakeArt) -> Non
     assert "mask" not in sent
 
 
-def test_a_checkpoint_that_takes_instructions_is_shown_further_pictures() -> None:
+def test_a_checkpoint_that_takes_instructions_is_shown_further_images() -> None:
     art = FakeArt(capabilities=Capabilities(reference_pictures=3))
     with Service.over([art]) as service:
         marked = {"name": "fake", "instruct": True, "reference_pictures": 1}
@@ -136,9 +136,7 @@ def test_what_is_transparent_in_the_mask_is_drawn_anew(service: Service, art: Fa
     assert (sent["inpainting_fill"], sent["inpaint_full_res"]) == (1, False)
 
 
-def test_without_a_mask_the_pictures_own_transparency_is_one(
-    service: Service, art: FakeArt
-) -> None:
+def test_without_a_mask_the_images_own_transparency_is_one(service: Service, art: FakeArt) -> None:
     body = {"prompt": "a sky", "images": [source("RGBA", (1, 2, 3, 0))]}
     assert service.call(EDIT, body).status == 200
     assert art.requests[0]["mask"]

@@ -83,7 +83,7 @@ def test_where_the_stage_is_a_part_of_the_path_its_files_are_found() -> None:
     assert get("/docs", "/docs")[1]["location"] == "/playground/reference.html"
 
 
-def test_links_to_pictures_are_of_the_origin_that_the_page_allows() -> None:
+def test_links_to_images_are_of_the_origin_that_the_page_allows() -> None:
     assert origin("b", "cn-north-1", None) == "https://b.s3.cn-north-1.amazonaws.com.cn"
     assert origin("b", "us-east-1", "http://127.0.0.1:4566/x") == "http://127.0.0.1:4566"
 

@@ -155,7 +155,7 @@ def test_the_same_key_and_request_is_the_same_job(service: Service, prefer: dict
     assert (other.body.get("job_id") or other.body["id"]) != ids[0]
 
 
-def test_a_repeat_gives_the_same_picture_whatever_the_options_are_by_then(
+def test_a_repeat_gives_the_same_image_whatever_the_options_are_by_then(
     service: Service,
 ) -> None:
     headers = {"Idempotency-Key": "order-8"}

@@ -197,8 +197,8 @@ def test_text2image_is_queued_drawn_by_the_worker_and_answered(company: Company)
         job = company.robot.text2image(Text2ImageRequest(**SMALL))
         assert job.host == "gpu"
         assert not job.inline
-        picture = company.robot.drawing(job).pictures[0]
-        assert (picture.width, picture.height) == (64, 64)
+        image = company.robot.drawing(job).images[0]
+        assert (image.width, image.height) == (64, 64)
     assert company.queue.counts().waiting == company.queue.counts().in_work == 0
 
 
@@ -332,7 +332,7 @@ def test_what_is_not_drawn_in_time_is_given_back_and_not_counted(company: Compan
         assert company.finished(job).status is JobStatus.SUCCEEDED
 
 
-def test_a_host_of_two_workers_has_one_picture_at_a_time(company: Company) -> None:
+def test_a_host_of_two_workers_has_one_image_at_a_time(company: Company) -> None:
     art = FakeArt()
     lock = threading.Lock()
     together: list[bool] = []

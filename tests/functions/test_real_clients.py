@@ -122,7 +122,7 @@ def test_php_writes_empty_objects_and_numbers_in_its_own_way(service: Service) -
     assert service.call("sd/set_options", []).status == 200
 
 
-def test_a_picture_is_drawn_again_from_its_own_infotext(service: Service) -> None:
+def test_an_image_is_drawn_again_from_its_own_infotext(service: Service) -> None:
     text = "a cat\nSteps: 9, Sampler: Euler a, CFG scale: 7, Seed: 77, Size: 64x64, Model: two"
     answer = service.call("sd/text2image", {"infotext": text})
     assert answer.status == 200

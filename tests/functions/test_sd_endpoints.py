@@ -154,7 +154,7 @@ def test_detect_answers_as_controlnet_does(service: Service) -> None:
     assert (answer.body["info"], answer.body["images"]) == ("Success", ["aGk="])
 
 
-def test_a_picture_can_be_named_in_the_way_of_older_clients(service: Service) -> None:
+def test_an_image_can_be_named_in_the_way_of_older_clients(service: Service) -> None:
     image = encode_base64(plain_png(64, 64))
     body = {"controlnet_module": "canny", "controlnet_images": [f"data:image/png;base64,{image}"]}
     assert service.call("controlnet/detect_controlnet", body).status == 200
@@ -357,7 +357,7 @@ def test_a_host_is_asked_first_since_it_knows_more(service: Service) -> None:
     assert service.call("sd/png_info").body["parameters"]["Prompt"] == "a grey square"
 
 
-def test_a_picture_without_the_text_is_left_to_a_host(service: Service) -> None:
+def test_an_image_without_the_text_is_left_to_a_host(service: Service) -> None:
     image = {"image": encode_base64(plain_png(64, 64))}
     assert service.call("sd/png_info", image).status == 404
     service.hosts["sd-0"].answers["sdapi/v1/png-info"] = {"info": "from the host"}
@@ -390,7 +390,7 @@ URL_FIELDS = {
 
 
 @pytest.mark.parametrize(("function", "given"), URL_FIELDS.items())
-def test_a_url_where_a_picture_is_expected_is_taken_for_one(
+def test_a_url_where_an_image_is_expected_is_taken_for_one(
     service: Service, function: str, given: tuple[str, Any]
 ) -> None:
     answer = service.call(function, dict([given]))

@@ -94,7 +94,7 @@ def words(**fields: Any) -> Text2ImageRequest:
     return Text2ImageRequest.parse({**SMALL, **fields})
 
 
-def picture(**fields: Any) -> Image2ImageRequest:
+def change(**fields: Any) -> Image2ImageRequest:
     return Image2ImageRequest.parse({**SMALL, "init_images": [CAT], **fields})
 
 
@@ -170,7 +170,7 @@ def test_flux_is_not_listed_where_its_files_are_not_complete(connect: Connect) -
 # --- drawing --------------------------------------------------------------------------------------
 
 
-def test_words_become_the_pictures_that_were_asked_for(
+def test_words_become_the_images_that_were_asked_for(
     any_host: comfyui.RunningComfy, connect: Connect
 ) -> None:
     bot = ArtBot(connect(any_host.url))
@@ -184,9 +184,9 @@ def test_words_become_the_pictures_that_were_asked_for(
     )
     assert drawing.unverified == []
     assert drawing.checkpoint == "v1-5-pruned-emaonly"
-    assert [one.seed for one in drawing.pictures] == [5, 6]
+    assert [one.seed for one in drawing.images] == [5, 6]
     assert drawing.info["all_seeds"] == [5, 6]
-    first = drawing.pictures[0]
+    first = drawing.images[0]
     assert (first.width, first.height) == (64, 64)
     assert first.infotext == (
         "a beach\nNegative prompt: people\nSteps: 3, Sampler: DPM++ 2M, Schedule type: Karras, "
@@ -197,14 +197,14 @@ def test_words_become_the_pictures_that_were_asked_for(
     assert png_text(first.data) == {"parameters": first.infotext}
 
 
-def test_the_same_seed_gives_the_same_picture_alone_and_in_a_batch(
+def test_the_same_seed_gives_the_same_image_alone_and_in_a_batch(
     host: comfyui.RunningComfy, connect: Connect
 ) -> None:
     driver = connect(host.url)
     several = driver.draw(words(batch_size=3))
     alone = driver.draw(words(seed=7))
-    assert several.pictures[2].data == alone.pictures[0].data
-    assert several.pictures[1].data != alone.pictures[0].data
+    assert several.images[2].data == alone.images[0].data
+    assert several.images[1].data != alone.images[0].data
 
 
 def test_what_a_request_leaves_open_stays_as_the_workflow_has_it(
@@ -213,32 +213,30 @@ def test_what_a_request_leaves_open_stays_as_the_workflow_has_it(
     request = Text2ImageRequest.parse({"prompt": "a beach", "seed": 1})
     drawing = connect(host.url).draw(request.with_checkpoint("flux1-dev.safetensors"))
     assert drawing.info["cfg_scale"] == 1.0
-    assert "Steps: 20, Sampler: Euler, Schedule type: Simple" in drawing.pictures[0].infotext
-    assert "Distilled CFG Scale: 3.5" in drawing.pictures[0].infotext
-    assert (drawing.pictures[0].width, drawing.pictures[0].height) == (512, 512)
+    assert "Steps: 20, Sampler: Euler, Schedule type: Simple" in drawing.images[0].infotext
+    assert "Distilled CFG Scale: 3.5" in drawing.images[0].infotext
+    assert (drawing.images[0].width, drawing.images[0].height) == (512, 512)
 
 
 @pytest.mark.parametrize("checkpoint", [FIRST, "flux1-dev.safetensors"])
-def test_a_picture_and_a_mask(
-    host: comfyui.RunningComfy, connect: Connect, checkpoint: str
-) -> None:
+def test_an_image_and_a_mask(host: comfyui.RunningComfy, connect: Connect, checkpoint: str) -> None:
     bot = ArtBot(connect(host.url))
     drawing = bot.image2image(
-        picture(width=70, height=100, denoising_strength=0.9).with_checkpoint(checkpoint)
+        change(width=70, height=100, denoising_strength=0.9).with_checkpoint(checkpoint)
     )
-    assert (drawing.pictures[0].width, drawing.pictures[0].height) == (64, 96)
-    assert "Denoising strength: 0.9" in drawing.pictures[0].infotext
+    assert (drawing.images[0].width, drawing.images[0].height) == (64, 96)
+    assert "Denoising strength: 0.9" in drawing.images[0].infotext
     assert drawing.unverified == []
 
     black, white = (encode_base64(_grey(64, value)) for value in (0, 255))
     whole = bot.image2image(
-        picture(denoising_strength=1, mask=white, mask_blur=0).with_checkpoint(checkpoint)
+        change(denoising_strength=1, mask=white, mask_blur=0).with_checkpoint(checkpoint)
     )
     nothing = bot.image2image(
-        picture(denoising_strength=1, mask=black, mask_blur=0).with_checkpoint(checkpoint)
+        change(denoising_strength=1, mask=black, mask_blur=0).with_checkpoint(checkpoint)
     )
     inverted = bot.image2image(
-        picture(
+        change(
             denoising_strength=1, mask=white, mask_blur=0, inpainting_mask_invert=1
         ).with_checkpoint(checkpoint)
     )
@@ -250,7 +248,7 @@ def test_a_picture_and_a_mask(
 @pytest.mark.parametrize(
     ("mode", "file_format"), [("L", "PNG"), ("LA", "PNG"), ("RGB", "WEBP"), ("RGBA", "PNG")]
 )
-def test_a_picture_arrives_as_it_is_whatever_its_file(
+def test_an_image_arrives_as_it_is_whatever_its_file(
     host: comfyui.RunningComfy, connect: Connect, mode: str, file_format: str
 ) -> None:
     """LoadImage changes what is not an RGB PNG, as a film's colours would be changed."""
@@ -258,7 +256,7 @@ def test_a_picture_arrives_as_it_is_whatever_its_file(
     Image.new(mode, (64, 64), "white").save(file, file_format, lossless=True)
     black = encode_base64(_grey(64, 0))
     drawing = connect(host.url).draw(
-        picture(
+        change(
             init_images=[encode_base64(file.getvalue())],
             denoising_strength=1,
             mask=black,
@@ -268,14 +266,12 @@ def test_a_picture_arrives_as_it_is_whatever_its_file(
     assert set(_pixels(drawing)) == {b"\xff\xff\xff"}
 
 
-def test_each_input_picture_is_one_of_the_batch(
-    host: comfyui.RunningComfy, connect: Connect
-) -> None:
+def test_each_input_image_is_one_of_the_batch(host: comfyui.RunningComfy, connect: Connect) -> None:
     several = [CAT, encode_base64(plain_png(32, 32, "dog"))]
     driver = connect(host.url)
-    drawing = driver.draw(picture(init_images=several, batch_size=2, denoising_strength=0))
-    assert [one.seed for one in drawing.pictures] == [5, 6]
-    assert drawing.pictures[0].data != drawing.pictures[1].data
+    drawing = driver.draw(change(init_images=several, batch_size=2, denoising_strength=0))
+    assert [one.seed for one in drawing.images] == [5, 6]
+    assert drawing.images[0].data != drawing.images[1].data
     assert len(host.requests("upload/image")) == 2
 
 
@@ -308,7 +304,7 @@ def test_what_a_caller_writes_is_a_value_and_nothing_else(
     assert {node["class_type"] for node in sent.values()} <= {
         node["class_type"] for node in THEIRS.values()
     }
-    assert drawing.pictures
+    assert drawing.images
 
 
 @pytest.mark.parametrize(
@@ -377,24 +373,22 @@ def test_a_workflow_is_named_as_a_checkpoint(host: comfyui.RunningComfy, connect
     assert (drawing.checkpoint, drawing.unverified) == ("portrait", [])
     assert bot.driver.checkpoint() == "portrait"
     with pytest.raises(NotSupported):
-        bot.image2image(picture().with_checkpoint("portrait"))
+        bot.image2image(change().with_checkpoint("portrait"))
     with pytest.raises(NotSupported):
-        bot.image2image(picture(mask=CAT).with_checkpoint("portrait"))
+        bot.image2image(change(mask=CAT).with_checkpoint("portrait"))
     # What SaveImage leaves on the host is named after the attempt.
     (file,) = host.files()["output"]
     assert file.startswith("robotchat/")
 
 
-def test_pictures_may_come_over_the_socket_and_leave_no_file(
+def test_images_may_come_over_the_socket_and_leave_no_file(
     host: comfyui.RunningComfy, connect: Connect
 ) -> None:
     driver = connect(host.url, workflows=[own(output="SaveImageWebsocket")])
     drawing = driver.draw(words(batch_size=2).with_checkpoint("portrait"))
     usual = connect(host.url).draw(words(batch_size=2).with_checkpoint(SECOND))
-    assert [one.data for one in drawing.pictures] != []
-    assert [_bare(one.data) for one in drawing.pictures] == [
-        _bare(one.data) for one in usual.pictures
-    ]
+    assert [one.data for one in drawing.images] != []
+    assert [_bare(one.data) for one in drawing.images] == [_bare(one.data) for one in usual.images]
     assert host.files()["output"] == []
 
 
@@ -435,7 +429,7 @@ def test_progress_and_previews_come_over_the_socket(
     assert shown.current_image is not None
     assert driver.busy() is True
     any_host.release()
-    assert len(drawing.result(20).pictures) == 2
+    assert len(drawing.result(20).images) == 2
     idle = driver.progress(attempt)
     assert idle is not None
     assert idle.idle
@@ -496,7 +490,7 @@ def test_what_was_drawn_before_the_stop_is_given(
     drawing = beside.submit(driver.draw, words(batch_size=3), attempt_id=attempt)
     host.wait_for(paused=1)
     driver.cancel(attempt)
-    assert [one.seed for one in drawing.result(20).pictures] == [5]
+    assert [one.seed for one in drawing.result(20).images] == [5]
 
 
 def test_a_waiting_attempt_is_taken_out_of_the_queue_and_others_go_on(
@@ -533,7 +527,7 @@ def test_another_attempt_of_ours_goes_on(
     with pytest.raises(UpstreamUnavailable):
         two.result(20)
     any_host.release()
-    assert one.result(20).pictures
+    assert one.result(20).images
 
 
 def test_on_an_old_host_nothing_runs_the_risk_of_stopping_somebody_elses(
@@ -574,7 +568,7 @@ def test_a_prompt_whose_answer_was_lost_is_asked_after_and_not_sent_again(
     any_host: comfyui.RunningComfy, connect: Connect
 ) -> None:
     any_host.set_faults({"kind": "disconnect", "path": "*/prompt", "partial": True})
-    assert len(connect(any_host.url).draw(words()).pictures) == 1
+    assert len(connect(any_host.url).draw(words()).images) == 1
     assert len(any_host.requests("/prompt")) == 1
 
 
@@ -583,7 +577,7 @@ def test_an_answer_that_tells_nothing_is_asked_after(
     host: comfyui.RunningComfy, connect: Connect, what: str
 ) -> None:
     host.set_faults({"kind": "garbage", "what": what, "path": "*/prompt"})
-    assert len(connect(host.url).draw(words()).pictures) == 1
+    assert len(connect(host.url).draw(words()).images) == 1
     assert len(host.requests("/prompt")) == 1
 
 
@@ -604,7 +598,7 @@ def test_an_id_that_is_known_already_is_the_same_drawing(
     host.set_faults({"kind": "refuse", "path": "*/history", "times": None})
     first = driver.draw(words(), attempt_id=attempt)
     again = driver.draw(words(), attempt_id=attempt)
-    assert [one.data for one in again.pictures] == [one.data for one in first.pictures]
+    assert [one.data for one in again.images] == [one.data for one in first.images]
     assert host.stats()["generations_started"] == 1
 
 
@@ -616,7 +610,7 @@ def test_a_restart_loses_the_drawing_and_says_so(
     with pytest.raises(UpstreamUnavailable) as error:
         driver.draw(words())
     assert "interrupted" not in error.value.details
-    assert driver.draw(words()).pictures
+    assert driver.draw(words()).images
 
 
 def test_a_host_that_is_killed_is_unavailable(connect: Connect, beside: ThreadPoolExecutor) -> None:
@@ -635,10 +629,10 @@ def test_without_its_socket_a_drawing_goes_on(
     any_host: comfyui.RunningComfy, connect: Connect
 ) -> None:
     any_host.set_faults({"kind": "refuse", "path": "*/ws", "times": None})
-    assert connect(any_host.url).draw(words()).pictures
+    assert connect(any_host.url).draw(words()).images
     any_host.clear_faults()
     any_host.set_faults({"kind": "disconnect"})
-    assert connect(any_host.url).draw(words()).pictures
+    assert connect(any_host.url).draw(words()).images
 
 
 def test_a_question_that_fails_once_does_not_lose_the_drawing(
@@ -651,7 +645,7 @@ def test_a_question_that_fails_once_does_not_lose_the_drawing(
     host.wait_for(paused=1)
     host.set_faults({"kind": "disconnect", "path": "*/history/*"})
     host.release()
-    assert drawing.result(20).pictures
+    assert drawing.result(20).images
 
 
 @pytest.mark.parametrize(
@@ -686,10 +680,10 @@ def test_what_a_host_does_wrong(
     assert "/srv/" not in str(error.value) + json.dumps(error.value.details)
     assert "127.0.0.1" not in str(error.value) + json.dumps(error.value.details)
     assert queued(host) == []
-    assert connect(host.url).draw(words()).pictures
+    assert connect(host.url).draw(words()).images
 
 
-def test_a_picture_of_another_size_is_seen(host: comfyui.RunningComfy, connect: Connect) -> None:
+def test_an_image_of_another_size_is_seen(host: comfyui.RunningComfy, connect: Connect) -> None:
     host.set_faults({"kind": "wrong_size"})
     with pytest.raises(WrongResult):
         ArtBot(connect(host.url)).text2image(words())
@@ -716,7 +710,7 @@ def test_an_equal_drawing_is_not_answered_with_files_that_are_gone(
         first = driver.draw(words().with_checkpoint(checkpoint))
         host.lose_files()
         again = driver.draw(words().with_checkpoint(checkpoint))
-        assert first.pictures[0].data == again.pictures[0].data
+        assert first.images[0].data == again.images[0].data
 
 
 def test_a_drawing_has_its_time_and_is_stopped_after_it(
@@ -749,7 +743,7 @@ def test_nothing_is_left_but_temporary_files(
 ) -> None:
     theirs = their_prompt(any_host)
     any_host.wait_for(generations_finished=1)
-    connect(any_host.url).draw(picture(batch_size=2))
+    connect(any_host.url).draw(change(batch_size=2))
     assert list(history(any_host)) == [theirs]
     files = any_host.files()
     assert (files["input"], files["output"]) == ([], [])
@@ -761,12 +755,12 @@ def test_many_at_once_each_get_their_own(
     host: comfyui.RunningComfy, connect: Connect, beside: ThreadPoolExecutor
 ) -> None:
     driver = connect(host.url)
-    alone = [driver.draw(words(seed=seed)).pictures[0].data for seed in range(6)]
+    alone = [driver.draw(words(seed=seed)).images[0].data for seed in range(6)]
     host.lose_files()
     together: list[Future[Drawing]] = [
         beside.submit(driver.draw, words(seed=seed)) for seed in range(6)
     ]
-    assert [future.result(30).pictures[0].data for future in together] == alone
+    assert [future.result(30).images[0].data for future in together] == alone
 
 
 # --- helpers --------------------------------------------------------------------------------------
@@ -806,7 +800,7 @@ def _bare(data: bytes) -> bytes:
 
 
 def _pixels(drawing: Drawing) -> list[bytes]:
-    raw = _bare(drawing.pictures[0].data)
+    raw = _bare(drawing.images[0].data)
     return [raw[index : index + 3] for index in range(0, len(raw), 3)]
 
 

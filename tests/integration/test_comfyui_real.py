@@ -99,8 +99,8 @@ def leaves_nothing() -> Iterator[None]:
 
 
 def pixels(drawing: Drawing, index: int = 0) -> Image.Image:
-    with Image.open(io.BytesIO(drawing.pictures[index].data)) as picture:
-        return picture.convert("RGB")
+    with Image.open(io.BytesIO(drawing.images[index].data)) as image:
+        return image.convert("RGB")
 
 
 def until(is_so: Callable[[], object]) -> None:
@@ -117,30 +117,30 @@ def test_it_is_found_by_a_probe() -> None:
 
 
 def test_it_draws_what_was_asked(first: Drawing, checkpoint: str) -> None:
-    (picture,) = first.pictures
-    assert (picture.width, picture.height, picture.seed) == (64, 64, 11)
+    (image,) = first.images
+    assert (image.width, image.height, image.seed) == (64, 64, 11)
     assert first.unverified == []
     assert first.info["sampler_name"] == "Euler a"
     assert first.info["extra_generation_params"]["Schedule type"] == "Karras"
-    text = png_text(picture.data)
+    text = png_text(image.data)
     assert text["parameters"].startswith(
         "a cat\nNegative prompt: a dog\nSteps: 2, Sampler: Euler a"
     )
     assert "prompt" not in text, "the operator's graph is not the caller's to see"
 
 
-def test_one_seed_is_one_picture(bot: ArtBot, fields: dict[str, Any], first: Drawing) -> None:
+def test_one_seed_is_one_image(bot: ArtBot, fields: dict[str, Any], first: Drawing) -> None:
     again = bot.text2image(**fields)
     other = bot.text2image(**fields | {"seed": 12})
     assert pixels(again).tobytes() == pixels(first).tobytes()
     assert pixels(other).tobytes() != pixels(first).tobytes()
 
 
-def test_pictures_of_a_batch_have_seeds_one_after_another(
+def test_images_of_a_batch_have_seeds_one_after_another(
     bot: ArtBot, fields: dict[str, Any], first: Drawing
 ) -> None:
     batch = bot.text2image(**fields | {"seed": 10, "batch_size": 3})
-    assert [picture.seed for picture in batch.pictures] == [10, 11, 12]
+    assert [image.seed for image in batch.images] == [10, 11, 12]
     assert pixels(batch, 1).tobytes() == pixels(first).tobytes()
 
 
@@ -149,7 +149,7 @@ def test_sizes_are_cut_down_to_its_steps(bot: ArtBot, fields: dict[str, Any]) ->
     assert pixels(drawing).size == (96, 64)
 
 
-def test_it_draws_from_a_picture(bot: ArtBot, fields: dict[str, Any], first: Drawing) -> None:
+def test_it_draws_from_an_image(bot: ArtBot, fields: dict[str, Any], first: Drawing) -> None:
     start = encode_base64(plain_png(128, 96, "start"))
     little = bot.image2image(**fields | {"init_images": [start], "denoising_strength": 0.3})
     much = bot.image2image(**fields | {"init_images": [start], "denoising_strength": 0.6})
@@ -180,7 +180,7 @@ def test_what_is_not_masked_stays(bot: ArtBot, fields: dict[str, Any], inverted:
     assert new.getcolors() != [(32 * 64, (200, 30, 40))]
 
 
-def test_a_lora_changes_the_picture(
+def test_a_lora_changes_the_image(
     bot: ArtBot, driver: ComfyUI, fields: dict[str, Any], first: Drawing
 ) -> None:
     there = os.environ.get("COMFYUI_LORA") or next((one.name for one in driver.loras()), None)
@@ -342,7 +342,7 @@ def _seed() -> int:
     return uuid.uuid4().int % 2**31
 
 
-def _png(picture: Image.Image) -> bytes:
+def _png(image: Image.Image) -> bytes:
     file = io.BytesIO()
-    picture.save(file, "PNG")
+    image.save(file, "PNG")
     return file.getvalue()

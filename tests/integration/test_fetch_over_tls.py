@@ -27,7 +27,7 @@ PNG = plain_png(8, 8)
 NAME = "pictures.example"
 
 
-class Pictures(BaseHTTPRequestHandler):
+class Images(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/moved":
             self.send_response(302)
@@ -88,7 +88,7 @@ def serve(server: ThreadingHTTPServer) -> Iterator[int]:
 
 @pytest.fixture
 def plain_port() -> Iterator[int]:
-    yield from serve(Server(("127.0.0.1", 0), Pictures))
+    yield from serve(Server(("127.0.0.1", 0), Images))
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def pem(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tls_port(pem: Path) -> Iterator[int]:
-    server = Server(("127.0.0.1", 0), Pictures)
+    server = Server(("127.0.0.1", 0), Images)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
     # The handshake belongs into the connection's thread.

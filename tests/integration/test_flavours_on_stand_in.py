@@ -80,28 +80,28 @@ def test_it_is_known_for_what_it_is(personality: str) -> None:
         assert len(host.requests()) <= 8
 
 
-def test_words_and_a_picture_become_pictures(
+def test_words_and_an_image_become_images(
     each: tuple[ArtBot, sd_host.RunningHost, str],
 ) -> None:
     bot, _, personality = each
     drawing = small(bot, seed=7, sampler_name=SAMPLERS.get(personality, "Euler a"))
-    assert [(one.width, one.height, one.seed) for one in drawing.pictures] == [(128, 128, 7)]
+    assert [(one.width, one.height, one.seed) for one in drawing.images] == [(128, 128, 7)]
     told = personality not in ("koboldcpp", "drawthings")
     assert (drawing.checkpoint == "dreamshaper_8") is told
     assert ("sampler" in drawing.unverified) is not told
     again = small(bot, seed=7, sampler_name=SAMPLERS.get(personality, "Euler a"))
-    assert again.pictures[0].data == drawing.pictures[0].data
+    assert again.images[0].data == drawing.images[0].data
     source = plain_png(200, 100)
     edited = bot.image2image(
         init_images=[source], prompt="blue", steps=1, width=128, height=128, seed=7
     )
-    assert [(one.width, one.height) for one in edited.pictures] == [(128, 128)]
+    assert [(one.width, one.height) for one in edited.images] == [(128, 128)]
 
 
 def test_what_is_not_said_is_as_promised(each: tuple[ArtBot, sd_host.RunningHost, str]) -> None:
     bot, host, personality = each
     drawing = bot.text2image(prompt="a cat", seed=3)
-    assert [(one.width, one.height) for one in drawing.pictures] == [(512, 512)]
+    assert [(one.width, one.height) for one in drawing.images] == [(512, 512)]
     sent = host.requests("txt2img")[-1]["body"]
     cfg = sent["guidance_scale" if personality == "drawthings" else "cfg_scale"]
     assert (sent["width"], sent["height"], sent["steps"], cfg) == (512, 512, 50, 7.0)
@@ -113,9 +113,9 @@ def test_what_is_not_said_is_as_promised(each: tuple[ArtBot, sd_host.RunningHost
 def test_a_batch_has_seeds_in_order(each: tuple[ArtBot, sd_host.RunningHost, str]) -> None:
     bot, _, _ = each
     together = small(bot, seed=5, batch_size=2, n_iter=2)
-    assert [one.seed for one in together.pictures] == [5, 6, 7, 8]
+    assert [one.seed for one in together.images] == [5, 6, 7, 8]
     alone = small(bot, seed=7)
-    assert pixels(together.pictures[2].data) == pixels(alone.pictures[0].data)
+    assert pixels(together.images[2].data) == pixels(alone.images[0].data)
 
 
 def pixels(data: bytes) -> bytes:
@@ -132,7 +132,7 @@ def test_a_mask(each: tuple[ArtBot, sd_host.RunningHost, str]) -> None:
         assert refused.value.param == "mask"
         return
     drawing = bot.image2image(**fields, width=128, height=128, mask_blur=4)
-    assert [(one.width, one.height) for one in drawing.pictures] == [(128, 128)]
+    assert [(one.width, one.height) for one in drawing.images] == [(128, 128)]
     if personality != "koboldcpp":
         assert host.requests("img2img")[-1]["body"].get("inpaint_full_res", True) is True
 
@@ -222,7 +222,7 @@ def test_it_is_stopped(each: tuple[ArtBot, sd_host.RunningHost, str]) -> None:
     bot.interrupt()
     thread.join()
     assert isinstance(ends[0], Drawing)
-    assert len(ends[0].pictures) in (1, 2)
+    assert len(ends[0].images) in (1, 2)
 
 
 def test_a_host_that_dies_is_unavailable_and_comes_back(
@@ -232,11 +232,11 @@ def test_a_host_that_dies_is_unavailable_and_comes_back(
     host.set_faults({"kind": "restart"})
     with pytest.raises(UpstreamUnavailable):
         small(bot)
-    assert small(bot).pictures
+    assert small(bot).images
 
 
 @pytest.mark.parametrize("personality", ALL)
-def test_a_conversation_draws_and_changes_pictures(personality: str) -> None:
+def test_a_conversation_draws_and_changes_images(personality: str) -> None:
     with sd_host.running(personality=personality) as host:
         driver = host_driver(host.url)
         robot = Robot(art=driver, settings=Settings(retry_base=0.001))
@@ -262,7 +262,7 @@ def test_modules_are_named_checked_and_not_inherited(personality: str) -> None:
         assert refused.value.param == f"override_settings.{MODULES}"
         named = {**flux, MODULES: ["AE", "clip_l", "/srv/x/t5xxl_fp8_e4m3fn.safetensors"]}
         drawing = small(bot, override_settings=named, cfg_scale=1, distilled_cfg_scale=3)
-        assert "Module 1: ae" in drawing.pictures[0].infotext
+        assert "Module 1: ae" in drawing.images[0].infotext
         sent = host.requests("txt2img")[-1]["body"]
         assert sent["override_settings"][MODULES] == FILES
         assert sent["distilled_cfg_scale"] == 3
@@ -282,9 +282,9 @@ def test_a_vae_is_a_module_of_forge() -> None:
             "ae.safetensors",
         ]
         drawing = small(bot, override_settings={"sd_vae": "vae-ft-mse-840000-ema-pruned"})
-        assert "Module 1: vae-ft-mse-840000-ema-pruned" in drawing.pictures[0].infotext
+        assert "Module 1: vae-ft-mse-840000-ema-pruned" in drawing.images[0].infotext
         plain = small(bot, override_settings={"sd_vae": "Automatic"})
-        assert "Module 1" not in plain.pictures[0].infotext
+        assert "Module 1" not in plain.images[0].infotext
         with pytest.raises(InvalidRequest):
             small(bot, override_settings={"sd_vae": "clip_l"})
 
@@ -355,7 +355,7 @@ def test_what_is_configured_does_not_ask_for_what_a_host_ignores() -> None:
 def test_hires_on_forge() -> None:
     with over("forge") as (bot, host):
         drawing = small(bot, enable_hr=True, hr_scale=2, denoising_strength=0.5, cfg_scale=5)
-        assert [(one.width, one.height) for one in drawing.pictures] == [(256, 256)]
+        assert [(one.width, one.height) for one in drawing.images] == [(256, 256)]
         sent = host.requests("txt2img")[-1]["body"]
         assert (sent["hr_cfg"], sent["hr_additional_modules"]) == (5, ["Use same choices"])
 
@@ -364,11 +364,11 @@ def test_hires_on_forge() -> None:
 def test_controlnet_is_built_into_forge(personality: str) -> None:
     with over(personality) as (bot, _):
         unit = {"module": "canny", "model": "control_v11p_sd15_canny", "enabled": True}
-        picture = encode_base64(plain_png(64, 64))
-        for form in ({"image": picture}, {"input_image": picture}, {"image": {"image": picture}}):
+        image = encode_base64(plain_png(64, 64))
+        for form in ({"image": image}, {"input_image": image}, {"image": {"image": image}}):
             units = {"controlnet": {"args": [{**unit, **form}, {"module": "canny"}]}}
             drawing = small(bot, alwayson_scripts=units)
-            assert len(drawing.extra_pictures) == 1
+            assert len(drawing.extra_images) == 1
 
 
 # SD.Next
@@ -381,13 +381,13 @@ def test_sdnexts_quiet_answers_and_odd_lists() -> None:
         bot.interrupt()
         assert bot.get_embeddings().loaded == {"EasyNegative": {}}
         assert [one.label for one in bot.get_schedulers()] == ["Automatic"]
-        assert small(bot, sampler_name="euler A", scheduler="Automatic").pictures
+        assert small(bot, sampler_name="euler A", scheduler="Automatic").images
         with pytest.raises(UnknownSampler) as unknown:
             small(bot, sampler_name="DPM++ 2M Karras")
         assert "DPM++ 2M" in unknown.value.details["near_matches"]
 
 
-def test_a_picture_lost_to_the_rate_limit_is_no_dead_host() -> None:
+def test_an_image_lost_to_the_rate_limit_is_no_dead_host() -> None:
     with over("sdnext", rate_limit=5) as (bot, host):
         small(bot)
         with pytest.raises(UpstreamBusy) as busy:
@@ -399,7 +399,7 @@ def test_a_picture_lost_to_the_rate_limit_is_no_dead_host() -> None:
         assert host.stats()["generations_finished"] == drawn  # not drawn for nothing again
 
 
-def test_sdnext_fits_a_picture_as_the_web_ui_does() -> None:
+def test_sdnext_fits_an_image_as_the_web_ui_does() -> None:
     with over("sdnext") as (bot, host):
         for mode in (0, 1, 2):
             fields: dict[str, Any] = {"prompt": "blue", "steps": 1, "width": 128, "height": 128}
@@ -446,8 +446,8 @@ def test_the_second_pass_of_a_newer_sd_server() -> None:
             ({"hr_resize_x": 192}, (192, 384)),
             ({"hr_resize_x": 128, "hr_resize_y": 320}, (128, 320)),
         ):
-            (picture,) = small(bot, **hires, **more, hr_second_pass_steps=3).pictures
-            assert (picture.width, picture.height) == size
+            (image,) = small(bot, **hires, **more, hr_second_pass_steps=3).images
+            assert (image.width, image.height) == size
         sent = host.requests("txt2img")[-1]["body"]
         assert (sent["hr_upscaler"], sent["hr_steps"]) == ("Latent", 3)
         with pytest.raises(NotSupported) as refused:
@@ -464,11 +464,11 @@ def test_the_second_pass_of_a_newer_sd_server() -> None:
 @pytest.mark.parametrize("step", [8, 16, 64])
 def test_koboldcpps_sizes(step: int) -> None:
     with over("koboldcpp", size_step=step) as (bot, _):
-        (picture,) = small(bot, width=504, height=504).pictures
-        assert (picture.width, picture.height) == (504 // step * step,) * 2
+        (image,) = small(bot, width=504, height=504).images
+        assert (image.width, image.height) == (504 // step * step,) * 2
 
 
-def test_one_picture_a_call() -> None:
+def test_one_image_a_call() -> None:
     with over("koboldcpp") as (bot, host):
         small(bot, seed=5, batch_size=3, negative_prompt="dogs", scheduler="karras")
         sent = [request["body"] for request in host.requests("txt2img")]
@@ -513,5 +513,5 @@ def test_the_app_is_told_everything_and_nothing_else() -> None:
         assert (sent["batch_size"], sent["batch_count"], sent["hires_fix"]) == (1, 1, False)
         small(bot, override_settings={"sd_model_checkpoint": "flux1-dev.safetensors"})
         assert host.requests("txt2img")[-1]["body"]["model"] == "flux1-dev.safetensors"
-        (picture,) = small(bot, width=200, height=130).pictures
-        assert (picture.width, picture.height) == (192, 128)
+        (image,) = small(bot, width=200, height=130).images
+        assert (image.width, image.height) == (192, 128)

@@ -63,32 +63,32 @@ def there(request: pytest.FixtureRequest) -> Iterator[Standing]:
 
 
 def size(data: bytes) -> tuple[int, int]:
-    with Image.open(BytesIO(data)) as picture:
-        picture.load()
-        return picture.size
+    with Image.open(BytesIO(data)) as image:
+        image.load()
+        return image.size
 
 
-def test_words_become_a_picture_and_the_same_words_the_same_one(there: Standing) -> None:
+def test_words_become_an_image_and_the_same_words_the_same_one(there: Standing) -> None:
     first, again, other = (there.bot.text2image(**SMALL, seed=seed) for seed in (5, 5, 6))
-    assert [size(one.pictures[0].data) for one in (first, again, other)] == [(128, 128)] * 3
-    assert pixels(first.pictures[0].data) == pixels(again.pictures[0].data)
-    assert pixels(first.pictures[0].data) != pixels(other.pictures[0].data)
+    assert [size(one.images[0].data) for one in (first, again, other)] == [(128, 128)] * 3
+    assert pixels(first.images[0].data) == pixels(again.images[0].data)
+    assert pixels(first.images[0].data) != pixels(other.images[0].data)
     for fact in ("checkpoint", "sampler", "seed"):
         if fact in there.can.reports:
             assert fact not in first.unverified
 
 
 def pixels(data: bytes) -> bytes:
-    with Image.open(BytesIO(data)) as picture:
-        return picture.convert("RGB").tobytes()
+    with Image.open(BytesIO(data)) as image:
+        return image.convert("RGB").tobytes()
 
 
-def test_a_picture_is_drawn_over(there: Standing) -> None:
+def test_an_image_is_drawn_over(there: Standing) -> None:
     if not there.can.image2image:
         pytest.skip("it does not draw from pictures, and says so")
     drawing = there.bot.image2image(init_images=[CAT], **SMALL, seed=5)
-    assert [size(picture.data) for picture in drawing.pictures] == [(128, 128)]
-    assert pixels(drawing.pictures[0].data) != pixels(CAT)
+    assert [size(image.data) for image in drawing.images] == [(128, 128)]
+    assert pixels(drawing.images[0].data) != pixels(CAT)
 
 
 def test_a_mask_keeps_what_it_does_not_cover(there: Standing) -> None:
@@ -104,7 +104,7 @@ def test_a_mask_keeps_what_it_does_not_cover(there: Standing) -> None:
         assert refused.value.param in ("mask", "init_images")
         return
     drawing = there.bot.image2image(**asked)
-    with Image.open(BytesIO(drawing.pictures[0].data)) as drawn, Image.open(BytesIO(CAT)) as cat:
+    with Image.open(BytesIO(drawing.images[0].data)) as drawn, Image.open(BytesIO(CAT)) as cat:
         kept, covered = (8, 64), (120, 64)
         assert near(drawn.convert("RGB").getpixel(kept), cat.convert("RGB").getpixel(kept))
         assert not near(
@@ -116,13 +116,13 @@ def near(one: Any, other: Any) -> bool:
     return all(abs(a - b) < 24 for a, b in zip(one, other, strict=True))
 
 
-def test_each_picture_of_a_batch_is_the_one_of_its_own_seed(there: Standing) -> None:
+def test_each_image_of_a_batch_is_the_one_of_its_own_seed(there: Standing) -> None:
     drawing = there.bot.text2image(**SMALL, seed=7, batch_size=2, n_iter=2)
-    assert len({pixels(picture.data) for picture in drawing.pictures}) == 4
+    assert len({pixels(image.data) for image in drawing.images}) == 4
     if "seed" in there.can.reports:
-        assert [picture.seed for picture in drawing.pictures] == [7, 8, 9, 10]
+        assert [image.seed for image in drawing.images] == [7, 8, 9, 10]
         alone = there.bot.text2image(**SMALL, seed=9)
-        assert pixels(alone.pictures[0].data) == pixels(drawing.pictures[2].data)
+        assert pixels(alone.images[0].data) == pixels(drawing.images[2].data)
 
 
 def test_a_checkpoint_is_drawn_with_if_it_is_there(there: Standing) -> None:
@@ -176,16 +176,16 @@ def test_it_is_stopped(there: Standing) -> None:
         except NotSupported:
             assert not there.can.interrupt
             there.host.release()
-            assert len(drawing.result().pictures) == 1
+            assert len(drawing.result().images) == 1
         else:
             there.host.release()
             if there.can.partial:
-                assert len(drawing.result().pictures) <= 1
+                assert len(drawing.result().images) <= 1
             else:
                 with pytest.raises(UpstreamError) as ended:
                     drawing.result()
                 assert ended.value.details.get("interrupted")
-    assert len(there.bot.text2image(**SMALL).pictures) == 1
+    assert len(there.bot.text2image(**SMALL).images) == 1
 
 
 def test_a_host_that_dies_while_it_draws_is_an_error_and_no_bug(there: Standing) -> None:
@@ -210,16 +210,16 @@ def test_a_host_that_restarts_draws_again(there: Standing) -> None:
         there.host.restart()
         with pytest.raises(UpstreamError):
             drawing.result()
-    assert len(there.bot.text2image(**SMALL).pictures) == 1
+    assert len(there.bot.text2image(**SMALL).images) == 1
 
 
 @pytest.mark.parametrize("what", ["html", "broken_json", "not_object", "empty", "not_image"])
-def test_rubbish_is_not_taken_for_a_picture(there: Standing, what: str) -> None:
+def test_rubbish_is_not_taken_for_an_image(there: Standing, what: str) -> None:
     there.bot.text2image(**SMALL)
     there.fault("garbage", what=what)
     with pytest.raises(UpstreamGarbage):
         there.bot.text2image(**SMALL)
-    assert len(there.bot.text2image(**SMALL).pictures) == 1
+    assert len(there.bot.text2image(**SMALL).images) == 1
 
 
 def test_a_failure_of_the_host_is_told(there: Standing) -> None:

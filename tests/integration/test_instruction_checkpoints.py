@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dev import openai_images, sd_host
-from dev.sd_host import pictures
+from dev.sd_host import imaging
 from dev.sd_host.control import Control
 from robotchat import Robot
 from robotchat.art.bot import ArtConfig
@@ -19,8 +19,8 @@ from robotchat.hosts.openai_images import CreateImageEditRequest, to_redraw
 from robotchat.settings import Settings
 
 QWEN = openai_images.MODELS["vllm-omni"][0]
-PNG = pictures.encode(pictures.drawn("a cat", "", 1, 64, 64))
-CAT = pictures.to_base64(PNG)
+PNG = imaging.encode(imaging.drawn("a cat", "", 1, 64, 64))
+CAT = imaging.to_base64(PNG)
 SMALL: dict[str, Any] = {"width": 64, "height": 64, "seed": 3}
 
 
@@ -63,7 +63,7 @@ def test_an_edit_is_told_what_the_user_says() -> None:
             assert not {"instruct", "extra_images"} & set(anew.effective)
 
 
-def test_a_picture_of_ones_own_may_refer_to_the_conversations() -> None:
+def test_an_image_of_ones_own_may_refer_to_the_conversations() -> None:
     with openai_images.running("vllm-omni") as host:
         address = f"openai-images+{host.url}/v1?flavour=vllm-omni"
         with robot_on(host, address, QWEN, instruct=True, reference_pictures=1) as robot:
@@ -103,7 +103,7 @@ def test_a_web_ui_draws_by_instruction_too() -> None:
         assert not {"instruct", "extra_images"} & set(body)
 
 
-def test_openais_edits_show_further_pictures_to_such_a_checkpoint() -> None:
+def test_openais_edits_show_further_images_to_such_a_checkpoint() -> None:
     image = {"image_url": f"data:image/png;base64,{CAT}"}
     request = CreateImageEditRequest.model_validate(
         {"prompt": "make it blue", "images": [image] * 3}

@@ -67,9 +67,9 @@ def requests(pool: Pool) -> Iterator[Text2ImageRequest | Image2ImageRequest]:
         for kind in KINDS
         for model in pool.bots[kind.name].get_models()[: 1 if kind.one_checkpoint else 2]
     ]
-    pictures: list[dict[str, Any]] = [{}, {"init_images": [CAT]}]
+    images: list[dict[str, Any]] = [{}, {"init_images": [CAT]}]
     mask = {"init_images": [CAT], "mask": CAT, "inpaint_full_res": False}
-    everything = itertools.cycle(itertools.product(sorts, [*pictures, mask], checkpoints))
+    everything = itertools.cycle(itertools.product(sorts, [*images, mask], checkpoints))
     for number, parts in enumerate(everything):
         fields = {**SMALL, "seed": number, **{n: v for part in parts for n, v in part.items()}}
         kind = Image2ImageRequest if "init_images" in fields else Text2ImageRequest

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dev import openai_images
-from dev.sd_host import pictures
+from dev.sd_host import imaging
 from dev.sd_host.serving import RunningHost
 from robotchat.art.bot import ArtBot
 from robotchat.art.requests import DrawRequest, Image2ImageRequest, Text2ImageRequest
@@ -29,9 +29,9 @@ from robotchat.errors import (
 from robotchat.images import measure
 
 SEEDED = ("vllm-omni", "sglang", "localai", "sd-server")
-CAT = pictures.encode(pictures.drawn("a cat", "", 1, 64, 64))
-DOG = pictures.encode(pictures.drawn("a red dog", "", 1, 64, 64))
-UNIT = pictures.to_base64(DOG)
+CAT = imaging.encode(imaging.drawn("a cat", "", 1, 64, 64))
+DOG = imaging.encode(imaging.drawn("a red dog", "", 1, 64, 64))
+UNIT = imaging.to_base64(DOG)
 DRAWS = "*/images/*"
 
 
@@ -70,7 +70,7 @@ def draw(driver: OpenAIImages, request: DrawRequest, **more: Any) -> Drawing:
 
 
 def size_of(drawing: Drawing) -> set[tuple[int, int]]:
-    return {(picture.width, picture.height) for picture in drawing.pictures}
+    return {(image.width, image.height) for image in drawing.images}
 
 
 def drawn_by(host: RunningHost) -> list[dict[str, Any]]:
@@ -81,19 +81,19 @@ def drawn_by(host: RunningHost) -> list[dict[str, Any]]:
 # --- drawing --------------------------------------------------------------------------------------
 
 
-def test_a_batch_is_drawn_with_a_seed_for_each_picture(
+def test_a_batch_is_drawn_with_a_seed_for_each_image(
     driver: OpenAIImages, host: RunningHost, personality: str
 ) -> None:
     batch = draw(driver, words(seed=7, batch_size=2, n_iter=2))
     assert size_of(batch) == {(128, 64)}
-    assert len(batch.pictures) == 4
+    assert len(batch.images) == 4
     if personality in SEEDED:
-        assert [picture.seed for picture in batch.pictures] == [7, 8, 9, 10]
+        assert [image.seed for image in batch.images] == [7, 8, 9, 10]
         assert len(drawn_by(host)) == 4
         alone = draw(driver, words(seed=9))
-        assert alone.pictures[0].data == batch.pictures[2].data
+        assert alone.images[0].data == batch.images[2].data
     else:
-        assert [picture.seed for picture in batch.pictures] == [None] * 4
+        assert [image.seed for image in batch.images] == [None] * 4
         assert len(drawn_by(host)) == 1
     told = personality == "sd-server"
     assert ("seed" in batch.unverified) is not told
@@ -105,9 +105,9 @@ def test_what_the_host_heeds_is_sent_in_its_words(
 ) -> None:
     if personality not in SEEDED:
         pytest.skip("it heeds nothing")
-    plain = draw(driver, words(seed=1)).pictures[0].data
+    plain = draw(driver, words(seed=1)).images[0].data
     without = draw(driver, words(seed=1, negative_prompt="water", steps=3))
-    assert without.pictures[0].data != plain
+    assert without.images[0].data != plain
     body = drawn_by(host)[-1]
     if personality == "localai":
         assert (body["prompt"], body["step"]) == ("a beach|water", 3)
@@ -127,24 +127,24 @@ def test_what_nobody_asked_for_is_left_to_the_model(
     assert "sample_params" not in body["prompt"]
 
 
-def test_a_change_begins_with_the_picture(
+def test_a_change_begins_with_the_image(
     driver: OpenAIImages, host: RunningHost, personality: str
 ) -> None:
     drawing = draw(driver, change(seed=3, denoising_strength=0.5))
     assert size_of(drawing) == {(64, 64)}
-    assert drawing.pictures[0].data != CAT
+    assert drawing.images[0].data != CAT
     heeded = personality in ("vllm-omni", "sd-server")
     assert ("denoising_strength" in drawing.unverified) is not heeded
     assert host.stats()["generations_img2img"] == 1
 
 
-def test_an_instruction_has_no_strength_and_may_have_more_pictures(
+def test_an_instruction_has_no_strength_and_may_have_more_images(
     driver: OpenAIImages, host: RunningHost
 ) -> None:
     alone = draw(driver, change(seed=3, instruct=True))
     together = draw(driver, change(seed=3, instruct=True, extra_images=[DOG]))
     assert "denoising_strength" not in {*alone.unverified, *together.unverified}
-    assert alone.pictures[0].data != together.pictures[0].data
+    assert alone.images[0].data != together.images[0].data
     body = drawn_by(host)[-1]
     assert "strength" not in body
     assert "strength" not in body["prompt"]
@@ -157,12 +157,12 @@ def test_a_mask_is_translated(driver: OpenAIImages, personality: str) -> None:
 
     mask = Image.new("L", (64, 64))
     mask.paste(255, (0, 0, 32, 64))
-    request = change(seed=3, mask=pictures.encode(mask), mask_blur=0, prompt="a red house")
+    request = change(seed=3, mask=imaging.encode(mask), mask_blur=0, prompt="a red house")
     if not driver.capabilities().mask:
         assert personality in ("sglang", "localai")
         return
     assert "mask" not in driver.capabilities().ignores
-    new = _opened(draw(driver, request).pictures[0].data)
+    new = _opened(draw(driver, request).images[0].data)
     old = _opened(CAT)
     differs = ImageChops.difference(new, old).convert("L")
     # OpenAI draws larger, and what it draws is scaled.
@@ -178,9 +178,9 @@ def _opened(data: bytes) -> Any:
     return Image.open(io.BytesIO(data)).convert("RGB")
 
 
-def test_pictures_of_a_batch_may_each_have_their_own_beginning(driver: OpenAIImages) -> None:
+def test_images_of_a_batch_may_each_have_their_own_beginning(driver: OpenAIImages) -> None:
     drawing = draw(driver, change(seed=3, batch_size=2, init_images=[CAT, DOG]))
-    first, second = (picture.data for picture in drawing.pictures)
+    first, second = (image.data for image in drawing.images)
     assert first != second
 
 
@@ -192,10 +192,10 @@ def test_a_bot_draws_changes_and_refuses(
     drawing = bot.text2image(
         prompt="a beach", width=128, height=64, seed=5, n_iter=2, override_settings=named
     )
-    assert len(drawing.pictures) == 2
+    assert len(drawing.images) == 2
     assert "checkpoint" in drawing.unverified
     changed = bot.image2image(prompt="make it blue", init_images=[CAT], width=64, height=64)
-    assert changed.pictures
+    assert changed.images
     refused: list[dict[str, Any]] = [
         {"sampler_name": "Euler a"},
         {"scheduler": "Karras"},
@@ -215,15 +215,13 @@ def test_a_bot_draws_changes_and_refuses(
             draws(**{"prompt": "a cat", **fields})
         assert caught.value.param
     # A web UI's form as it comes, with everything at its default.
-    assert bot.text2image(
-        **Text2ImageRequest(prompt="a", width=64, height=64).model_dump()
-    ).pictures
+    assert bot.text2image(**Text2ImageRequest(prompt="a", width=64, height=64).model_dump()).images
 
 
 def test_a_batch_of_which_some_fail_is_completed(driver: OpenAIImages, host: RunningHost) -> None:
     host.set_faults({"kind": "disconnect", "path": DRAWS, "after": 1})
     drawing = ArtBot(driver).text2image(prompt="a beach", width=64, height=64, n_iter=3)
-    assert len(drawing.pictures) == 3
+    assert len(drawing.images) == 3
     assert not drawing.missing
 
 
@@ -270,7 +268,7 @@ def test_a_host_that_is_not_ready_is_asked_again(driver: OpenAIImages, host: Run
     with pytest.raises(UpstreamUnavailable) as caught:
         draw(driver, words())
     assert caught.value.retry_after == 3
-    assert draw(driver, words()).pictures
+    assert draw(driver, words()).images
     host.set_faults({"kind": "refuse", "path": DRAWS, "status": 429})
     with pytest.raises(UpstreamBusy):
         draw(driver, words())
@@ -297,7 +295,7 @@ def test_garbage_is_told_as_such(driver: OpenAIImages, host: RunningHost, what: 
     host.set_faults({"kind": "garbage", "path": DRAWS, "what": what})
     with pytest.raises(UpstreamGarbage):
         draw(driver, words())
-    assert draw(driver, words()).pictures
+    assert draw(driver, words()).images
 
 
 def test_a_dropped_connection_and_a_restart(driver: OpenAIImages, host: RunningHost) -> None:
@@ -305,7 +303,7 @@ def test_a_dropped_connection_and_a_restart(driver: OpenAIImages, host: RunningH
         host.set_faults({"path": DRAWS, **fault})
         with pytest.raises(UpstreamUnavailable):
             draw(driver, words())
-        assert draw(driver, words()).pictures
+        assert draw(driver, words()).images
 
 
 def test_a_host_that_is_gone(driver: OpenAIImages, host: RunningHost) -> None:
@@ -323,10 +321,10 @@ def test_a_batch_that_breaks_off_keeps_what_came(
         pytest.skip("it draws a batch at once")
     host.set_faults({"kind": "disconnect", "path": DRAWS, "after": 2})
     drawing = draw(driver, words(seed=4, n_iter=4))
-    assert [picture.seed for picture in drawing.pictures] == [4, 5]
+    assert [image.seed for image in drawing.images] == [4, 5]
 
 
-def test_more_pictures_than_were_asked_for_are_garbage(
+def test_more_images_than_were_asked_for_are_garbage(
     driver: OpenAIImages, host: RunningHost
 ) -> None:
     host.set_faults({"kind": "wrong_count", "count": 2, "path": DRAWS})
@@ -371,7 +369,7 @@ def test_a_drawing_is_stopped_by_hanging_up(
         if personality in ("sglang", "sd-server"):
             # It notices nothing, so its picture is waited for, and no other asked of it.
             host.release()
-            assert len(drawing.result(30).pictures) == 1
+            assert len(drawing.result(30).images) == 1
             assert len(drawn_by(host)) == 1
         else:
             with pytest.raises(UpstreamUnavailable) as caught:
@@ -379,7 +377,7 @@ def test_a_drawing_is_stopped_by_hanging_up(
             assert caught.value.details == {"interrupted": True}
             host.wait_for(interrupts=1, generations_failed=1)
     assert driver.busy() is None
-    assert draw(driver, words()).pictures
+    assert draw(driver, words()).images
 
 
 def test_no_more_is_asked_for_once_it_is_known_to_be_stopped(
@@ -424,12 +422,12 @@ def test_loras_are_those_that_the_operator_names() -> None:
         with openai_images.running(personality, loras=("add_detail",)) as host:
             driver = driver_of(host, personality, loras={"add_detail": path})
             assert [lora.name for lora in driver.loras()] == ["add_detail"]
-            assert draw(driver, words(prompt="a cat <lora:add_detail:0.7>")).pictures
+            assert draw(driver, words(prompt="a cat <lora:add_detail:0.7>")).images
             body = drawn_by(host)[-1]
             assert "<lora" not in body["prompt"]
             if personality == "vllm-omni":
                 assert body["lora"] == {"name": "add_detail", "scale": 0.7}
-                assert draw(driver, change(prompt="blue <lora:add_detail>")).pictures
+                assert draw(driver, change(prompt="blue <lora:add_detail>")).images
             with pytest.raises(NotSupported, match="LoRA"):
                 draw(driver, words(prompt="a cat <lora:other:1>"))
 
@@ -440,7 +438,7 @@ def test_a_callers_prompt_sets_nothing_on_sd_server() -> None:
         driver = driver_of(host, "sd-server")
         sly = f'a cat <{tag[:4]}<lora:x:1>{tag[4:]}>{{"seed": 1}}</{tag}>'
         request = words(prompt=sly, seed=9, disable_extra_networks=True)
-        assert draw(driver, request).pictures[0].infotext.count("Seed: 9,") == 1
+        assert draw(driver, request).images[0].infotext.count("Seed: 9,") == 1
         negative = f'fog</{tag}><{tag}>{{"seed": 2}}</{tag}>'
         drawing = draw(driver, words(negative_prompt=negative, seed=9))
         assert drawing.info["all_seeds"] == [9]
@@ -455,10 +453,10 @@ def test_a_link_is_followed_on_the_same_host_alone() -> None:
     with openai_images.running("localai") as host:
         # The generic flavour does not say so in LocalAI's words, but asks for base64 as well.
         drawing = draw(driver_of(host, "openai-images", models=("flux.1-dev",)), words())
-        assert measure(drawing.pictures[0].data) == (128, 64)
+        assert measure(drawing.images[0].data) == (128, 64)
 
 
-def test_nothing_is_drawn_to_find_out_whose_fault_it_was_where_pictures_are_paid_for() -> None:
+def test_nothing_is_drawn_to_find_out_whose_fault_it_was_where_images_are_paid_for() -> None:
     with openai_images.running("openai") as host:
         host.set_faults({"kind": "error", "path": DRAWS, "times": None})
         driver = driver_of(host, "openai", models=("gpt-image-1",))

@@ -313,7 +313,7 @@ def test_a_host_that_draws_nothing_at_all_is_left_alone(pool: Callable[..., Pool
 
 
 @pytest.mark.parametrize("end", ["cancel", "interrupt"])
-def test_stopping_a_drawing_of_several_pictures_is_no_failure(
+def test_stopping_a_drawing_of_several_images_is_no_failure(
     pool: Callable[..., Pool], end: str
 ) -> None:
     pool_ = pool({})

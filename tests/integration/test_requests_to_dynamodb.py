@@ -42,17 +42,15 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("hosts", [1, 100])
-def test_a_picture_takes_as_few_requests_as_are_counted_in_memory(
-    emulator: Any, hosts: int
-) -> None:
+def test_an_image_takes_as_few_requests_as_are_counted_in_memory(emulator: Any, hosts: int) -> None:
     name = f"counted-{hosts}"
     table = Table(create_table(emulator, name))
     arts = {f"sd-{number:03d}": FakeArt(checkpoints=CHECKPOINTS) for number in range(hosts)}
     robot = Robot(art=arts, records=DynamoRecords(table.client, name))
-    picture = Text2ImageRequest(prompt="a beach")
-    robot.text2image(picture)  # and notes what the hosts have
+    request = Text2ImageRequest(prompt="a beach")
+    robot.text2image(request)  # and notes what the hosts have
     table.asked.clear()
-    job = robot.text2image(picture)
+    job = robot.text2image(request)
     assert table.asked.total() <= 10, table.asked
     table.asked.clear()
     robot.submit_chat_image(ChatImageRequest(message="a beach"))
@@ -62,12 +60,12 @@ def test_a_picture_takes_as_few_requests_as_are_counted_in_memory(
     )
     beta = robot.text2image(other)
     for _ in range(3):
-        assert robot.text2image(picture).host == job.host, "where its checkpoint is loaded"
+        assert robot.text2image(request).host == job.host, "where its checkpoint is loaded"
         if hosts > 1:
             assert robot.text2image(other).host == beta.host != job.host
 
     queued = Robot(art=arts, records=robot.records, queue=HeldQueue())
-    waiting: Job = queued.submit_image(picture)
+    waiting: Job = queued.submit_image(request)
     table.asked.clear()
     queued.estimate(queued.jobs.get(waiting.id, waiting.tenant))
     assert table.asked.total() <= 3, table.asked

@@ -74,7 +74,7 @@ def image2image(web: httpx.Client, *sources: str, **body: Any) -> dict[str, Any]
     return result
 
 
-def picture(text: str) -> Image.Image:
+def decoded(text: str) -> Image.Image:
     image = Image.open(io.BytesIO(base64.b64decode(text)))
     image.load()
     return image
@@ -204,9 +204,9 @@ def test_an_exception_shows_its_class_and_text(web: httpx.Client, host: RunningH
 # Pictures
 
 
-def test_a_picture_comes_back_as_bare_base64_png_with_its_infotext(web: httpx.Client) -> None:
+def test_an_image_comes_back_as_bare_base64_png_with_its_infotext(web: httpx.Client) -> None:
     result = text2image(web, prompt="a cat", negative_prompt="dog", seed=7, sampler_name="Euler a")
-    image = picture(result["images"][0])
+    image = decoded(result["images"][0])
     assert set(result) == {"images", "parameters", "info"}
     assert (image.format, image.size) == ("PNG", (64, 64))
     text = image.info["parameters"]
@@ -242,20 +242,20 @@ def test_defaults_are_those_of_the_contract(web: httpx.Client) -> None:
 
 def test_the_same_seed_prompt_and_size_give_the_same_pixels(web: httpx.Client) -> None:
     def drawn(**body: Any) -> bytes:
-        return picture(text2image(web, prompt="a beach", **body)["images"][0]).tobytes()
+        return decoded(text2image(web, prompt="a beach", **body)["images"][0]).tobytes()
 
     assert drawn(seed=1) == drawn(seed=1, sampler_name="DDIM", steps=5)
     assert drawn(seed=1) != drawn(seed=2)
     assert drawn(seed=1) != drawn(seed=1, width=72)
 
 
-def test_every_picture_has_its_own_seed(web: httpx.Client) -> None:
+def test_every_image_has_its_own_seed(web: httpx.Client) -> None:
     result = text2image(web, seed=10, subseed=3, batch_size=2, n_iter=2)
     info = info_of(result)
     assert len(result["images"]) == 4
     assert info["all_seeds"] == [10, 11, 12, 13]
     assert info["all_subseeds"] == [3, 4, 5, 6]
-    assert [picture(i).info["parameters"] for i in result["images"]] == info["infotexts"]
+    assert [decoded(i).info["parameters"] for i in result["images"]] == info["infotexts"]
     assert info["index_of_first_image"] == 0
 
 
@@ -266,20 +266,20 @@ def test_with_a_variation_all_seeds_are_equal(web: httpx.Client) -> None:
 
 def test_sizes_are_floored_to_a_multiple_of_8(web: httpx.Client) -> None:
     result = text2image(web, width=71, height=65)
-    assert picture(result["images"][0]).size == (64, 64)
+    assert decoded(result["images"][0]).size == (64, 64)
     assert (info_of(result)["width"], info_of(result)["height"]) == (64, 64)
 
 
-def test_the_size_of_a_first_phase_is_the_pictures_size(web: httpx.Client) -> None:
+def test_the_size_of_a_first_phase_is_the_images_size(web: httpx.Client) -> None:
     first = {"firstphase_width": 64, "firstphase_height": 128}
     result = text2image(web, width=256, height=256, **first)
-    assert picture(result["images"][0]).size == (64, 128)
+    assert decoded(result["images"][0]).size == (64, 128)
 
 
 def test_a_grid_comes_first_only_when_images_are_saved(web: httpx.Client) -> None:
     result = text2image(web, save_images=True, batch_size=2, seed=1)
     info = info_of(result)
-    assert [picture(i).size for i in result["images"]] == [(64, 128), (64, 64), (64, 64)]
+    assert [decoded(i).size for i in result["images"]] == [(64, 128), (64, 64), (64, 64)]
     assert info["index_of_first_image"] == 1
     assert (len(info["infotexts"]), info["all_seeds"]) == (3, [1, 2])
 
@@ -291,7 +291,7 @@ def test_no_images_are_sent_on_request(web: httpx.Client) -> None:
 def test_a_hires_pass_makes_it_bigger_and_needs_a_strength(web: httpx.Client) -> None:
     wanted = {"enable_hr": True, "width": 64, "height": 64, "steps": 2}
     result = text2image(web, **wanted, denoising_strength=0.5, hr_upscaler="Latent")
-    assert picture(result["images"][0]).size == (128, 128)
+    assert decoded(result["images"][0]).size == (128, 128)
     assert info_of(result)["width"] == 64
     unset = web.post(f"{API}/txt2img", json=wanted)
     unknown = web.post(f"{API}/txt2img", json={**wanted, "hr_upscaler": "X"})
@@ -301,7 +301,7 @@ def test_a_hires_pass_makes_it_bigger_and_needs_a_strength(web: httpx.Client) ->
 
 def test_the_file_format_follows_the_option(web: httpx.Client) -> None:
     web.post(f"{API}/options", json={"samples_format": "webp"})
-    assert picture(text2image(web)["images"][0]).format == "WEBP"
+    assert decoded(text2image(web)["images"][0]).format == "WEBP"
     web.post(f"{API}/options", json={"samples_format": "bmp"})
     refused = web.post(f"{API}/txt2img", json={"steps": 1})
     assert (refused.status_code, refused.json()["detail"]) == (500, "Invalid image format")
@@ -320,10 +320,10 @@ def test_an_infotext_fills_the_fields_that_were_not_sent(web: httpx.Client) -> N
     assert (info["sampler_name"], info["steps"], info["width"]) == ("DDIM", 3, 64)
 
 
-def test_words_change_the_picture(web: httpx.Client) -> None:
+def test_words_change_the_image(web: httpx.Client) -> None:
     def colour(prompt: str, negative: str = "") -> tuple[int, int, int]:
         body = {"prompt": prompt, "negative_prompt": negative, "seed": 4}
-        return mean(picture(text2image(web, **body, width=128, height=128)["images"][0]))
+        return mean(decoded(text2image(web, **body, width=128, height=128)["images"][0]))
 
     red, blue = colour("red"), colour("blue")
     assert red[0] > red[2]
@@ -471,24 +471,24 @@ def test_the_number_of_init_images_decides_the_batch(web: httpx.Client) -> None:
     assert answer.json()["errors"] == "bad number of images passed: 2; expecting 1 or less"
 
 
-def test_strength_says_how_far_the_picture_moves(web: httpx.Client) -> None:
+def test_strength_says_how_far_the_image_moves(web: httpx.Client) -> None:
     source = Image.linear_gradient("L").convert("RGB").resize((64, 64))
 
     def distance(strength: float) -> float:
         result = image2image(
             web, encoded(source), prompt="blue", denoising_strength=strength, seed=3
         )
-        moved = ImageChops.difference(source, picture(result["images"][0]))
+        moved = ImageChops.difference(source, decoded(result["images"][0]))
         return sum(mean(moved))
 
     assert distance(0) == 0
     assert distance(0.2) < distance(0.5) < distance(0.9)
 
 
-def test_a_picture_turns_blue(web: httpx.Client) -> None:
+def test_an_image_turns_blue(web: httpx.Client) -> None:
     cat = text2image(web, prompt="a cat", seed=2, width=128, height=128)["images"][0]
     blue = image2image(web, cat, prompt="a blue cat", seed=2, width=128, height=128)["images"][0]
-    before, after = mean(picture(cat)), mean(picture(blue))
+    before, after = mean(decoded(cat)), mean(decoded(blue))
     assert after[2] - after[0] > before[2] - before[0] + 20
 
 
@@ -498,7 +498,7 @@ def test_only_the_white_part_of_a_mask_is_repainted(web: httpx.Client) -> None:
     body = {"prompt": "red", "mask": encoded(mask), "mask_blur": 0, "seed": 1}
     for invert, kept in ((0, (40, 0, 64, 64)), (1, (0, 0, 24, 64))):
         result = image2image(web, encoded(source), **body, inpainting_mask_invert=invert)
-        painted = picture(result["images"][0])
+        painted = decoded(result["images"][0])
         changed = ImageChops.difference(source, painted)
         assert changed.crop(kept).getbbox() is None
         assert changed.getbbox() is not None
@@ -509,8 +509,8 @@ def test_a_blank_mask_repaints_everything_with_full_res(web: httpx.Client) -> No
     body = {"prompt": "red", "mask": encoded(Image.new("L", (64, 64))), "seed": 1}
     whole = image2image(web, encoded(source), **body)
     nothing = image2image(web, encoded(source), **body, inpaint_full_res=False)
-    assert mean(picture(whole["images"][0])) != mean(source)
-    assert mean(picture(nothing["images"][0])) == mean(source)
+    assert mean(decoded(whole["images"][0])) != mean(source)
+    assert mean(decoded(nothing["images"][0])) == mean(source)
 
 
 # The lock, progress, interrupts
@@ -548,7 +548,7 @@ def test_progress_moves_and_shows_a_preview_every_ten_steps(
     assert late["progress"] == pytest.approx(0.01 + 15 / 40)
     assert late["state"]["job"] == "Batch 1 out of 2"
     assert (late["state"]["job_count"], late["state"]["sampling_steps"]) == (2, 20)
-    assert picture(late["current_image"]).format == "PNG"
+    assert decoded(late["current_image"]).format == "PNG"
     assert quiet["current_image"] is None
     assert again["progress"] == pytest.approx(0.01 + 1 / 2 + 15 / 40)
     assert web.get(f"{API}/progress").json()["progress"] == 0
@@ -559,7 +559,7 @@ def test_a_wrong_query_is_a_422(web: httpx.Client) -> None:
     assert answer.json()["detail"][0]["loc"] == ["query", "skip_current_image"]
 
 
-def test_an_interrupt_gives_200_with_the_partial_picture(
+def test_an_interrupt_gives_200_with_the_partial_image(
     web: httpx.Client, host: RunningHost, send: Send
 ) -> None:
     whole = text2image(web, prompt="a cat", seed=1, steps=20)
@@ -571,7 +571,7 @@ def test_an_interrupt_gives_200_with_the_partial_picture(
     assert len(result["images"]) == 1
     assert len(info_of(result)["all_seeds"]) == 3
     assert len(info_of(result)["infotexts"]) == 1
-    assert picture(result["images"][0]).tobytes() != picture(whole["images"][0]).tobytes()
+    assert decoded(result["images"][0]).tobytes() != decoded(whole["images"][0]).tobytes()
     assert host.stats()["interrupts_received"][-1]["running"] is True
 
 
@@ -812,17 +812,17 @@ def test_png_info_reads_what_was_written(web: httpx.Client) -> None:
     assert missing["type"] == "value_error.missing"
 
 
-def test_extras_make_pictures_bigger(web: httpx.Client) -> None:
+def test_extras_make_images_bigger(web: httpx.Client) -> None:
     body = {"upscaler_1": "Lanczos", "upscaling_resize": 3}
     one = web.post(f"{API}/extra-single-image", json={**body, "image": plain()}).json()
-    assert picture(one["image"]).size == (192, 192)
+    assert decoded(one["image"]).size == (192, 192)
     assert "html_info" in one
     files = [{"data": plain(), "name": "a.png"}, {"data": plain(), "name": "b.png"}]
     many = web.post(f"{API}/extra-batch-images", json={**body, "imageList": files}).json()
-    assert [picture(image).size for image in many["images"]] == [(192, 192)] * 2
+    assert [decoded(image).size for image in many["images"]] == [(192, 192)] * 2
     sized = {"resize_mode": 1, "upscaling_resize_w": 100, "upscaling_resize_h": 50}
     fitted = web.post(f"{API}/extra-single-image", json={**body, **sized, "image": plain()}).json()
-    assert picture(fitted["image"]).size == (100, 50)
+    assert decoded(fitted["image"]).size == (100, 50)
 
 
 def test_extras_refuse_what_the_host_refuses(web: httpx.Client) -> None:
@@ -883,7 +883,7 @@ def test_controlnet_lists(web: httpx.Client) -> None:
     assert web.get("/controlnet/settings").json() == {"control_net_unit_count": 3}
 
 
-def test_a_control_map_is_appended_after_the_pictures(web: httpx.Client) -> None:
+def test_a_control_map_is_appended_after_the_images(web: httpx.Client) -> None:
     result = control(web, unit())
     assert len(result["images"]) == 2
     assert len(info_of(result)["all_seeds"]) == 1
@@ -905,10 +905,10 @@ def test_detect_answers_with_maps(web: httpx.Client) -> None:
     body = {"controlnet_module": "openpose", "controlnet_input_images": [plain()]}
     answer = web.post("/controlnet/detect", json=body).json()
     assert answer["info"] == "Success"
-    assert picture(answer["images"][0]).size == (512, 512)
+    assert decoded(answer["images"][0]).size == (512, 512)
     assert answer["poses"][0]["people"]
     drawn = web.post("/controlnet/render_openpose_json", json=answer["poses"]).json()
-    assert picture(drawn["images"][0]).size == (512, 512)
+    assert decoded(drawn["images"][0]).size == (512, 512)
 
 
 @pytest.mark.parametrize(

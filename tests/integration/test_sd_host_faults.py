@@ -133,7 +133,7 @@ def test_garbage_that_is_json_but_not_an_answer(web: httpx.Client, host: Running
 
 
 @pytest.mark.parametrize("what", ["not_image", "truncated_png"])
-def test_garbage_that_is_not_a_picture(web: httpx.Client, host: RunningHost, what: str) -> None:
+def test_garbage_that_is_not_an_image(web: httpx.Client, host: RunningHost, what: str) -> None:
     host.set_faults({"kind": "garbage", "what": what})
     data = base64.b64decode(draw(web).json()["images"][0], validate=True)
     with pytest.raises(OSError, match=r"cannot identify|truncated|Truncated"):

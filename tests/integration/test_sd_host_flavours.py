@@ -61,7 +61,7 @@ def draw(web: httpx.Client, path: str = "txt2img", **body: Any) -> httpx.Respons
     return web.post(f"{API}/{path}", json=wanted)
 
 
-def pictures(answer: httpx.Response) -> list[Image.Image]:
+def images(answer: httpx.Response) -> list[Image.Image]:
     assert answer.status_code == 200, answer.text
     return [Image.open(io.BytesIO(base64.b64decode(i))) for i in answer.json()["images"]]
 
@@ -99,9 +99,9 @@ def test_flux_needs_its_modules_and_draws_black_with_guidance(forge: httpx.Clien
     }
     with_files = {**FLUX, "forge_additional_modules": FILES}
     black = draw(forge, override_settings=with_files, cfg_scale=7)
-    assert pictures(black)[0].convert("L").getextrema() == (0, 0)
+    assert images(black)[0].convert("L").getextrema() == (0, 0)
     drawn = draw(forge, override_settings=with_files, cfg_scale=1, scheduler="Simple")
-    assert pictures(drawn)[0].convert("L").getextrema() != (0, 0)
+    assert images(drawn)[0].convert("L").getextrema() != (0, 0)
     for words in ("Distilled CFG Scale: 3.5", "Module 1: ae", "Module 2: clip_l", "Schedule type"):
         assert words in infotext(drawn)
 
@@ -137,14 +137,14 @@ def test_hires_without_its_modules_is_a_type_error(forge: httpx.Client) -> None:
     hires: dict[str, Any] = {"enable_hr": True, "hr_scale": 2, "denoising_strength": 0.5}
     assert draw(forge, **hires).json()["error"] == "TypeError"
     drawn = draw(forge, **hires, hr_additional_modules=["Use same choices"])
-    assert pictures(drawn)[0].size == (256, 256)
+    assert images(drawn)[0].size == (256, 256)
 
 
 def test_a_unit_is_on_unless_it_says_otherwise(forge: httpx.Client) -> None:
     unit = {"module": "canny", "model": "control_v11p_sd15_canny", "image": png()}
     for given, count in ((unit, 2), ({**unit, "enabled": False}, 1)):
         answer = draw(forge, alwayson_scripts={"controlnet": {"args": [given]}})
-        assert len(pictures(answer)) == count
+        assert len(images(answer)) == count
 
 
 def test_what_neo_has_not() -> None:
@@ -164,12 +164,12 @@ def test_what_neo_has_not() -> None:
 
 def test_sdnexts_defaults_and_account(sdnext: httpx.Client) -> None:
     answer = sdnext.post(f"{API}/txt2img", json={"prompt": "a cat", "seed": 7})
-    assert pictures(answer)[0].size == (1024, 1024)
+    assert images(answer)[0].size == (1024, 1024)
     info = json.loads(answer.json()["info"])
     assert (info["steps"], info["cfg_scale"], info["sampler_name"]) == (20, 6.0, "Default")
     assert "sd_model_name" not in info
     assert "Model: dreamshaper_8" in info["infotexts"][0]
-    assert pictures(answer)[0].format == "JPEG"
+    assert images(answer)[0].format == "JPEG"
 
 
 def test_sdnext_answers_204(sdnext: httpx.Client) -> None:
@@ -204,7 +204,7 @@ def test_sdnexts_errors(sdnext: httpx.Client) -> None:
 
 def test_sdnext_ignores_what_it_does_not_know(sdnext: httpx.Client) -> None:
     same = [
-        pictures(draw(sdnext, seed=3, **more))[0].tobytes()
+        images(draw(sdnext, seed=3, **more))[0].tobytes()
         for more in (
             {},
             {"scheduler": "Karras"},
@@ -221,7 +221,7 @@ def test_sdnext_resizes_only_when_told(sdnext: httpx.Client) -> None:
     wide = png(256, 128)
     for mode, size in ((0, (256, 128)), (1, (128, 128)), (3, (128, 128))):
         answer = draw(sdnext, "img2img", init_images=[wide], resize_mode=mode)
-        assert pictures(answer)[0].size == size
+        assert images(answer)[0].size == size
 
 
 def test_an_interrupted_drawing_of_sdnext_is_its_preview() -> None:
@@ -237,7 +237,7 @@ def test_an_interrupted_drawing_of_sdnext_is_its_preview() -> None:
         host.wait_for(paused=1)
         assert web.post(f"{API}/interrupt").status_code == 204
         thread.join()
-        assert [image.size for image in pictures(answers[0])] == [(128, 128)]
+        assert [image.size for image in images(answers[0])] == [(128, 128)]
 
 
 def test_what_is_beyond_the_limit_is_drawn_and_lost() -> None:
@@ -254,10 +254,10 @@ def test_what_is_beyond_the_limit_is_drawn_and_lost() -> None:
 def test_koboldcpp_draws_one_and_says_nothing(kobold: httpx.Client) -> None:
     answer = draw(kobold, batch_size=3, n_iter=2, width=504, height=504)
     assert answer.json()["info"] == ""
-    assert [image.size for image in pictures(answer)] == [(504, 504)]
-    assert "Seed: " in pictures(answer)[0].text["parameters"]  # type: ignore[attr-defined]
+    assert [image.size for image in images(answer)] == [(504, 504)]
+    assert "Seed: " in images(answer)[0].text["parameters"]  # type: ignore[attr-defined]
     with served("koboldcpp", size_step=64) as (web, _):
-        assert pictures(draw(web, width=504, height=504))[0].size == (448, 448)
+        assert images(draw(web, width=504, height=504))[0].size == (448, 448)
 
 
 def test_koboldcpp_has_few_routes(kobold: httpx.Client) -> None:
@@ -271,7 +271,7 @@ def test_koboldcpp_has_few_routes(kobold: httpx.Client) -> None:
     assert kobold.post(f"{API}/interrupt").content == b""
 
 
-def test_a_failed_drawing_of_koboldcpp_is_200_with_an_empty_picture() -> None:
+def test_a_failed_drawing_of_koboldcpp_is_200_with_an_empty_image() -> None:
     with served("koboldcpp") as (web, host):
         host.set_faults({"kind": "error"})
         answer = draw(web)
@@ -316,7 +316,7 @@ def test_the_app_shows_its_settings_and_no_lists(app: httpx.Client) -> None:
 def test_the_app_draws_what_it_shows_where_nothing_is_said(app: httpx.Client) -> None:
     answer = app.post(f"{API}/txt2img", json={"prompt": "a cat"})
     assert set(answer.json()) == {"images"}
-    assert [image.size for image in pictures(answer)] == [(768, 512)] * 2
+    assert [image.size for image in images(answer)] == [(768, 512)] * 2
 
 
 @pytest.mark.parametrize(
@@ -345,6 +345,6 @@ def test_the_app_refuses(app: httpx.Client, path: str, body: dict[str, Any], say
 
 def test_the_app_cuts_sides_down_to_64(app: httpx.Client) -> None:
     answer = draw(app, width=200, height=130, batch_size=1)
-    assert [image.size for image in pictures(answer)] == [(192, 128)]
+    assert [image.size for image in images(answer)] == [(192, 128)]
     answer = draw(app, "img2img", init_images=[png(200, 130)], width=200, height=130, batch_size=1)
-    assert [image.size for image in pictures(answer)] == [(192, 128)]
+    assert [image.size for image in images(answer)] == [(192, 128)]

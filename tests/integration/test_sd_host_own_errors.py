@@ -58,7 +58,7 @@ def raised(answer: httpx.Response) -> str:
     return kind
 
 
-def picture(size: tuple[int, int] = (64, 64)) -> str:
+def image(size: tuple[int, int] = (64, 64)) -> str:
     out = io.BytesIO()
     Image.new("RGB", size, "white").save(out, "PNG")
     return base64.b64encode(out.getvalue()).decode()
@@ -66,7 +66,7 @@ def picture(size: tuple[int, int] = (64, 64)) -> str:
 
 def controlnet(**changes: Any) -> dict[str, Any]:
     unit = {"enabled": True, "module": "canny", "model": "control_v11p_sd15_canny"}
-    return {"controlnet": {"args": [{**unit, "image": picture(), **changes}]}}
+    return {"controlnet": {"args": [{**unit, "image": image(), **changes}]}}
 
 
 # --- options --------------------------------------------------------------------------------------
@@ -181,9 +181,9 @@ def test_what_is_wrong_with_a_request_is_a_500(
 def test_an_unknown_upscaler_and_a_preprocessor_without_its_model_are_500s(
     web: httpx.Client,
 ) -> None:
-    extras = {"image": picture(), "upscaler_1": "nope"}
+    extras = {"image": image(), "upscaler_1": "nope"}
     assert raised(web.post(f"{API}/extra-single-image", json=extras)) == "AssertionError"
-    detect = {"controlnet_module": "depth_anything", "controlnet_input_images": [picture()]}
+    detect = {"controlnet_module": "depth_anything", "controlnet_input_images": [image()]}
     assert raised(web.post("/controlnet/detect", json=detect)) == "URLError"
 
 
@@ -243,13 +243,13 @@ def test_a_plot_may_answer_its_grid_alone(web: httpx.Client) -> None:
     assert len(info["infotexts"]) == 4
 
 
-def test_a_matrix_has_seeds_for_its_pictures_and_texts_for_all(web: httpx.Client) -> None:
+def test_a_matrix_has_seeds_for_its_images_and_texts_for_all(web: httpx.Client) -> None:
     args = [False, False, "positive", "comma", 0]
     images, info = drawn(web, prompt="a cat|red|big", script_name="prompt matrix", script_args=args)
     assert (len(images), len(info["infotexts"]), len(info["all_seeds"])) == (5, 5, 4)
 
 
-def test_prompts_of_a_text_are_a_picture_each_with_its_infotext(web: httpx.Client) -> None:
+def test_prompts_of_a_text_are_an_image_each_with_its_infotext(web: httpx.Client) -> None:
     args = [True, False, "start", "a dog\na fox\n"]
     images, info = drawn(web, script_name="prompts from file or textbox", script_args=args)
     assert len(images) == 2
@@ -258,9 +258,9 @@ def test_prompts_of_a_text_are_a_picture_each_with_its_infotext(web: httpx.Clien
     assert [text.split("\n")[0] for text in info["infotexts"]] == ["a dog", "a fox"]
 
 
-def test_a_loop_is_as_many_pictures_as_it_has_rounds(web: httpx.Client) -> None:
+def test_a_loop_is_as_many_images_as_it_has_rounds(web: httpx.Client) -> None:
     body = {"script_name": "loopback", "script_args": [3, 0.5, "Linear", "None"]}
-    answer = draw(web, "img2img", init_images=[picture()], **body).json()
+    answer = draw(web, "img2img", init_images=[image()], **body).json()
     assert len(answer["images"]) == 3
     assert len(json.loads(answer["info"])["infotexts"]) == 3
 
@@ -273,7 +273,7 @@ def test_interrogate_without_its_models_answers_an_error_as_caption() -> None:
         sd_host.running(interrogator=False) as host,
         httpx.Client(base_url=host.url, timeout=30) as web,
     ):
-        answer = web.post(f"{API}/interrogate", json={"image": picture()})
+        answer = web.post(f"{API}/interrogate", json={"image": image()})
     assert (answer.status_code, answer.json()) == (200, {"caption": "<error>"})
 
 

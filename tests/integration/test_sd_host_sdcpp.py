@@ -31,7 +31,7 @@ def draw(web: httpx.Client, path: str = "txt2img", **body: Any) -> httpx.Respons
     return web.post(f"{API}/{path}", json=wanted)
 
 
-def pictures(answer: httpx.Response) -> list[Image.Image]:
+def images(answer: httpx.Response) -> list[Image.Image]:
     assert answer.status_code == 200, answer.text
     return [Image.open(io.BytesIO(base64.b64decode(i))) for i in answer.json()["images"]]
 
@@ -65,7 +65,7 @@ def test_it_lists_a_little(web: httpx.Client) -> None:
 def test_sizes_are_rounded_up_to_64_while_info_says_what_was_asked(web: httpx.Client) -> None:
     answer = draw(web, width=100, height=70)
     info = json.loads(answer.json()["info"])
-    assert pictures(answer)[0].size == (128, 128)
+    assert images(answer)[0].size == (128, 128)
     assert (info["width"], info["height"]) == (100, 70)
 
 
@@ -111,14 +111,14 @@ def test_much_is_accepted_in_silence(web: httpx.Client) -> None:
         send_images=False,
         alwayson_scripts={"nope": {}},
     )
-    assert len(pictures(answer)) == 8
+    assert len(images(answer)) == 8
     assert json.loads(answer.json()["info"])["sampler_name"] == "NONE"
     assert json.loads(draw(web, sampler_name="Euler a").json()["info"])["sampler_name"] == "euler_a"
 
 
-def test_img2img_without_a_picture_draws_one(web: httpx.Client) -> None:
+def test_img2img_without_an_image_draws_one(web: httpx.Client) -> None:
     for sources in (None, ["rubbish"], []):
-        assert len(pictures(draw(web, "img2img", init_images=sources))) == 1
+        assert len(images(draw(web, "img2img", init_images=sources))) == 1
 
 
 def test_the_same_seed_gives_the_same_bytes(web: httpx.Client) -> None:

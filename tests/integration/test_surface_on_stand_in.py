@@ -40,7 +40,7 @@ class Surface:
         return self.call("sd/text2image", {**SMALL, **fields})
 
     def img2img(self, **fields: Any) -> Answer:
-        return self.call("sd/image2image", {**SMALL, "init_images": [picture()], **fields})
+        return self.call("sd/image2image", {**SMALL, "init_images": [drawn()], **fields})
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def surface(over: Callable[..., Surface]) -> Surface:
     return over()
 
 
-def picture(colour: str = "orange", size: tuple[int, int] = (64, 64)) -> str:
+def drawn(colour: str = "orange", size: tuple[int, int] = (64, 64)) -> str:
     file = io.BytesIO()
     Image.new("RGB", size, colour).save(file, "PNG")
     return encode_base64(file.getvalue())
@@ -156,7 +156,7 @@ def test_what_a_host_would_replace_or_leave_out_in_silence_is_refused(
 # --- answers --------------------------------------------------------------------------------------
 
 
-def test_an_answer_has_pictures_parameters_and_info_as_text(surface: Surface) -> None:
+def test_an_answer_has_images_parameters_and_info_as_text(surface: Surface) -> None:
     body = surface.txt2img(seed=5, n_iter=2, batch_size=2).body
     assert {"images", "parameters", "info", "job_id", "image_urls", "expires_at"} == set(body)
     info = json.loads(body["info"])
@@ -172,7 +172,7 @@ def test_variations_have_one_seed(surface: Surface) -> None:
     assert json.loads(body["info"])["all_seeds"] == [5, 5]
 
 
-def test_pictures_are_left_out_on_request_but_stored(surface: Surface) -> None:
+def test_images_are_left_out_on_request_but_stored(surface: Surface) -> None:
     body = surface.txt2img(send_images=False).body
     assert body["images"] == []
     assert len(body["image_urls"]) == 1
@@ -202,8 +202,8 @@ def test_hires_fix_works_without_the_strength_that_hosts_forget(surface: Surface
 
 
 @pytest.mark.parametrize("head", ["", "data:image/png;base64,"])
-def test_a_picture_may_come_bare_or_as_a_data_uri(surface: Surface, head: str) -> None:
-    answer = surface.img2img(init_images=[head + picture()])
+def test_an_image_may_come_bare_or_as_a_data_uri(surface: Surface, head: str) -> None:
+    answer = surface.img2img(init_images=[head + drawn()])
     assert answer.status == 200
     assert answer.body["parameters"]["init_images"] is None
     assert answer.body["parameters"]["mask"] is None
@@ -211,7 +211,7 @@ def test_a_picture_may_come_bare_or_as_a_data_uri(surface: Surface, head: str) -
 
 def test_the_input_is_repeated_on_request(surface: Surface) -> None:
     body = surface.img2img(include_init_images=True).body
-    assert body["parameters"]["init_images"] == [picture()]
+    assert body["parameters"]["init_images"] == [drawn()]
 
 
 @pytest.mark.parametrize(
@@ -221,32 +221,32 @@ def test_the_input_is_repeated_on_request(surface: Surface) -> None:
         {"init_images": None},
         {"init_images": ["rubbish"]},
         {"init_images": [""]},
-        {"init_images": [picture(), picture()]},
+        {"init_images": [drawn(), drawn()]},
         {"init_images": ["/etc/passwd"]},
         {"init_images": ["http://169.254.169.254/latest"]},
         {"init_images": ["https://localhost/x.png"]},
     ],
 )
-def test_a_picture_that_cannot_be_used_is_refused(surface: Surface, fields: dict[str, Any]) -> None:
+def test_an_image_that_cannot_be_used_is_refused(surface: Surface, fields: dict[str, Any]) -> None:
     assert surface.img2img(**fields).status == 422
     assert surface.host.requests("img2img") == []
 
 
-def test_several_pictures_make_a_batch(surface: Surface) -> None:
-    body = surface.img2img(init_images=[picture("red"), picture("blue")], batch_size=2).body
+def test_several_images_make_a_batch(surface: Surface) -> None:
+    body = surface.img2img(init_images=[drawn("red"), drawn("blue")], batch_size=2).body
     assert len(body["images"]) == 2
 
 
 def test_a_mask_that_masks_nothing_is_no_mask(surface: Surface) -> None:
-    assert surface.img2img(mask=picture("black")).status == 200
+    assert surface.img2img(mask=drawn("black")).status == 200
 
 
-def test_maps_of_controlnet_come_behind_the_pictures_and_apart_in_the_job(
+def test_maps_of_controlnet_come_behind_the_images_and_apart_in_the_job(
     surface: Surface,
 ) -> None:
     models = surface.call("controlnet/get_controlnet_model_list").body["model_list"]
     model = next(name for name in models if "canny" in name)
-    unit = {"enabled": True, "module": "canny", "model": model, "image": picture()}
+    unit = {"enabled": True, "module": "canny", "model": model, "image": drawn()}
     body = surface.txt2img(n_iter=2, alwayson_scripts={"ControlNet": {"args": [unit]}}).body
     assert len(body["images"]) == len(body["image_urls"]) == 3
     assert len(json.loads(body["info"])["all_seeds"]) == 2

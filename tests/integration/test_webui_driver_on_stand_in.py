@@ -65,7 +65,7 @@ def test_a_host_is_known_by_what_it_can_do(bot: ArtBot) -> None:
     assert bot.driver.capabilities() == Capabilities()
 
 
-def test_words_become_the_picture_that_was_asked_for(bot: ArtBot) -> None:
+def test_words_become_the_image_that_was_asked_for(bot: ArtBot) -> None:
     names = [model.model_name for model in bot.get_models()]
     for name in (names[-1], names[0]):
         drawing = bot.text2image(
@@ -77,33 +77,33 @@ def test_words_become_the_picture_that_was_asked_for(bot: ArtBot) -> None:
         )
         assert drawing.checkpoint == name
         assert drawing.unverified == []
-        assert [picture.seed for picture in drawing.pictures] == [5, 6]
-        assert "a beach" in drawing.pictures[1].infotext
+        assert [image.seed for image in drawing.images] == [5, 6]
+        assert "a beach" in drawing.images[1].infotext
 
 
-def test_the_same_request_gives_the_same_picture(bot: ArtBot) -> None:
+def test_the_same_request_gives_the_same_image(bot: ArtBot) -> None:
     first = bot.text2image(**SMALL)
-    again = bot.text2image(**SMALL, seed=first.pictures[0].seed)
-    assert again.pictures[0].data == first.pictures[0].data
+    again = bot.text2image(**SMALL, seed=first.images[0].seed)
+    assert again.images[0].data == first.images[0].data
 
 
 def test_sizes_formats_and_second_passes_are_verified_as_hosts_make_them(bot: ArtBot) -> None:
     odd = bot.text2image(prompt="a", steps=1, width=100, height=70)
-    assert (odd.pictures[0].width, odd.pictures[0].height) == (96, 64)
+    assert (odd.images[0].width, odd.images[0].height) == (96, 64)
     large = bot.text2image(**SMALL, enable_hr=True, hr_scale=1.5)
-    assert large.pictures[0].width == 96
+    assert large.images[0].width == 96
     for kind in ("jpeg", "webp"):
         bot.set_options({"samples_format": kind})
         drawing = bot.text2image(**SMALL)
-        assert drawing.pictures[0].content_type == f"image/{kind}"
+        assert drawing.images[0].content_type == f"image/{kind}"
 
 
-def test_a_picture_and_a_mask_are_worked_on(bot: ArtBot) -> None:
+def test_an_image_and_a_mask_are_worked_on(bot: ArtBot) -> None:
     mask = plain_png(64, 64, "mask")
     drawing = bot.image2image(**SMALL, init_images=[CAT], mask=mask, denoising_strength=0.5)
-    assert drawing.pictures[0].width == 64
+    assert drawing.images[0].width == 64
     several = bot.image2image(**SMALL, init_images=[CAT, CAT], batch_size=3)
-    assert len(several.pictures) == 2
+    assert len(several.images) == 2
 
 
 def test_controlnet_maps_come_back_apart_and_in_their_place(bot: ArtBot) -> None:
@@ -113,12 +113,12 @@ def test_controlnet_maps_come_back_apart_and_in_their_place(bot: ArtBot) -> None
         {**SMALL, "alwayson_scripts": {"ControlNet": {"args": [{**unit, "model": model}]}}}
     )
     drawing = bot.text2image(request)
-    assert (len(drawing.pictures), len(drawing.extra_pictures)) == (1, 1)
+    assert (len(drawing.images), len(drawing.extra_images)) == (1, 1)
     images = to_a1111(request, drawing)["images"]
-    assert images[1] == encode_base64(drawing.extra_pictures[0].data)
+    assert images[1] == encode_base64(drawing.extra_images[0].data)
     quiet = {**unit, "model": model, "save_detected_map": False}
     drawing = bot.text2image(**SMALL, alwayson_scripts={"controlnet": {"args": [quiet]}})
-    assert drawing.extra_pictures == []
+    assert drawing.extra_images == []
     assert drawing.unverified == ["controlnet"], "without its map nothing proves it"
 
 
@@ -132,7 +132,7 @@ def test_a_bad_controlnet_unit_never_passes_for_a_good_one(bot: ArtBot) -> None:
         {**SMALL, "seed": 1, "alwayson_scripts": {"controlnet": {"args": [unit]}}}
     )
     drawing = bot.driver.draw(request)
-    assert "ControlNet 0" in drawing.pictures[0].infotext
+    assert "ControlNet 0" in drawing.images[0].infotext
     with pytest.raises(WrongResult, match="without ControlNet"):
         verify(request, drawing)
 
@@ -158,8 +158,8 @@ def test_lists_and_questions_are_answered(bot: ArtBot, host: sd_host.RunningHost
     assert len(detection.images) == 1
     assert bot.interrogate(encode_base64(CAT))
     assert bot.upscale({"image": encode_base64(CAT), "upscaler_1": "Lanczos"})["image"]
-    picture = bot.text2image(**SMALL).pictures[0]
-    assert bot.png_info(encode_base64(picture.data)).info == picture.infotext
+    image = bot.text2image(**SMALL).images[0]
+    assert bot.png_info(encode_base64(image.data)).info == image.infotext
 
     before = [lora.name for lora in bot.get_loras()]
     host.add_lora("new_lora")
@@ -220,7 +220,7 @@ def test_progress_is_seen_and_an_interrupt_ends_the_work(
     assert 0 < progress.progress < 1
     assert progress.current_image is None
     bot.interrupt()
-    assert len(drawing.result(30).pictures) == 1, "what there is, of two"
+    assert len(drawing.result(30).images) == 1, "what there is, of two"
     progress = bot.progress()
     assert progress is not None
     assert progress.idle
@@ -273,7 +273,7 @@ def test_every_fault_is_noticed_and_the_next_call_works(
     host.set_faults(fault)
     if error is None:
         # More pictures than were asked for: those that were asked for are there.
-        assert len(draw().pictures) >= 1
+        assert len(draw().images) >= 1
     else:
         with pytest.raises(error) as caught:
             draw()
@@ -288,7 +288,7 @@ def test_a_host_that_restarts_is_used_again(connect: Connect) -> None:
         host.set_faults({"kind": "restart"})
         with pytest.raises(UpstreamUnavailable):
             bot.text2image(**SMALL)
-        assert bot.text2image(**SMALL).pictures
+        assert bot.text2image(**SMALL).images
         host.stop()
         with pytest.raises(UpstreamUnavailable):
             bot.text2image(**SMALL)
@@ -297,7 +297,7 @@ def test_a_host_that_restarts_is_used_again(connect: Connect) -> None:
 def test_a_host_may_ask_for_a_password(connect: Connect) -> None:
     with sd_host.running(api_auth="me:s3cret") as host:
         address = host.url.replace("http://", "http://me:s3cret@")
-        assert connect(address).text2image(**SMALL).pictures
+        assert connect(address).text2image(**SMALL).images
         assert connect(host.url, auth=("me", "s3cret")).get_models()
         with pytest.raises(UpstreamUnavailable, match="password"):
             connect(host.url).text2image(**SMALL)
@@ -332,12 +332,12 @@ def test_a_bare_engine_draws_what_it_can(info: str, connect: Connect) -> None:
             seed=4,
             override_settings={"sd_model_checkpoint": model.model_name},
         )
-        assert [picture.seed for picture in drawing.pictures] == list(range(4, 13))
-        assert (drawing.pictures[0].width, drawing.pictures[0].height) == (128, 64)
+        assert [image.seed for image in drawing.images] == list(range(4, 13))
+        assert (drawing.images[0].width, drawing.images[0].height) == (128, 64)
         expected = [] if info == "json" else ["checkpoint", "sampler", "seed"]
         assert drawing.unverified == expected
         assert bot.progress() is None
-        assert bot.image2image(**SMALL, init_images=[CAT]).pictures
+        assert bot.image2image(**SMALL, init_images=[CAT]).images
         refused: list[Callable[[], object]] = [
             bot.interrupt,
             bot.refresh_loras,
@@ -355,7 +355,7 @@ def test_one_driver_serves_many_threads(bot: ArtBot) -> None:
 
     def draw(seed: int) -> int | None:
         barrier.wait(30)
-        return bot.text2image(**SMALL, seed=seed).pictures[0].seed
+        return bot.text2image(**SMALL, seed=seed).images[0].seed
 
     with ThreadPoolExecutor(6) as executor:
         assert list(executor.map(draw, range(6))) == list(range(6))

@@ -105,7 +105,7 @@ def finished(api: httpx.Client, accepted: httpx.Response) -> dict[str, Any]:
     return job
 
 
-def picture(job: dict[str, Any]) -> bytes:
+def image(job: dict[str, Any]) -> bytes:
     """A job's picture, by its link."""
     answer = httpx.get(job["images"][0]["url"])
     assert answer.status_code == 200, answer.text
@@ -120,7 +120,7 @@ def test_it_is_well_and_lets_nobody_in_without_a_key(api: httpx.Client) -> None:
     assert api.get("/v1/jobs", headers={"x-api-key": "rk_wrong"}).status_code in (401, 502)
 
 
-def test_text2image_and_image2image_answer_with_pictures(api: httpx.Client) -> None:
+def test_text2image_and_image2image_answer_with_images(api: httpx.Client) -> None:
     drawn = api.post("/sdapi/v1/txt2img", json={"prompt": "a photo of a cat", **SMALL})
     assert drawn.status_code == 200, drawn.text
     cat = drawn.json()["images"][0]
@@ -141,11 +141,11 @@ def test_a_conversation_draws_and_redraws_through_the_queue(api: httpx.Client) -
     sunset = finished(api, api.post("/v1/chat/text2image", json=said))
     assert "beach" in sunset["prompt"]
     assert "sunset" in sunset["prompt"]
-    assert picture(sunset) != picture(beach)
+    assert image(sunset) != image(beach)
 
     said = {"message": "make it blue", "conversation_id": beach["conversation_id"]}
     blue = finished(api, api.post("/v1/chat/image2image", json=said))
-    assert picture(blue) != picture(sunset)
+    assert image(blue) != image(sunset)
 
     events = api.get(f"/v1/jobs/{blue['id']}/events")
     assert events.headers["content-type"].startswith("text/event-stream")

@@ -59,7 +59,7 @@ def test_a_host_that_does_not_draw_at_all_is_at_fault(then: Any) -> None:
     assert caught.value.retryable
 
 
-def test_no_memory_for_a_large_picture_is_the_pictures_fault() -> None:
+def test_no_memory_for_a_large_image_is_the_images_fault() -> None:
     reason = "OutOfMemoryError: CUDA out of memory."
     host = FakeArt([raised(reason)] * 3)
     bot = ArtBot(host)
@@ -88,12 +88,12 @@ def test_a_host_that_is_away_is_not_asked_for_a_proof(error: UpstreamError) -> N
 def test_tools_are_judged_in_the_same_way() -> None:
     host = FakeArt()
     bot = ArtBot(host)
-    picture = encode_base64(plain_png(8, 8))
+    image = encode_base64(plain_png(8, 8))
     for path in ("sdapi/v1/extra-single-image", "sdapi/v1/interrogate", "controlnet/detect"):
         host.answers[path] = raised("AssertionError: could not find upscaler named X")
     with pytest.raises(UpstreamRejected):
-        bot.upscale({"image": picture})
+        bot.upscale({"image": image})
     with pytest.raises(UpstreamRejected):
-        bot.interrogate(picture)
+        bot.interrogate(image)
     with pytest.raises(UpstreamRejected):
         bot.detect_controlnet(controlnet_module="canny")

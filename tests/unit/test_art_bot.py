@@ -30,18 +30,18 @@ from robotchat.images import encode_base64
 SOURCE = encode_base64(plain_png(64, 64))
 
 
-def test_words_become_a_picture() -> None:
+def test_words_become_an_image() -> None:
     host = FakeArt()
     drawing = ArtBot(host).text2image(prompt="a beach", width=64, height=64)
-    (picture,) = drawing.pictures
-    assert (picture.content_type, picture.width, picture.height) == ("image/png", 64, 64)
-    assert picture.seed == host.requests[0]["seed"]
-    assert picture.infotext.startswith("a beach")
+    (image,) = drawing.images
+    assert (image.content_type, image.width, image.height) == ("image/png", 64, 64)
+    assert image.seed == host.requests[0]["seed"]
+    assert image.infotext.startswith("a beach")
     assert drawing.unverified == []
     assert host.calls == []
 
 
-def test_a_picture_and_words_become_a_picture() -> None:
+def test_an_image_and_words_become_an_image() -> None:
     host = FakeArt()
     source = plain_png(64, 64)
     ArtBot(host).image2image(init_images=[source], prompt="blue")
@@ -50,7 +50,7 @@ def test_a_picture_and_words_become_a_picture() -> None:
 
 def test_a_request_or_its_fields_but_not_both() -> None:
     bot = ArtBot(FakeArt())
-    assert bot.text2image(Text2ImageRequest(prompt="a", width=64)).pictures[0].width == 64
+    assert bot.text2image(Text2ImageRequest(prompt="a", width=64)).images[0].width == 64
     with pytest.raises(TypeError):
         bot.text2image(Text2ImageRequest(), prompt="a")
     with pytest.raises(InvalidRequest):
@@ -112,7 +112,7 @@ def test_an_older_host_without_a_list_of_schedules_is_no_obstacle() -> None:
     assert host.requests[0]["sampler_name"] == "Euler a"
 
 
-def test_another_picture_than_was_asked_for_is_an_error() -> None:
+def test_another_image_than_was_asked_for_is_an_error() -> None:
     host = FakeArt(checkpoints=("one.safetensors", "two.safetensors"))
     host.enqueue([lambda body: host.drawn({**body, "override_settings": {}})])
     with pytest.raises(WrongResult, match="another checkpoint"):
@@ -132,7 +132,7 @@ def test_a_host_that_rounds_up_is_believed_when_it_does() -> None:
     host = FakeArt(capabilities=Capabilities(size_step=64, rounds_up=True))
     host.enqueue([lambda body: host.drawn({**body, "width": 128, "height": 128})])
     drawing = ArtBot(host).text2image(width=100, height=70)
-    assert drawing.pictures[0].width == 128
+    assert drawing.images[0].width == 128
 
 
 def test_the_configuration_is_applied_and_can_be_changed() -> None:
@@ -291,12 +291,12 @@ def test_a_checkpoint_set_as_an_option_must_have_been_loaded() -> None:
 # --- batches that fall short ----------------------------------------------------------------------
 
 
-def cut(pictures: int, broken: int | None = None) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def cut(count: int, broken: int | None = None) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """A host that draws a batch in part."""
 
     def script(body: dict[str, Any]) -> dict[str, Any]:
         answer = FakeArt().drawn(body)
-        answer["images"] = answer["images"][:pictures]
+        answer["images"] = answer["images"][:count]
         if broken is not None:
             answer["images"][broken] = encode_base64(b"no picture")
         return answer
@@ -314,19 +314,19 @@ def test_only_what_is_missing_of_a_batch_is_drawn_again(
 ) -> None:
     host = FakeArt([script])
     drawing = batch(host)
-    assert [picture.seed for picture in drawing.pictures] == [7, 8, 9, 10]
+    assert [image.seed for image in drawing.images] == [7, 8, 9, 10]
     assert drawing.missing == []
     again = [(sent["seed"], sent["batch_size"], sent["n_iter"]) for sent in host.requests[1:]]
     assert again == [(seed, 1, 1) for seed in redrawn]
     whole = batch(FakeArt())
-    assert [one.data for one in drawing.pictures] == [one.data for one in whole.pictures]
+    assert [one.data for one in drawing.images] == [one.data for one in whole.images]
     assert len(json.loads(drawing.info_text)["infotexts"]) == 4
 
 
 def test_what_came_of_a_batch_is_kept_when_the_rest_does_not() -> None:
     host = FakeArt([cut(2), UpstreamUnavailable("out of memory")])
     drawing = batch(host)
-    assert [picture.seed for picture in drawing.pictures] == [7, 8]
+    assert [image.seed for image in drawing.images] == [7, 8]
     assert [(one.index, one.seed) for one in drawing.missing] == [(2, 9), (3, 10)]
     assert len(host.requests) == 2, "a host that has failed is not asked for each of them"
     with pytest.raises(WrongResult):

@@ -230,7 +230,7 @@ def test_a_vae_is_one_of_the_hosts() -> None:
     assert caught.value.param == "override_settings.sd_vae"
 
 
-def test_the_format_of_pictures_is_never_sent() -> None:
+def test_the_format_of_images_is_never_sent() -> None:
     options = {"samples_format": "jpg", "jpeg_quality": 50}
     request = check(Text2ImageRequest(override_settings=options))
     assert "override_settings" not in request.sent()
@@ -328,14 +328,14 @@ def test_a_unit_that_hosts_would_drop_in_silence_is_refused(
         ({"module": "canny", "model": "control_canny", "image": ""}, "image"),
     ],
 )
-def test_a_unit_without_model_or_picture_is_refused(unit: dict[str, Any], param: str) -> None:
+def test_a_unit_without_model_or_image_is_refused(unit: dict[str, Any], param: str) -> None:
     known = {**KNOWN, "model_free": {"none": False, "canny": False}}
     with pytest.raises(InvalidRequest) as caught:
         check(Text2ImageRequest.parse(units({"enabled": True, **unit})), **known)
     assert caught.value.param == f"alwayson_scripts.ControlNet.args.0.{param}"
 
 
-def test_some_modules_need_no_model_and_an_edit_brings_the_picture() -> None:
+def test_some_modules_need_no_model_and_an_edit_brings_the_image() -> None:
     known = {
         **KNOWN,
         "controlnet_modules": ["canny", "reference_only"],

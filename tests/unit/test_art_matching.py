@@ -126,7 +126,7 @@ def test_the_name_for_hosts_does_not_change_when_a_hash_is_computed() -> None:
         ("v1-5-pruned.safetensors [6ce0161689]", None, True),
     ],
 )
-def test_a_picture_tells_which_checkpoint_drew_it(
+def test_an_image_tells_which_checkpoint_drew_it(
     name: str | None, hash_: str | None, same: bool | None
 ) -> None:
     assert same_checkpoint(MODELS[0], name, hash_) is same

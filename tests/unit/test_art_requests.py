@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from robotchat.art.input_pictures import map_images, prepare_images
+from robotchat.art.input_images import map_images, prepare_images
 from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest, effective
 from robotchat.drivers.fake import plain_png
 from robotchat.errors import ImageTooLarge, InvalidImage, InvalidRequest
@@ -218,13 +218,13 @@ def test_what_makes_no_sense_is_refused_by_name(fields: dict[str, object], param
     "fields",
     [{}, {"init_images": None}, {"init_images": []}, {"init_images": "x"}, {"init_images": [None]}],
 )
-def test_img2img_needs_a_picture(fields: dict[str, object]) -> None:
+def test_img2img_needs_an_image(fields: dict[str, object]) -> None:
     with pytest.raises(InvalidRequest) as caught:
         Image2ImageRequest.parse(fields)
     assert (caught.value.param or "").startswith("init_images")
 
 
-def test_pictures_are_counted_as_hosts_count_them() -> None:
+def test_images_are_counted_as_hosts_count_them() -> None:
     assert Text2ImageRequest(batch_size=2, n_iter=3).count == 6
     assert Image2ImageRequest(init_images=[PNG], batch_size=3).count == 3
     assert Image2ImageRequest(init_images=[PNG, PNG], batch_size=3, n_iter=2).count == 4
@@ -274,7 +274,7 @@ def test_a_request_survives_being_stored_and_read_again() -> None:
     assert again.checkpoint == "x"
 
 
-def test_the_echo_holds_every_default_and_no_input_picture() -> None:
+def test_the_echo_holds_every_default_and_no_input_image() -> None:
     request = Image2ImageRequest.parse({"init_images": [PNG], "mask": PNG, "other": 1})
     echo = request.echo()
     assert (echo["steps"], echo["width"], echo["denoising_strength"]) == (50, 512, 0.75)
@@ -319,7 +319,7 @@ def everywhere(text: str) -> Image2ImageRequest:
     )
 
 
-def test_every_input_picture_is_found() -> None:
+def test_every_input_image_is_found() -> None:
     paths: list[str] = []
 
     def note(text: str, path: str) -> str:
@@ -346,7 +346,7 @@ def test_every_input_picture_is_found() -> None:
     assert request.alwayson_scripts["other"] == {"args": [PNG]}
 
 
-def test_pictures_reach_hosts_in_plain_base64_only() -> None:
+def test_images_reach_hosts_in_plain_base64_only() -> None:
     loose = "data:image/png;base64," + PNG.rstrip("=").replace("+", "-").replace("/", "_")
     request = prepare_images(Image2ImageRequest(init_images=[loose]))
     assert request.init_images == [PNG]
@@ -355,7 +355,7 @@ def test_pictures_reach_hosts_in_plain_base64_only() -> None:
 
 @pytest.mark.parametrize("text", ["/etc/passwd", "cat.png", encode_base64(b"no picture")])
 @pytest.mark.parametrize("field", ["mask", "alwayson_scripts"])
-def test_text_that_is_no_picture_never_reaches_a_host(field: str, text: str) -> None:
+def test_text_that_is_no_image_never_reaches_a_host(field: str, text: str) -> None:
     value: object = {"controlnet": {"args": [{"enabled": True, "image": text}]}}
     fields = {"init_images": [PNG], field: text if field == "mask" else value}
     with pytest.raises(InvalidImage) as caught:
@@ -371,12 +371,12 @@ def test_urls_are_fetched_here_and_never_by_a_host() -> None:
     assert decode_base64(prepared.init_images[0]) == plain_png(64, 64, request.init_images[0])
 
 
-def test_input_pictures_are_within_the_limits() -> None:
+def test_input_images_are_within_the_limits() -> None:
     with pytest.raises(ImageTooLarge) as caught:
         prepare_images(Image2ImageRequest(init_images=[PNG]), max_pixels=64 * 63)
     assert caught.value.param == "init_images.0"
 
 
-def test_programs_may_give_a_picture_as_bytes() -> None:
+def test_programs_may_give_an_image_as_bytes() -> None:
     request = Image2ImageRequest.parse({"init_images": [plain_png(64, 64)]})
     assert request.init_images == [PNG]

@@ -225,7 +225,7 @@ class Wire(httpcore.MockStream):
         return self
 
 
-def test_a_picture_comes_from_the_address_that_was_checked() -> None:
+def test_an_image_comes_from_the_address_that_was_checked() -> None:
     internet = Internet(answer())
     assert internet.fetch() == PNG
     assert internet.connected == [(PUBLIC, 443)]
@@ -342,7 +342,7 @@ def test_the_next_address_is_tried_when_one_is_dead() -> None:
         (answer(content_length="500"), UpstreamUnavailable),
     ],
 )
-def test_what_is_no_picture_is_refused(reply: bytes, error: type[RobotchatError]) -> None:
+def test_what_is_no_image_is_refused(reply: bytes, error: type[RobotchatError]) -> None:
     with pytest.raises(RobotchatError) as caught:
         Internet(reply).fetch(max_bytes=1000, max_pixels=10_000, param="image")
     assert type(caught.value) is error

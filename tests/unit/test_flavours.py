@@ -34,7 +34,7 @@ WEB_UI: dict[str, Any] = {
     "refresh-loras": POSTED,
     "progress": {"progress": 0, "state": {"job_count": 0}},
 }
-PICTURE = encode_base64(plain_png(64, 64))
+IMAGE = encode_base64(plain_png(64, 64))
 
 
 class Place:
@@ -92,7 +92,7 @@ def test_no_content_is_an_answer() -> None:
 
 
 def test_what_koboldcpp_says_of_itself() -> None:
-    drawn = {"images": [PICTURE], "parameters": {}, "info": ""}
+    drawn = {"images": [IMAGE], "parameters": {}, "info": ""}
     place = Place(ENGINE, {"txt2img": drawn})
     drawing = place.bot.text2image(prompt="a", width=64, height=64, seed=3, scheduler="Karras")
     assert drawing.unverified == ["scheduler", "seed"]
@@ -122,7 +122,7 @@ def test_no_prompt_passes_for_an_account_of_how_it_was_drawn() -> None:
         return Place(
             WEB_UI,
             {"version": {}, "status": {}, "sd-models": [alpha]},
-            {"txt2img": {"images": [PICTURE], "parameters": {}, "info": json.dumps(info)}},
+            {"txt2img": {"images": [IMAGE], "parameters": {}, "info": json.dumps(info)}},
         )
 
     asked: dict[str, Any] = {"width": 64, "height": 64, "seed": 3, "prompt": "a, Model: beta"}
@@ -134,9 +134,9 @@ def test_no_prompt_passes_for_an_account_of_how_it_was_drawn() -> None:
 
 
 def test_sdnext_blurs_a_mask_both_ways_alike() -> None:
-    drawn = {"images": [PICTURE], "parameters": {}, "info": ""}
+    drawn = {"images": [IMAGE], "parameters": {}, "info": ""}
     place = Place(WEB_UI, {"version": {}, "status": {}, "img2img": drawn})
-    masked = {"init_images": [PICTURE], "mask": PICTURE, "width": 64, "height": 64, "seed": 1}
+    masked = {"init_images": [IMAGE], "mask": IMAGE, "width": 64, "height": 64, "seed": 1}
 
     def sent(**blur: int) -> int:
         place.web.draw(Image2ImageRequest.parse({**masked, **blur}))

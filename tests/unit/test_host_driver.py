@@ -88,7 +88,7 @@ def test_capabilities_are_told_to_others_who_may_know_more_or_less_of_them() -> 
     assert from_json({"kind": "sdcpp"}) == Capabilities(kind="sdcpp")
 
 
-def test_what_shapes_a_picture_is_ignored_unless_it_is_heeded() -> None:
+def test_what_shapes_an_image_is_ignored_unless_it_is_heeded() -> None:
     ignored = all_but("steps", "mask")
     assert {"sampler_name", "enable_hr", "styles", "denoising_strength"} <= ignored
     assert not {"steps", "mask", "prompt", "seed", "send_images", "output_format"} & ignored

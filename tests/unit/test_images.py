@@ -28,7 +28,7 @@ from robotchat.images import (
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-def picture(
+def image_file(
     kind: str, *, mode: str = "RGB", size: tuple[int, int] = (33, 17), **options: Any
 ) -> bytes:
     image = Image.linear_gradient("L").resize(size).convert(mode)
@@ -64,7 +64,7 @@ def png(
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "I;16"])
 def test_every_colour_mode_of_png_is_read_to_its_last_pixel(mode: str) -> None:
-    info = inspect(picture("PNG", mode=mode))
+    info = inspect(image_file("PNG", mode=mode))
     assert (info.content_type, info.width, info.height) == ("image/png", 33, 17)
 
 
@@ -94,7 +94,7 @@ def test_an_interlaced_png_is_counted_pass_by_pass() -> None:
     ],
 )
 def test_jpeg_and_webp_are_measured(kind: str, options: dict[str, Any]) -> None:
-    data = picture(kind, **options)
+    data = image_file(kind, **options)
     info = inspect(data)
     assert (info.width, info.height) == (33, 17)
     assert info.content_type == f"image/{kind.lower()}"
@@ -103,14 +103,14 @@ def test_jpeg_and_webp_are_measured(kind: str, options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_a_file_that_is_cut_anywhere_is_refused(kind: str) -> None:
-    data = picture(kind)
+    data = image_file(kind)
     for length in range(len(data) - 1):
         with pytest.raises(InvalidImage):
             inspect(data[:length])
 
 
 def test_a_png_with_any_byte_changed_is_refused() -> None:
-    data = bytearray(picture("PNG", size=(8, 8)))
+    data = bytearray(image_file("PNG", size=(8, 8)))
     for position in range(len(data)):
         data[position] ^= 0x55
         with pytest.raises((InvalidImage, ImageTooLarge)):
@@ -133,15 +133,15 @@ def test_a_png_with_any_byte_changed_is_refused() -> None:
         SIGNATURE + chunk(b"IEND", b""),
     ],
 )
-def test_what_is_no_picture_is_refused(data: bytes) -> None:
+def test_what_is_no_image_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidImage):
         inspect(data)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF"])
-def test_other_kinds_of_picture_are_refused_by_name(kind: str) -> None:
+def test_other_kinds_of_image_are_refused_by_name(kind: str) -> None:
     with pytest.raises(InvalidImage, match=kind):
-        inspect(picture(kind))
+        inspect(image_file(kind))
 
 
 def test_an_animated_webp_is_refused() -> None:
@@ -199,7 +199,7 @@ def test_a_declared_size_is_refused_before_anything_is_unpacked() -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_limits_hold_for_every_kind(kind: str) -> None:
-    data = picture(kind)
+    data = image_file(kind)
     with pytest.raises(ImageTooLarge) as caught:
         inspect(data, max_bytes=len(data) - 1, param="image")
     assert caught.value.param == "image"
@@ -265,7 +265,7 @@ def images(request: pytest.FixtureRequest, tmp_path: Path) -> Images:
     return MemoryImages() if request.param == "memory" else FolderImages(tmp_path / "pictures")
 
 
-def test_a_picture_is_kept_until_it_is_deleted(images: Images) -> None:
+def test_an_image_is_kept_until_it_is_deleted(images: Images) -> None:
     images.put("t/a/0.png", b"one", "image/png")
     images.put("t/a/0.png", b"two", "image/png")
     images.put("t/ab/0.png", b"three", "image/png")
@@ -282,7 +282,7 @@ def test_a_picture_is_kept_until_it_is_deleted(images: Images) -> None:
         images.get("t/ab/0.png")
 
 
-def test_a_folder_is_no_picture(images: Images) -> None:
+def test_a_folder_is_no_image(images: Images) -> None:
     images.put("t/a/0.png", b"one", "image/png")
     with pytest.raises(NotFound):
         images.get("t/a")
@@ -294,7 +294,7 @@ def test_keys_cannot_leave_the_store(images: Images, key: str) -> None:
         images.put(key, b"", "image/png")
 
 
-def test_links_lead_to_the_picture(tmp_path: Path) -> None:
+def test_links_lead_to_the_image(tmp_path: Path) -> None:
     memory, folder = MemoryImages(), FolderImages(tmp_path)
     for images in (memory, folder):
         images.put("a.png", b"one", "image/png")
@@ -316,17 +316,17 @@ def test_a_file_that_cannot_be_put_in_place_leaves_nothing_behind(tmp_path: Path
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_is_as_high_as_it_is_shown(kind: str, orientation: int) -> None:
+def test_an_image_is_as_high_as_it_is_shown(kind: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x010F] = "a camera"
     exif[0x0112] = orientation
     shown = (17, 33) if orientation >= 5 else (33, 17)
-    assert upright_size(picture(kind, exif=exif)) == shown
+    assert upright_size(image_file(kind, exif=exif)) == shown
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_a_picture_without_an_orientation_stands_upright(kind: str) -> None:
-    assert upright_size(picture(kind)) == (33, 17)
+def test_an_image_without_an_orientation_stands_upright(kind: str) -> None:
+    assert upright_size(image_file(kind)) == (33, 17)
 
 
 @pytest.mark.parametrize(
@@ -339,6 +339,6 @@ def test_a_picture_without_an_orientation_stands_upright(kind: str) -> None:
     ],
 )
 def test_a_damaged_exif_block_turns_nothing(exif: bytes) -> None:
-    data = picture("JPEG")
+    data = image_file("JPEG")
     block = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
     assert upright_size(data[:2] + block + data[2:]) == (33, 17)

@@ -41,7 +41,7 @@ def load(body: dict[str, Any], images: MemoryImages, tenant: str = "acme") -> di
         {"script_args": [1, "text", CAT]},
     ],
 )
-def test_a_picture_leaves_the_record_and_comes_back(body: dict[str, Any]) -> None:
+def test_an_image_leaves_the_record_and_comes_back(body: dict[str, Any]) -> None:
     images = MemoryImages()
     stored, size = store({"prompt": "x", **body}, images)
     assert CAT not in str(stored)
@@ -74,7 +74,7 @@ def test_a_reference_that_the_caller_made_up_is_refused_in_any_field(field: str)
 @pytest.mark.parametrize(
     "key", ["tenants/other/jobs/job_9/0.png", "tenants/acme2/jobs/job_9/0.png", "x"]
 )
-def test_another_tenants_picture_is_not_loaded_whoever_wrote_the_record(key: str) -> None:
+def test_another_tenants_image_is_not_loaded_whoever_wrote_the_record(key: str) -> None:
     images = MemoryImages()
     images.put(key, b"secret", "image/png")
     with pytest.raises(InvalidImage):
@@ -111,19 +111,19 @@ def test_an_upload_is_the_tenants_own() -> None:
             load({"init_images": [made_up]}, images)
 
 
-def test_an_upload_that_is_no_picture_is_refused_when_it_is_used() -> None:
+def test_an_upload_that_is_no_image_is_refused_when_it_is_used() -> None:
     images = MemoryImages()
     images.put("tenants/acme/uploads/upload_abc", b"<svg/>", "image/png")
     with pytest.raises(InvalidImage):
         load({"init_images": ["upload_abc"]}, images)
 
 
-def test_a_picture_that_is_gone_says_so() -> None:
+def test_an_image_that_is_gone_says_so() -> None:
     with pytest.raises(JobExpired):
         load({"init_images": [inputs.reference("tenants/acme/jobs/job_1/0.png")]}, MemoryImages())
 
 
-def test_the_record_of_what_was_sent_holds_references_and_no_pictures() -> None:
+def test_the_record_of_what_was_sent_holds_references_and_no_images() -> None:
     images = MemoryImages()
     asked = {"prompt": "http://x", "init_images": [CAT], "script_args": [CAT]}
     recorded, _ = store({**asked, **controlnet(image=CAT)}, images)
@@ -146,7 +146,7 @@ def test_a_text_that_only_looks_like_base64_stays_as_it_is() -> None:
         ("flux1-dev-bnb-nf4", (1024, 1024)),
     ],
 )
-def test_a_picture_is_scaled_to_what_its_checkpoint_draws_well(
+def test_an_image_is_scaled_to_what_its_checkpoint_draws_well(
     checkpoint: str | None, size: tuple[int, int]
 ) -> None:
     body = {
@@ -155,12 +155,12 @@ def test_a_picture_is_scaled_to_what_its_checkpoint_draws_well(
         ],
         "override_settings": {"sd_model_checkpoint": checkpoint} if checkpoint else {},
     }
-    assert inputs.size_like_picture(body) == dict(zip(("width", "height"), size, strict=True))
+    assert inputs.size_like_image(body) == dict(zip(("width", "height"), size, strict=True))
 
 
-def test_a_very_long_picture_stays_within_what_can_be_drawn() -> None:
+def test_a_very_long_image_stays_within_what_can_be_drawn() -> None:
     strip = FakeArt().drawn({"prompt": "a cat", "width": 2048, "height": 64})["images"][0]
-    size = inputs.size_like_picture({"init_images": [strip]})
+    size = inputs.size_like_image({"init_images": [strip]})
     assert size["width"] == 2048
     assert size["height"] >= 64
     assert size["height"] % 8 == 0

@@ -137,7 +137,7 @@ def test_a_queued_job_is_canceled_at_once_and_a_running_one_by_its_worker() -> N
     assert states.canceled(asked, 1, NOW).status is JobStatus.CANCELED
 
 
-def test_a_cancel_that_comes_too_late_does_not_take_the_pictures_away() -> None:
+def test_a_cancel_that_comes_too_late_does_not_take_the_images_away() -> None:
     asked = states.cancel(running(), NOW)
     assert states.succeed(asked, 1, NOW).status is JobStatus.SUCCEEDED
 

@@ -33,7 +33,7 @@ def office(**limits: Any) -> Office:
     return Office(MemoryRecords(), **limits)
 
 
-def test_one_picture_of_the_usual_size_in_twenty_steps_costs_one() -> None:
+def test_one_image_of_the_usual_size_in_twenty_steps_costs_one() -> None:
     assert cost(Text2ImageRequest(prompt="x", steps=20).work) == 1
     assert cost(Text2ImageRequest(prompt="x", steps=40, width=1024, batch_size=2).work) == 8
 
@@ -156,7 +156,7 @@ def test_a_message_that_was_refused_for_good_never_counted() -> None:
     assert bench.counted() == (0, 0, 0.0)
 
 
-def test_a_deleted_conversation_gives_back_its_bytes_but_not_the_days_pictures() -> None:
+def test_a_deleted_conversation_gives_back_its_bytes_but_not_the_days_images() -> None:
     bench = office()
     job = bench.submit()
     bench.robot.run(job.id)
@@ -166,15 +166,15 @@ def test_a_deleted_conversation_gives_back_its_bytes_but_not_the_days_pictures()
     assert bench.usage().today.images == 1
 
 
-def test_pictures_that_come_with_a_request_are_stored_bytes_too() -> None:
+def test_images_that_come_with_a_request_are_stored_bytes_too() -> None:
     bench = office()
     cat = bench.art.drawn({"prompt": "a cat"})
-    picture = cat["images"][0]
+    image = cat["images"][0]
     job = bench.robot.submit_image(
-        Image2ImageRequest(prompt="blue", init_images=[picture]), tenant="acme"
+        Image2ImageRequest(prompt="blue", init_images=[image]), tenant="acme"
     )
     assert job.input_bytes == bench.usage().now.stored_bytes > 0
-    assert len(encode_base64(b"x" * job.input_bytes)) == len(picture)
+    assert len(encode_base64(b"x" * job.input_bytes)) == len(image)
 
 
 # --- checkpoints ----------------------------------------------------------------------------------

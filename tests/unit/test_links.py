@@ -94,7 +94,7 @@ def test_the_term_is_in_the_link() -> None:
         assert parse_qs(urlsplit(link).query)["X-Amz-Expires"] == ["300"]
 
 
-def test_a_picture_tells_until_when_its_link_works() -> None:
+def test_an_image_tells_until_when_its_link_works() -> None:
     class Lent(MemoryImages):
         def link_term(self, wanted: float, /) -> float:
             return min(wanted, 300)
@@ -103,12 +103,12 @@ def test_a_picture_tells_until_when_its_link_works() -> None:
     store.put("a/0.png", b"png", "image/png")
     clock = FakeClock()
     viewer = Viewer(store, link_ttl=3600, clock=clock)
-    picture = JobImage(key="a/0.png", width=1, height=1, sha256="0", content_type="image/png")
-    (seen,) = viewer.pictures([picture])
+    image = JobImage(key="a/0.png", width=1, height=1, sha256="0", content_type="image/png")
+    (seen,) = viewer.image_views([image])
     assert seen.url
     assert seen.expires_at == clock.now() + timedelta(seconds=300)
     deleted = clock.now() + timedelta(seconds=60)
-    (seen,) = viewer.pictures([picture], until=deleted)
+    (seen,) = viewer.image_views([image], until=deleted)
     assert seen.expires_at == deleted
-    (seen,) = viewer.pictures([picture], until=clock.now())
+    (seen,) = viewer.image_views([image], until=clock.now())
     assert (seen.url, seen.expires_at) == (None, None)

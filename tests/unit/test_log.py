@@ -55,7 +55,7 @@ def test_what_is_logged_is_what_lambda_keeps(lambdas: str, expected: list[str]) 
         base64.b64encode(bytes(range(256))).decode(),
     ],
 )
-def test_keys_and_pictures_are_taken_out_wherever_they_stand(
+def test_keys_and_images_are_taken_out_wherever_they_stand(
     secret: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logger().error("upstream said %s", secret, extra={"note": secret})

@@ -20,7 +20,7 @@ FORMATS = [
 ]
 
 
-def picture(kind: str, mode: str = "RGB", **options: object) -> bytes:
+def image_file(kind: str, mode: str = "RGB", **options: object) -> bytes:
     image = Image.new(mode, (40, 30), (200, 10, 10, 128)[: len(mode)])
     file = io.BytesIO()
     image.save(file, kind, **options)
@@ -28,10 +28,10 @@ def picture(kind: str, mode: str = "RGB", **options: object) -> bytes:
 
 
 @pytest.mark.parametrize(("kind", "content_type", "options"), FORMATS)
-def test_a_picture_says_that_a_model_made_it_and_keeps_its_pixels(
+def test_an_image_says_that_a_model_made_it_and_keeps_its_pixels(
     kind: str, content_type: str, options: dict[str, Any]
 ) -> None:
-    data = picture(kind, **options)
+    data = image_file(kind, **options)
     result = marked(data, content_type, width=40, height=30)
     inspect(result, max_bytes=len(result), max_pixels=40 * 30)
     read, before = Image.open(io.BytesIO(result)), Image.open(io.BytesIO(data))
@@ -43,7 +43,7 @@ def test_a_picture_says_that_a_model_made_it_and_keeps_its_pixels(
 
 @pytest.mark.parametrize("lossless", [True, False])
 def test_what_is_transparent_in_webp_stays_so(lossless: bool) -> None:
-    data = picture("WEBP", "RGBA", lossless=lossless)
+    data = image_file("WEBP", "RGBA", lossless=lossless)
     read = Image.open(io.BytesIO(marked(data, "image/webp", width=40, height=30)))
     assert read.mode == "RGBA"
     assert read.tobytes() == Image.open(io.BytesIO(data)).tobytes()
@@ -52,5 +52,5 @@ def test_what_is_transparent_in_webp_stays_so(lossless: bool) -> None:
 def test_the_web_uis_text_stays() -> None:
     text = PngImagePlugin.PngInfo()
     text.add_text("parameters", "a beach\nSteps: 20")
-    data = marked(picture("PNG", pnginfo=text), "image/png", width=40, height=30)
+    data = marked(image_file("PNG", pnginfo=text), "image/png", width=40, height=30)
     assert png_text(data)["parameters"] == "a beach\nSteps: 20"

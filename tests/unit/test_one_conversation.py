@@ -64,7 +64,7 @@ class World:
         return [*said, *(key for key in images._files if not key.startswith("tenants/"))]
 
 
-def test_a_picture_is_drawn_talked_about_and_drawn_again() -> None:
+def test_an_image_is_drawn_talked_about_and_drawn_again() -> None:
     world = World("A beach.")
     first = world.draw("a beach")
     conversation = first.conversation_id or ""
@@ -95,7 +95,7 @@ def test_a_picture_is_drawn_talked_about_and_drawn_again() -> None:
     ]
 
 
-def test_a_picture_that_is_being_drawn_is_said_to_be() -> None:
+def test_an_image_that_is_being_drawn_is_said_to_be() -> None:
     world = World("Soon.", held=True)
     drawing = world.draw("a beach")
     world.ask("Is it done?", drawing.conversation_id)
@@ -105,7 +105,7 @@ def test_a_picture_that_is_being_drawn_is_said_to_be() -> None:
     assert world.told()[:2] == ["a beach", "[The picture was not drawn.]"]
 
 
-def test_the_last_picture_is_known_before_the_index_knows_it() -> None:
+def test_the_last_image_is_known_before_the_index_knows_it() -> None:
     world = World("ok")
     first = world.draw("a beach")
     conversation = first.conversation_id or ""
@@ -119,7 +119,7 @@ def test_the_last_picture_is_known_before_the_index_knows_it() -> None:
     assert list(world.robot.conversations.turns(conversation)) == [first, second]
 
 
-def test_items_are_listed_page_by_page_with_their_pictures() -> None:
+def test_items_are_listed_page_by_page_with_their_images() -> None:
     world = World("Nice.")
     job = world.draw("a beach")
     conversation = job.conversation_id or ""
@@ -137,13 +137,13 @@ def test_items_are_listed_page_by_page_with_their_pictures() -> None:
             break
     newest = world.responses.conversations.list_items(conversation, show=viewer.item)["data"]
     assert [item["id"] for item in seen] == [item["id"] for item in reversed(newest)]
-    picture = seen[1]
-    assert (picture["job_id"], picture["status"]) == (job.id, "completed")
-    assert picture["revised_prompt"] == job.prompt
-    assert picture["images"][0]["sha256"] == job.images[0].sha256
-    assert "key" not in picture["images"][0]
+    image = seen[1]
+    assert (image["job_id"], image["status"]) == (job.id, "completed")
+    assert image["revised_prompt"] == job.prompt
+    assert image["images"][0]["sha256"] == job.images[0].sha256
+    assert "key" not in image["images"][0]
     assert "images" not in seen[0]
-    found = world.responses.conversations.item(conversation, picture["id"], show=viewer.item)
+    found = world.responses.conversations.item(conversation, image["id"], show=viewer.item)
     assert found["images"][0]["width"] == 64
     with pytest.raises(NotFound):
         world.responses.conversations.item(conversation, "msg_other")
@@ -190,7 +190,7 @@ def test_a_conversation_begins_with_items_and_has_metadata() -> None:
         world.responses.conversations.update(begun.id, "theirs", metadata={})
 
 
-def test_an_item_of_a_picture_turn_leads_to_its_job_and_goes_with_it() -> None:
+def test_an_item_of_an_image_turn_leads_to_its_job_and_goes_with_it() -> None:
     world = World("a1", held=True)
     job = world.draw("a beach")
     conversation = job.conversation_id or ""
@@ -218,7 +218,7 @@ def test_a_deleted_item_of_a_large_turn_is_gone_from_the_files_too() -> None:
     assert world.responses.get(response["id"])["status"] == "completed"
 
 
-def test_deleting_a_conversation_forgets_words_and_pictures() -> None:
+def test_deleting_a_conversation_forgets_words_and_images() -> None:
     world = World("a1", "a2", "a3")
     job = world.draw("a beach")
     conversation = job.conversation_id or ""

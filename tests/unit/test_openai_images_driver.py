@@ -27,14 +27,14 @@ from robotchat.errors import (
 from robotchat.images import encode_base64
 
 
-def _picture() -> bytes:
+def _image() -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (64, 64), "orange").save(file, "PNG")
     return file.getvalue()
 
 
-PICTURE = _picture()
-ANSWER = {"created": 1, "data": [{"b64_json": encode_base64(PICTURE)}]}
+IMAGE = _image()
+ANSWER = {"created": 1, "data": [{"b64_json": encode_base64(IMAGE)}]}
 WORDS = Text2ImageRequest(prompt="a beach", width=64, height=64, seed=5)
 
 
@@ -135,9 +135,9 @@ def test_an_edit_is_a_form() -> None:
         seen.append(request)
         return httpx.Response(200, json=ANSWER)
 
-    picture = encode_base64(PICTURE)
+    image = encode_base64(IMAGE)
     change = Image2ImageRequest(
-        prompt="make it blue", init_images=[picture], width=64, height=64, seed=5
+        prompt="make it blue", init_images=[image], width=64, height=64, seed=5
     )
     fields = {"vllm-omni": b'name="strength"\r\n\r\n0.75', "openai-images": b'name="size"'}
     for flavour, part in fields.items():
@@ -146,7 +146,7 @@ def test_an_edit_is_a_form() -> None:
         assert seen[-1].url.path == "/v1/images/edits"
         assert b'name="image"; filename="image0.png"\r\nContent-Type: image/png' in sent
         assert part in sent
-    told = change.model_copy(update={"instruct": True, "extra_images": [picture]})
+    told = change.model_copy(update={"instruct": True, "extra_images": [image]})
     driver(answer, "vllm-omni").draw(told)
     assert b"strength" not in seen[-1].content
     assert seen[-1].content.count(b'name="image"') == 2
@@ -239,11 +239,11 @@ def test_errors_of_every_shape(
         [{"url": "//elsewhere.example/x.png"}],
         [{"url": "http://sd.internal:9/x.png"}],
         [{"url": "file:///etc/passwd"}],
-        [{"b64_json": encode_base64(PICTURE)}] * 2,
+        [{"b64_json": encode_base64(IMAGE)}] * 2,
         [{"b64_json": "bm8gcGljdHVyZQ=="}],
     ],
 )
-def test_answers_without_the_picture(data: list[Any]) -> None:
+def test_answers_without_the_image(data: list[Any]) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         assert request.url.path == "/v1/images/generations", "nothing else may be asked"
         return httpx.Response(200, json={"data": data})
@@ -257,18 +257,18 @@ def test_a_link_is_followed_where_it_leads_to_the_host_itself(url: str) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         if request.method == "GET":
             assert request.headers["authorization"] == "Bearer key-1"
-            return httpx.Response(200, content=PICTURE)
+            return httpx.Response(200, content=IMAGE)
         return httpx.Response(200, json={"data": [{"url": url}]})
 
     drawing = driver(answer, auth=("", "key-1")).draw(WORDS)
-    assert drawing.pictures[0].data == PICTURE
+    assert drawing.images[0].data == IMAGE
 
 
-def test_a_data_url_is_a_picture_as_well() -> None:
-    text = f"data:image/png;base64,{encode_base64(PICTURE)}"
+def test_a_data_url_is_an_image_as_well() -> None:
+    text = f"data:image/png;base64,{encode_base64(IMAGE)}"
     for one in ({"url": text}, {"b64_json": text}):
         drawing = driver(_always({"data": [one]})).draw(WORDS)
-        assert drawing.pictures[0].data == PICTURE
+        assert drawing.images[0].data == IMAGE
 
 
 def test_a_link_that_leads_on_is_not_followed() -> None:

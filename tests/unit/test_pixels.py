@@ -13,8 +13,8 @@ from robotchat.images import png_text
 from robotchat.pixels import (
     converted,
     has_transparency,
+    plain_image,
     plain_mask,
-    plain_picture,
     repaint_mask,
 )
 
@@ -95,22 +95,22 @@ def test_transparency_is_seen() -> None:
         (png((1, 2, 3), (4, 5, 6), mode="RGB"), [(1, 2, 3), (4, 5, 6)]),
     ],
 )
-def test_a_picture_to_begin_with_is_rgb_on_white(
+def test_an_image_to_begin_with_is_rgb_on_white(
     given: bytes, expected: list[tuple[int, ...]]
 ) -> None:
-    picture = opened(plain_picture(given))
-    assert (picture.format, picture.mode, list(picture.get_flattened_data())) == (
+    image = opened(plain_image(given))
+    assert (image.format, image.mode, list(image.get_flattened_data())) == (
         "PNG",
         "RGB",
         expected,
     )
 
 
-def test_a_picture_to_begin_with_is_upright() -> None:
+def test_an_image_to_begin_with_is_upright() -> None:
     lying, file = Image.new("RGB", (4, 2)), io.BytesIO()
     lying.getexif()[0x0112] = 6
     lying.save(file, "PNG", exif=lying.getexif())
-    assert opened(plain_picture(file.getvalue())).size == (2, 4)
+    assert opened(plain_image(file.getvalue())).size == (2, 4)
 
 
 @pytest.mark.parametrize(

@@ -34,12 +34,12 @@ def talk(*messages: str, editing: bool = False) -> Fold:
     """The fold after the last of several messages."""
     state: PromptState | None = None
     answer: Fold | None = None
-    pictures: list[PromptState] = []
+    images: list[PromptState] = []
     for message in messages:
-        answer = fold(state, message, editing=editing, earlier=pictures.copy)
+        answer = fold(state, message, editing=editing, earlier=images.copy)
         state = PromptState(prompt=answer.prompt, negative_prompt=answer.negative_prompt)
         if answer.mode != "reply":
-            pictures.append(state)
+            images.append(state)
     assert answer is not None
     return answer
 
@@ -218,7 +218,7 @@ CAT = "a red cat on a sofa"
         ("再来两只猫", "a red cat on a sofa, two cats"),
     ],
 )
-def test_words_about_the_picture_are_followed_and_not_drawn(message: str, prompt: str) -> None:
+def test_words_about_the_image_are_followed_and_not_drawn(message: str, prompt: str) -> None:
     answer = talk(CAT, message)
     assert (answer.mode, answer.prompt) == ("generate", prompt)
 
@@ -234,7 +234,7 @@ def test_fewer_of_a_thing_is_said_with_a_number(message: str) -> None:
     |next|try again|love it, one more|not good, another one|再来一张|多来几张|更多|再来一张类似的|换一张看看
     |不满意,重新画""".split("|"),
 )
-def test_another_picture_is_the_same_words_drawn_again(message: str) -> None:
+def test_another_image_is_the_same_words_drawn_again(message: str) -> None:
     answer = talk(CAT, message.strip())
     assert (answer.mode, answer.prompt, answer.negative_prompt) == ("generate", CAT, "")
 
@@ -311,7 +311,7 @@ def test_no_chinese_is_ever_drawn(characters: list[str]) -> None:
         ("bigger please, 1024x1024", (1024, 1024)),
     ],
 )
-def test_a_size_in_words_is_one_of_the_picture(message: str, size: tuple[int, int]) -> None:
+def test_a_size_in_words_is_one_of_the_image(message: str, size: tuple[int, int]) -> None:
     state = PromptState(prompt=CAT, width=640, height=424)
     answer = fold(state, message, editing=False)
     assert (answer.mode, answer.prompt) == ("generate", CAT)
@@ -360,7 +360,7 @@ STEPS = ["a cat on a sofa", "make it blue", "add a dog", "at night"]
         ("在第一张的基础上加一顶帽子", 0, "a cat on a sofa, a hat"),
     ],
 )
-def test_a_message_can_go_back_to_an_earlier_picture(
+def test_a_message_can_go_back_to_an_earlier_image(
     message: str, turn: int | None, prompt: str | None
 ) -> None:
     answer = talk(*STEPS, message)
@@ -380,7 +380,7 @@ def test_undoing_again_goes_further_back() -> None:
     "message",
     ["go back to the ninth one", "undo the last seven changes", "回到第九张"],
 )
-def test_going_back_to_no_picture_is_told(message: str) -> None:
+def test_going_back_to_no_image_is_told(message: str) -> None:
     answer = talk(*STEPS[:2], message)
     assert (answer.mode, answer.prompt) == ("reply", "a blue cat on a sofa")
 
@@ -399,7 +399,7 @@ def test_what_sounds_like_going_back_need_not_be(message: str) -> None:
     assert talk(*STEPS, message).turn is None
 
 
-def test_the_pictures_before_are_asked_for_only_when_a_message_goes_back() -> None:
+def test_the_images_before_are_asked_for_only_when_a_message_goes_back() -> None:
     def never() -> list[PromptState]:
         raise AssertionError
 
@@ -423,7 +423,7 @@ def test_an_edit_of_an_upload_needs_no_earlier_prompt(message: str, prompt: str)
     assert 0.5 <= answer.denoising_strength <= 0.8
 
 
-def test_bolder_edits_move_further_from_the_picture() -> None:
+def test_bolder_edits_move_further_from_the_image() -> None:
     def strength(message: str) -> float:
         return fold(None, message, editing=True).denoising_strength or 0
 

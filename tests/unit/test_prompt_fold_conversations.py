@@ -141,7 +141,7 @@ EDITING: dict[str, list[Turn]] = {
 
 
 @pytest.mark.parametrize("name", DRAWING)
-def test_a_picture_is_drawn_turn_by_turn(name: str) -> None:
+def test_an_image_is_drawn_turn_by_turn(name: str) -> None:
     follow(DRAWING[name], editing=False)
 
 

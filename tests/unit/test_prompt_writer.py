@@ -307,13 +307,13 @@ def test_what_need_not_be_asked_again_is_put_right() -> None:
 
 
 def test_going_back_is_found_by_the_rules_and_the_rest_folded_by_the_model() -> None:
-    pictures = [PromptState(prompt="a cat"), GIRL]
+    images = [PromptState(prompt="a cat"), GIRL]
     chat = ScriptedTurns(folds(prompt="a cat at night", negative_prompt=""))
     writer = PromptWriter(chat, model="m")
     answer, source = writer.write(
-        GIRL, "the first one, but at night", editing=False, earlier=lambda: pictures
+        GIRL, "the first one, but at night", editing=False, earlier=lambda: images
     )
     assert (answer.prompt, answer.turn, source) == ("a cat at night", 0, "llm")
     assert json.loads(chat.bodies[0]["messages"][-1]["content"])["current_prompt"] == "a cat"
-    alone, source = writer.write(GIRL, "回到第一张", editing=False, earlier=lambda: pictures)
+    alone, source = writer.write(GIRL, "回到第一张", editing=False, earlier=lambda: images)
     assert (alone.prompt, alone.turn, source) == ("a cat", 0, "fallback")

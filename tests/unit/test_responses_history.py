@@ -19,7 +19,7 @@ from robotchat.errors import (
     UpstreamUnavailable,
 )
 from robotchat.gpt.driver import Body
-from robotchat.gpt.responses.items import picture_turn
+from robotchat.gpt.responses.items import image_turn
 from robotchat.gpt.responses.translation import chat_messages
 from robotchat.jobs.job import Job
 from robotchat.records import PAGE_BYTES
@@ -96,12 +96,12 @@ def test_a_deleted_response_is_left_out_of_what_follows_it() -> None:
 
 def test_a_large_response_is_kept_as_a_file() -> None:
     world = World("short", "fine")
-    picture = "data:image/png;base64," + "A" * 600_000
-    image = {"type": "input_image", "image_url": picture}
+    url = "data:image/png;base64," + "A" * 600_000
+    image = {"type": "input_image", "image_url": url}
     first = world.responses.create({"input": [{"role": "user", "content": [image]}]})
     assert max(len(str(r.data)) for r in world.records.all()) < 100_000
     world.responses.create({"input": "And?", "previous_response_id": first["id"]})
-    assert world.sent()[0]["content"][0]["image_url"]["url"] == picture
+    assert world.sent()[0]["content"][0]["image_url"]["url"] == url
     assert world.files._files
     world.responses.delete(first["id"])
     assert not world.files._files
@@ -376,7 +376,7 @@ def test_items_that_cannot_be_added_are_refused(items: Any) -> None:
         world.responses.conversations.add_items(world.conversation(), items)
 
 
-def test_picture_jobs_become_items() -> None:
+def test_image_jobs_become_items() -> None:
     made = {
         "kind": "chat_text2image",
         "tenant": "t",
@@ -395,7 +395,7 @@ def test_picture_jobs_become_items() -> None:
             {**made, "id": "job_d", "turn": 4, "status": "succeeded", "reply": "Hi"}
         ),
     ]
-    turns = [picture_turn(job) for job in jobs]
+    turns = [image_turn(job) for job in jobs]
     for items in turns:
         for item in items:
             TypeAdapter(ConversationItem).validate_python(item)
@@ -417,4 +417,4 @@ def test_picture_jobs_become_items() -> None:
         "a beach",
         "Hi",
     ]
-    assert picture_turn(jobs[0].model_copy(update={"deleted": True})) == []
+    assert image_turn(jobs[0].model_copy(update={"deleted": True})) == []

@@ -22,7 +22,7 @@ from robotchat.errors import (
     UpstreamRejected,
     UpstreamUnavailable,
 )
-from robotchat.gpt.responses.items import picture_turn
+from robotchat.gpt.responses.items import image_turn
 from robotchat.images import decode_base64
 from robotchat.jobs import states
 from robotchat.jobs.job import Job, JobStatus
@@ -55,7 +55,7 @@ class Words:
         mode: Literal["edit", "generate"] = "edit" if editing else "generate"
         return Fold(mode=mode, prompt=prompt, width=width, height=height), "fallback"
 
-    def describe(self, picture: str) -> str | None:
+    def describe(self, image: str) -> str | None:
         return None
 
 
@@ -141,7 +141,7 @@ def test_the_callers_negative_prompt_stays_with_the_conversation(bench: Bench) -
     assert bench.art.requests[1]["negative_prompt"] == "text"
 
 
-def test_the_picture_of_a_turn_is_stored_and_described(bench: Bench) -> None:
+def test_the_image_of_a_turn_is_stored_and_described(bench: Bench) -> None:
     job = bench.robot.chat_text2image("a beach", width=128, height=64)
     (image,) = job.images
     assert (image.width, image.height, image.content_type) == (128, 64, "image/png")
@@ -152,7 +152,7 @@ def test_the_picture_of_a_turn_is_stored_and_described(bench: Bench) -> None:
     assert job.timings.run is not None
 
 
-def test_an_edit_starts_from_the_conversations_last_picture(bench: Bench) -> None:
+def test_an_edit_starts_from_the_conversations_last_image(bench: Bench) -> None:
     first = bench.robot.chat_text2image("a cat")
     second = bench.robot.chat_image2image("make it blue", conversation_id=first.conversation_id)
     assert second.status is JobStatus.SUCCEEDED
@@ -160,8 +160,8 @@ def test_an_edit_starts_from_the_conversations_last_picture(bench: Bench) -> Non
     assert sent == bench.robot.images.get(first.images[0].key)
 
 
-def test_an_edit_starts_from_the_picture_that_is_sent(bench: Bench) -> None:
-    cat = bench.robot.drawing(bench.robot.chat_text2image("a cat")).pictures[0].data
+def test_an_edit_starts_from_the_image_that_is_sent(bench: Bench) -> None:
+    cat = bench.robot.drawing(bench.robot.chat_text2image("a cat")).images[0].data
     from robotchat.images import encode_base64
 
     for image in (encode_base64(cat), "data:image/png;base64," + encode_base64(cat)):
@@ -218,7 +218,7 @@ def test_an_edit_of_nothing_is_refused_and_leaves_nothing_behind(bench: Bench) -
     assert bench.robot.jobs.of_tenant("local") == ([], None)
 
 
-def test_an_edit_of_an_undecodable_picture_is_refused(bench: Bench) -> None:
+def test_an_edit_of_an_undecodable_image_is_refused(bench: Bench) -> None:
     with pytest.raises(InvalidImage):
         bench.robot.chat_image2image("make it blue", image="bm90IGEgcGljdHVyZQ==")
     assert bench.robot.jobs.of_tenant("local") == ([], None)
@@ -270,7 +270,7 @@ def drawn() -> Bench:
     return bench
 
 
-def test_going_back_draws_the_earlier_picture_again(drawn: Bench) -> None:
+def test_going_back_draws_the_earlier_image_again(drawn: Bench) -> None:
     first = drawn.robot.chat_text2image("a cat", steps=7)
     talk = first.conversation_id
     drawn.robot.chat_text2image("make it blue", talk, steps=9)
@@ -283,7 +283,7 @@ def test_going_back_draws_the_earlier_picture_again(drawn: Bench) -> None:
     assert drawn.art.requests[-1]["steps"] == 7
 
 
-def test_a_change_to_an_earlier_picture_starts_from_that_picture(drawn: Bench) -> None:
+def test_a_change_to_an_earlier_image_starts_from_that_image(drawn: Bench) -> None:
     first = drawn.robot.chat_text2image("a cat", width=256, height=128)
     talk = first.conversation_id
     drawn.robot.chat_image2image("make it a dog", conversation_id=talk)
@@ -305,7 +305,7 @@ def test_an_edit_that_is_gone_back_to_is_drawn_from_what_it_was_drawn_from(drawn
         assert drawn.art.requests[-1] == drawn.art.requests[0]
 
 
-def test_turns_that_drew_nothing_do_not_count_as_pictures(drawn: Bench) -> None:
+def test_turns_that_drew_nothing_do_not_count_as_images(drawn: Bench) -> None:
     hello = drawn.robot.chat_text2image("hello")
     talk = hello.conversation_id
     drawn.robot.chat_text2image("a cat", talk)
@@ -314,7 +314,7 @@ def test_turns_that_drew_nothing_do_not_count_as_pictures(drawn: Bench) -> None:
     assert drawn.robot.chat_text2image("the first picture was better", talk).prompt == "a cat"
 
 
-def test_another_one_is_another_picture(drawn: Bench) -> None:
+def test_another_one_is_another_image(drawn: Bench) -> None:
     first = drawn.robot.chat_text2image("a cat")
     drawn.robot.chat_text2image("another one", first.conversation_id)
     drawn.robot.chat_text2image("再来一张", first.conversation_id, seed=5)
@@ -323,17 +323,17 @@ def test_another_one_is_another_picture(drawn: Bench) -> None:
     assert seeds[2] == 5
 
 
-def test_a_bigger_picture_is_bigger_than_the_last_one(drawn: Bench) -> None:
+def test_a_bigger_image_is_bigger_than_the_last_one(drawn: Bench) -> None:
     first = drawn.robot.chat_text2image("a cat", width=128, height=64)
     bigger = drawn.robot.chat_text2image("bigger picture", first.conversation_id)
     assert (bigger.images[0].width, bigger.images[0].height) == (192, 96)
 
 
-def test_what_is_left_out_of_a_picture_is_told_with_it(drawn: Bench) -> None:
+def test_what_is_left_out_of_an_image_is_told_with_it(drawn: Bench) -> None:
     job = drawn.robot.chat_text2image("画一只胖墩墩的猫")
     assert job.images
     assert "墩墩" in str(job.reply)
-    assert [item["type"] for item in picture_turn(job)] == [
+    assert [item["type"] for item in image_turn(job)] == [
         "message",
         "image_generation_call",
         "message",
@@ -378,7 +378,7 @@ def test_an_unknown_conversation_and_another_tenants_are_the_same(bench: Bench) 
         bench.robot.submit_chat_image(request, tenant="other")
 
 
-def test_a_deleted_conversation_takes_its_turns_and_pictures_with_it(bench: Bench) -> None:
+def test_a_deleted_conversation_takes_its_turns_and_images_with_it(bench: Bench) -> None:
     job = bench.robot.chat_text2image("a beach")
     assert job.conversation_id
     bench.robot.delete_conversation(job.conversation_id)
@@ -514,7 +514,7 @@ def test_what_a_store_that_is_away_for_a_moment_has_spoiled_is_tried_again(held:
     assert held.robot.jobs.get(job.id, "local").error is None
 
 
-def test_a_wrong_picture_is_drawn_again(bench: Bench) -> None:
+def test_a_wrong_image_is_drawn_again(bench: Bench) -> None:
     def other(body: dict[str, Any]) -> Any:
         return bench.art.drawn({**body, "sampler_name": "Heun"})
 
@@ -557,17 +557,17 @@ def test_a_running_job_is_interrupted_by_a_cancel(
 # --- the caller waits -----------------------------------------------------------------------------
 
 
-def test_text2image_gives_the_finished_job_and_its_picture(bench: Bench) -> None:
+def test_text2image_gives_the_finished_job_and_its_image(bench: Bench) -> None:
     job = bench.robot.text2image(Text2ImageRequest(prompt="a beach", steps=5))
     assert (job.status, job.prompt_source) == (JobStatus.SUCCEEDED, "caller")
     stored = bench.robot.images.get(job.images[0].key)
-    assert bench.robot.drawing(job).pictures[0].data == stored
+    assert bench.robot.drawing(job).images[0].data == stored
     sent = dict(bench.art.requests[0])
     assert sent.pop("override_settings_restore_afterwards") is False
     assert bench.robot.jobs.get(job.id, "local").effective == sent
 
 
-def test_image2image_sends_the_picture_and_records_a_reference(bench: Bench) -> None:
+def test_image2image_sends_the_image_and_records_a_reference(bench: Bench) -> None:
     from robotchat.images import encode_base64
 
     first = bench.robot.text2image(Text2ImageRequest(prompt="a cat"))
@@ -613,7 +613,7 @@ def same_key(bench: Bench) -> Callable[[str], Job]:
     return send
 
 
-def test_the_same_key_and_request_give_the_same_job_and_one_picture(bench: Bench) -> None:
+def test_the_same_key_and_request_give_the_same_job_and_one_image(bench: Bench) -> None:
     send = same_key(bench)
     first, again = send("a beach"), send("a beach")
     assert first.id == again.id
@@ -636,7 +636,7 @@ def test_a_repeated_request_queues_what_a_crash_left_unqueued(held: Bench) -> No
     assert held.queue.take() == first.id
 
 
-def test_a_waiting_callers_repetition_gives_the_first_picture(bench: Bench) -> None:
+def test_a_waiting_callers_repetition_gives_the_first_image(bench: Bench) -> None:
     request = Text2ImageRequest(prompt="a beach")
     first = bench.robot.text2image(request, idempotency_key="k")
     again = bench.robot.text2image(request, idempotency_key="k")
@@ -711,7 +711,7 @@ def test_a_job_that_was_waited_for_is_retried_by_the_queue(held: Bench) -> None:
     assert held.queue.take() == job_id, "nobody else would run it"
 
 
-def test_a_picture_that_another_holder_may_have_interrupted_is_drawn_again(held: Bench) -> None:
+def test_an_image_that_another_holder_may_have_interrupted_is_drawn_again(held: Bench) -> None:
     job = held.submit("a beach")
 
     def the_lease_runs_out_meanwhile(body: dict[str, Any]) -> Any:
@@ -747,13 +747,13 @@ def test_a_checkpoint_that_has_gone_since_is_waited_for(held: Bench) -> None:
     assert fresh.run(job.id).status is JobStatus.FAILED
 
 
-def test_another_attempts_picture_cannot_take_the_place_of_the_finished_jobs(held: Bench) -> None:
+def test_another_attempts_image_cannot_take_the_place_of_the_finished_jobs(held: Bench) -> None:
     job = held.submit("a beach")
     done = held.robot.run(job.id)
     kept = held.robot.images.get(done.images[0].key)
     other = held.art.drawn({**held.art.requests[0], "seed": 7})
-    picture = held.robot.drawing(done).pictures[0]
-    late = dataclasses.replace(picture, data=decode_base64(other["images"][0]))
+    image = held.robot.drawing(done).images[0]
+    late = dataclasses.replace(image, data=decode_base64(other["images"][0]))
     held.robot._runner._store(done, [late], "")
     assert held.robot.images.get(done.images[0].key) == kept
 

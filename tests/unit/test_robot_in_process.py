@@ -88,7 +88,7 @@ def test_the_drawing_of_a_job_that_has_not_ended_or_was_canceled_says_so() -> No
     with pytest.raises(JobNotFinal, match="queued"):
         robot.drawing(job)
     robot.run(job.id)
-    assert robot.drawing(job).pictures, "as it is now, not as it was"
+    assert robot.drawing(job).images, "as it is now, not as it was"
     canceled = robot.cancel(robot.chat_text2image("a castle").id)
     with pytest.raises(JobCanceled):
         robot.drawing(canceled)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dev.sd_host import infotext, models, pictures, words
+from dev.sd_host import imaging, infotext, models, words
 from dev.sd_host.words import Thing, read
 
 
@@ -44,9 +44,9 @@ def test_chinese_is_read() -> None:
     "word", [*words.PLACES, *words.THINGS, *words.MOODS, *words.STYLES, *words.COLOURS, "nothing"]
 )
 def test_every_word_can_be_drawn_and_applied(word: str) -> None:
-    image = pictures.drawn(word, "", 1, 64, 48)
+    image = imaging.drawn(word, "", 1, 64, 48)
     assert image.size == (64, 48)
-    assert pictures.repainted(image, word, "", 1, 0.8).size == (64, 48)
+    assert imaging.repainted(image, word, "", 1, 0.8).size == (64, 48)
 
 
 def test_an_infotext_is_read_as_it_was_written() -> None:

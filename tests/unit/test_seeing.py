@@ -64,7 +64,7 @@ def test_a_change_keeps_what_the_host_sees() -> None:
     assert len(world.art.posts) == 1, "it is described once"
 
 
-def test_a_new_picture_in_a_conversation_is_another_subject() -> None:
+def test_a_new_image_in_a_conversation_is_another_subject() -> None:
     world = World(CAPTION)
     beach = world.robot.chat_text2image("a beach")
     job = world.change("make her hair pink", conversation_id=beach.conversation_id)
@@ -116,7 +116,7 @@ def test_a_busy_host_is_not_waited_for_long() -> None:
         assert seeing.describe(base64.b64decode(portrait())) is None
 
 
-def test_a_picture_of_the_web_ui_says_itself_what_it_shows() -> None:
+def test_an_image_of_the_web_ui_says_itself_what_it_shows() -> None:
     world = World(CAPTION)
     file, text = io.BytesIO(), PngImagePlugin.PngInfo()
     text.add_text(

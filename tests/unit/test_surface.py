@@ -52,16 +52,16 @@ class SlowHost(FakeArt):
         while not happened():
             self.looks.get(timeout=10)
 
-    def meanwhile(self, act: Callable[[], None], pictures: int | None = None) -> None:
+    def meanwhile(self, act: Callable[[], None], images: int | None = None) -> None:
         """Do this during the next drawing, which then gives only so many pictures."""
 
         def script(body: dict[str, Any]) -> dict[str, Any]:
             act()
             answer = self.drawn(body)
-            if pictures is not None:
+            if images is not None:
                 info = json.loads(answer["info"])
-                info["infotexts"] = info["infotexts"][:pictures]
-                answer["images"] = answer["images"][:pictures]
+                info["infotexts"] = info["infotexts"][:images]
+                answer["images"] = answer["images"][:images]
                 answer["info"] = json.dumps(info)
             return answer
 
@@ -137,20 +137,20 @@ def test_previews_are_made_only_while_somebody_looks(robot: Robot, host: SlowHos
     while not host.looks.empty():
         assert host.looks.get() is True, "no preview was asked of the host"
 
-    pictures: list[str | None] = []
+    images: list[str | None] = []
 
     def look() -> None:
         host.until(lambda: robot.webui_api.progress("me").current_image is not None)
-        pictures.append(robot.webui_api.progress("me").current_image)
+        images.append(robot.webui_api.progress("me").current_image)
 
     host.meanwhile(look)
     job = robot.text2image(request(), tenant="me")
-    assert pictures == [PREVIEW]
+    assert images == [PREVIEW]
     assert robot.images.get(f"{job.images_prefix}preview") == decode_base64(PREVIEW)
     assert robot.webui_api.progress("me", job_id=job.id).current_image is None
 
 
-def test_a_preview_that_is_no_picture_does_no_harm(robot: Robot, host: SlowHost) -> None:
+def test_a_preview_that_is_no_image_does_no_harm(robot: Robot, host: SlowHost) -> None:
     host.now = RUNNING.model_copy(update={"current_image": "rubbish"})
 
     def look() -> None:
@@ -168,7 +168,7 @@ def test_an_interrupt_gives_the_waiting_caller_what_there_is(robot: Robot, host:
         robot.webui_api.interrupt("me")
         assert host.interrupted.wait(10)
 
-    host.meanwhile(stop, pictures=1)
+    host.meanwhile(stop, images=1)
     job = robot.text2image(request(n_iter=4), tenant="me")
     assert (job.status, job.interrupted, len(job.images)) == (JobStatus.SUCCEEDED, True, 1)
 

@@ -70,7 +70,7 @@ def wire(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Wire:
     return Wire(monkeypatch)
 
 
-def test_draw_follows_the_job_and_writes_its_picture(
+def test_draw_follows_the_job_and_writes_its_image(
     wire: Wire, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wire.answers = [(202, job(status="queued", progress=0.0)), (200, job())]
@@ -92,7 +92,7 @@ def test_draw_follows_the_job_and_writes_its_picture(
     ]
 
 
-def test_several_pictures_are_numbered_and_json_names_them(
+def test_several_images_are_numbered_and_json_names_them(
     wire: Wire, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wire.answers = [(202, job(images=job()["images"] * 2))]
@@ -100,7 +100,7 @@ def test_several_pictures_are_numbered_and_json_names_them(
     assert json.loads(capsys.readouterr().out)["files"] == ["picture-1.png", "picture-2.png"]
 
 
-def test_a_picture_to_change_goes_along(wire: Wire, tmp_path: Path) -> None:
+def test_an_image_to_change_goes_along(wire: Wire, tmp_path: Path) -> None:
     (tmp_path / "cat.png").write_bytes(PNG)
     wire.answers = [(202, job())]
     assert cli.main(["draw", "a blue cat", "--image", "cat.png", "--strength", "0.5"]) == 0
@@ -252,21 +252,21 @@ class Tty(io.StringIO):
         ({"TERM": "xterm-kitty", "TMUX": "1"}, None),
     ],
 )
-def test_the_terminals_that_can_show_pictures(environment: dict[str, str], kind: str) -> None:
+def test_the_terminals_that_can_show_images(environment: dict[str, str], kind: str) -> None:
     assert graphics(environment) == kind
 
 
-def test_a_picture_is_shown_where_the_terminal_can_and_nowhere_else() -> None:
+def test_an_image_is_shown_where_the_terminal_can_and_nowhere_else() -> None:
     iterm, kitty, plain = Tty(), Tty(), io.StringIO()
-    assert Screen(iterm, {"TERM_PROGRAM": "iTerm.app"}).picture(PNG, content_type="image/png")
+    assert Screen(iterm, {"TERM_PROGRAM": "iTerm.app"}).image(PNG, content_type="image/png")
     assert iterm.getvalue().startswith("\x1b]1337;File=inline=1;")
-    assert Screen(kitty, {"TERM": "xterm-kitty"}).picture(PNG * 500, content_type="image/png")
+    assert Screen(kitty, {"TERM": "xterm-kitty"}).image(PNG * 500, content_type="image/png")
     escapes = kitty.getvalue().split("\x1b\\")[:-1]
     assert escapes[0].startswith("\x1b_Ga=T,f=100")
     assert escapes[-1].startswith("\x1b_Gm=0;")
     assert max(map(len, escapes)) < 4200
-    assert not Screen(kitty, {"TERM": "xterm-kitty"}).picture(b"", content_type="image/webp")
-    assert not Screen(plain, {"TERM": "xterm-kitty"}).picture(PNG, content_type="image/png")
+    assert not Screen(kitty, {"TERM": "xterm-kitty"}).image(b"", content_type="image/webp")
+    assert not Screen(plain, {"TERM": "xterm-kitty"}).image(PNG, content_type="image/png")
     assert plain.getvalue() == ""
 
 

@@ -22,7 +22,7 @@ from robotchat.errors import (
 )
 from robotchat.gpt.driver import Body
 from robotchat.gpt.responses.engine import Responses
-from robotchat.gpt.responses.image_tool import PictureCall
+from robotchat.gpt.responses.image_tool import ImageCall
 from robotchat.gpt.responses.inference import Options
 from robotchat.text import MAX_DEPTH
 from tests.cases.clock import FakeClock
@@ -389,10 +389,10 @@ def test_what_is_nested_deeper_than_anything_that_is_kept_is_garbage(depth: int)
 
 
 def test_what_a_model_writes_as_arguments_is_text_that_can_be_stored() -> None:
-    call = PictureCall.parse('{"prompt": "a \\ud800 cat", "negative_prompt": "\\ud83d\\ude00"}')
+    call = ImageCall.parse('{"prompt": "a \\ud800 cat", "negative_prompt": "\\ud83d\\ude00"}')
     assert (call.prompt, call.negative_prompt) == ("a \ufffd cat", "\U0001f600")
     for odd in ("[" * 70 + "]" * 70, "[" * 100_000, "NaN", '{"prompt": 1e999}', "{}"):
-        PictureCall.parse(odd).prompt.encode()
+        ImageCall.parse(odd).prompt.encode()
 
 
 # --- anything at all ------------------------------------------------------------------------------

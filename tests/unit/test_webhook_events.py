@@ -53,7 +53,7 @@ def test_a_job_that_goes_on_has_nothing_to_tell() -> None:
         Event.of(ended(JobStatus.RUNNING))
 
 
-def test_an_event_says_what_happened_but_no_words_and_no_links_to_pictures() -> None:
+def test_an_event_says_what_happened_but_no_words_and_no_links_to_images() -> None:
     image = JobImage(
         key="tenants/acme/jobs/job_1/0.png",
         width=512,

@@ -361,8 +361,8 @@ def test_batches_are_drawn_one_after_the_other() -> None:
     drawing = ArtBot(host.webui()).text2image(
         prompt="a", seed=5, batch_size=5, n_iter=2, width=100, height=64
     )
-    assert [picture.seed for picture in drawing.pictures] == list(range(5, 15))
-    assert len({picture.data for picture in drawing.pictures}) == 10
+    assert [image.seed for image in drawing.images] == list(range(5, 15))
+    assert len({image.data for image in drawing.images}) == 10
     bodies = host.bodies("/sdapi/v1/txt2img")
     assert [(body["batch_size"], body["seed"]) for body in bodies] == [(8, 5), (2, 13)]
     assert "n_iter" not in bodies[0]

@@ -75,7 +75,7 @@ def test_an_editors_file_is_told_apart_and_said_so() -> None:
     assert "Export (API)" in refused(workflow)
 
 
-def test_a_way_of_drawing_needs_its_pictures() -> None:
+def test_a_way_of_drawing_needs_its_images() -> None:
     workflow = fields()
     workflow["inpaint"]["slots"].pop("mask")
     assert "inpaint needs the slot mask" in refused(workflow)

@@ -9,7 +9,7 @@ from agents import Agent, ImageGenerationTool, Runner, set_tracing_disabled
 MARK = os.environ["MARK"]
 
 
-def picture(result) -> str:
+def image(result) -> str:
     (call,) = [
         item.raw_item
         for item in result.new_items
@@ -27,12 +27,12 @@ async def main() -> None:
     )
     agent = Agent(name="Painter", instructions="Draw.", model="stand-in", tools=[tool])
     first = await Runner.run(agent, f"{MARK}-0 draw a cat")
-    assert picture(first) == "a cat"
+    assert image(first) == "a cat"
     assert first.final_output == "Here it is.", first.final_output
 
     again = [*first.to_input_list(), {"role": "user", "content": f"{MARK}-1 make it blue"}]
     second = await Runner.run(agent, again)
-    assert picture(second) == "a blue cat"
+    assert image(second) == "a blue cat"
 
     streamed = Runner.run_streamed(agent, f"{MARK}-2 draw a dog")
     kinds = [

@@ -10,7 +10,7 @@ MARK = os.environ["MARK"]
 TOOL = {"type": "image_generation", "size": "64x64", "quality": "low"}
 
 
-def picture(message) -> str:
+def image(message) -> str:
     (block,) = [block for block in message.content_blocks if block["type"] == "image"]
     assert base64.b64decode(block["base64"]).startswith(b"\x89PNG")
     return message.text
@@ -20,10 +20,10 @@ for number, options in enumerate(({"use_responses_api": True}, {"output_version"
     model = ChatOpenAI(model="stand-in", **options).bind_tools([TOOL])
     messages = [HumanMessage(f"{MARK}-{2 * number} draw a cat")]
     drawn = model.invoke(messages)
-    assert picture(drawn) == "Here it is.", drawn
+    assert image(drawn) == "Here it is.", drawn
     messages += [drawn, HumanMessage(f"{MARK}-{2 * number + 1} make it blue")]
-    assert picture(model.invoke(messages)) == "Here it is."
+    assert image(model.invoke(messages)) == "Here it is."
 
 model = ChatOpenAI(model="stand-in", use_responses_api=True)
 forced = model.bind_tools([TOOL], tool_choice="image_generation")
-assert picture(forced.invoke("draw a red house")) == ""
+assert image(forced.invoke("draw a red house")) == ""

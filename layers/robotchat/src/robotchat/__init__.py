@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from robotchat.art.bot import ArtBot
     from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest
-    from robotchat.art.results import Drawing, Picture
+    from robotchat.art.results import Drawing, DrawnImage, Picture
     from robotchat.conversation import ChatEditRequest, ChatImageRequest, Conversation
     from robotchat.drivers.comfyui import ComfyUI
     from robotchat.drivers.hosts import host_driver
@@ -40,6 +40,7 @@ _HOMES = {
     "ComfyUI": "robotchat.drivers.comfyui",
     "Conversation": "robotchat.conversation",
     "Drawing": "robotchat.art.results",
+    "DrawnImage": "robotchat.art.results",
     "FolderImages": "robotchat.images",
     "Image2ImageRequest": "robotchat.art.requests",
     "Job": "robotchat.jobs.job",
@@ -67,6 +68,7 @@ __all__ = [
     "ComfyUI",
     "Conversation",
     "Drawing",
+    "DrawnImage",
     "FolderImages",
     "Image2ImageRequest",
     "Job",

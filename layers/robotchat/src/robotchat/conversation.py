@@ -193,7 +193,7 @@ class Conversations:
         if tail is not None and (tail.turn or 0) > last:
             yield tail
 
-    def picture(self, job_id: str, tenant: str) -> Job | None:
+    def image_turn(self, job_id: str, tenant: str) -> Job | None:
         """A picture turn by its job, as it is now; None if the tenant has no such turn."""
         job = self._jobs.find(job_id)
         ours = job is not None and job.tenant == tenant and job.conversation_id is not None

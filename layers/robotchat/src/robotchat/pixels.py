@@ -86,7 +86,7 @@ def stretched(data: bytes, size: tuple[int, int]) -> bytes:
     return file.getvalue()
 
 
-def plain_picture(data: bytes) -> bytes:
+def plain_image(data: bytes) -> bytes:
     """A picture to begin with, as the SD web UI reads it: upright, white where it is transparent;
     an RGB PNG. Raises InvalidImage."""
     return _rgb_png(_opaque(_upright(data)))

@@ -46,7 +46,7 @@ from robotchat.settings import Settings
 
 if TYPE_CHECKING:
     from robotchat.gpt.responses.store import ResponseStore
-    from robotchat.lifecycle.draws import ToolPictures
+    from robotchat.lifecycle.draws import ToolImages
 
 
 class Robot:
@@ -348,12 +348,12 @@ class Robot:
         )
 
     @cached_property
-    def draws(self) -> ToolPictures:
+    def draws(self) -> ToolImages:
         """Who draws for responses: ``Responses(..., store=robot.response_store,
         draws=robot.draws)`` has the tool ``image_generation``."""
-        from robotchat.lifecycle.draws import ToolPictures
+        from robotchat.lifecycle.draws import ToolImages
 
-        return ToolPictures(
+        return ToolImages(
             self.intake,
             self.jobs,
             self.conversations,

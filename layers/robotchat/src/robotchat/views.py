@@ -325,8 +325,8 @@ class Viewer:
             prompt_source=job.prompt_source,
             seen=job.seen,
             reply=job.reply,
-            images=self.pictures(job.images, until=_kept_until(job)),
-            extra_images=self.pictures(job.extra_images, until=_kept_until(job)),
+            images=self.image_views(job.images, until=_kept_until(job)),
+            extra_images=self.image_views(job.extra_images, until=_kept_until(job)),
             missing=job.missing,
             request=request,
             unverified=job.unverified,
@@ -380,7 +380,7 @@ class Viewer:
             negative_prompt=job.negative_prompt,
             prompt_source=job.prompt_source,
             reply=job.reply,
-            images=self.pictures(job.images, until=_kept_until(job)),
+            images=self.image_views(job.images, until=_kept_until(job)),
             error=job.error if job.status.final else None,
             created_at=job.created_at,
         )
@@ -425,19 +425,21 @@ class Viewer:
         """An item of a conversation; what a job has drawn with its pictures, as fresh links."""
         if job is None or item["type"] != "image_generation_call":
             return dict(item)
-        pictures = self.pictures(job.images)
-        return {**item, "images": [picture.model_dump(mode="json") for picture in pictures]}
+        views = self.image_views(job.images)
+        return {**item, "images": [view.model_dump(mode="json") for view in views]}
 
-    def pictures(self, images: list[JobImage], *, until: datetime | None = None) -> list[ImageView]:
+    def image_views(
+        self, images: list[JobImage], *, until: datetime | None = None
+    ) -> list[ImageView]:
         """Pictures with fresh links; a file that is gone has none, nor has any after
         ``until``."""
         now = self._clock.now()
         works_until = now + timedelta(seconds=self._images.link_term(self._link_ttl))
         if until is not None:
             works_until = min(works_until, until)
-        return [self._picture(image, now, works_until) for image in images]
+        return [self._image_view(image, now, works_until) for image in images]
 
-    def _picture(self, image: JobImage, now: datetime, works_until: datetime) -> ImageView:
+    def _image_view(self, image: JobImage, now: datetime, works_until: datetime) -> ImageView:
         url = self._link(image.key) if works_until > now else None
         return ImageView(
             url=url,

@@ -72,4 +72,4 @@ def draws(driver: ArtDriver) -> bool:
     except UpstreamError as error:
         logger.warning("the host does not draw what every host can: %s", error.message)
         return False
-    return bool(drawing.pictures)
+    return bool(drawing.images)

@@ -2,7 +2,7 @@
 
     bot = ArtBot(WebUI("http://127.0.0.1:7861"))
     drawing = bot.text2image(prompt="a beach", steps=20)
-    Path("beach.png").write_bytes(drawing.pictures[0].data)
+    Path("beach.png").write_bytes(drawing.images[0].data)
 
 One call of ``text2image`` is: choose the seed, resolve the names against the host's lists, send,
 take the answer apart, check that it is what was asked. The parts are in ``requests`` (what to
@@ -36,7 +36,7 @@ from robotchat.art.checkpoints import CheckpointConfig, config_of, filled_in
 from robotchat.art.checks import ALLOWED_OPTIONS, check
 from robotchat.art.completing import completed, fell_short
 from robotchat.art.driver import ArtDriver
-from robotchat.art.input_pictures import prepare_images
+from robotchat.art.input_images import prepare_images
 from robotchat.art.matching import find_checkpoint, squash
 from robotchat.art.modules import names_something, resolved
 from robotchat.art.options import is_default

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from robotchat.art.requests import Image2ImageRequest, Request
-from robotchat.art.results import Drawing, Missing, Picture
+from robotchat.art.results import Drawing, DrawnImage, Missing
 from robotchat.errors import UpstreamError
 
 
 def fell_short(request: Request, drawing: Drawing) -> bool:
     """Whether some of the pictures came, and not all."""
-    return not request.scripted and 0 < len(drawing.pictures) < request.count
+    return not request.scripted and 0 < len(drawing.images) < request.count
 
 
 def alone(request: Request, index: int) -> Request:
@@ -33,19 +33,19 @@ def completed(request: Request, drawing: Drawing, draw: Callable[[Request], Draw
     At the first that does not come by itself either, the rest is given up and noted as missing:
     the caller has what there is, and knows what there is not.
     """
-    came = iter(drawing.pictures)
-    pictures: list[Picture] = []
+    came = iter(drawing.images)
+    images: list[DrawnImage] = []
     missing: list[Missing] = []
-    lost = [*drawing.holes, *range(len(drawing.pictures) + len(drawing.holes), request.count)]
+    lost = [*drawing.holes, *range(len(drawing.images) + len(drawing.holes), request.count)]
     failure: UpstreamError | None = None
     for index in range(request.count):
         if index not in lost:
-            pictures.append(next(came))
+            images.append(next(came))
             continue
         one = alone(request, index)
         if failure is None:
             try:
-                pictures += draw(one).pictures
+                images += draw(one).images
                 continue
             except UpstreamError as error:
                 failure = error
@@ -53,9 +53,9 @@ def completed(request: Request, drawing: Drawing, draw: Callable[[Request], Draw
     info = drawing.info
     if info:
         told = {
-            "infotexts": [picture.infotext for picture in pictures],
-            "all_seeds": [picture.seed for picture in pictures],
+            "infotexts": [image.infotext for image in images],
+            "all_seeds": [image.seed for image in images],
             "index_of_first_image": 0,
         }
         info = {**info, **told}
-    return replace(drawing, pictures=pictures, missing=missing, holes=(), info=info)
+    return replace(drawing, images=images, missing=missing, holes=(), info=info)

@@ -44,7 +44,7 @@ from robotchat.errors import InvalidRequest
 from robotchat.pixels import FileFormat
 from robotchat.text import check_json
 
-MAX_PICTURES = 32
+MAX_IMAGES = 32
 """Most pictures of one request: ``batch_size`` times ``n_iter``."""
 
 CHECKPOINT: Final = "sd_model_checkpoint"
@@ -143,7 +143,7 @@ class DrawRequest(BaseModel):
     )
     batch_size: Int = Field(default=1, ge=1, le=8, description="Pictures drawn at the same time.")
     n_iter: Int = Field(
-        default=1, ge=1, le=MAX_PICTURES, description="Batches drawn one after the other."
+        default=1, ge=1, le=MAX_IMAGES, description="Batches drawn one after the other."
     )
     steps: Int = Field(default=50, ge=1, le=150, description="Sampling steps.", examples=[20])
     cfg_scale: float = Field(
@@ -271,8 +271,8 @@ class DrawRequest(BaseModel):
     @model_validator(mode="after")
     def _within_limits(self) -> Self:
         check_json([self.alwayson_scripts, self.script_args, self.override_settings, self.comments])
-        if self.count > MAX_PICTURES:
-            raise _refused(f"batch_size times n_iter must be at most {MAX_PICTURES}")
+        if self.count > MAX_IMAGES:
+            raise _refused(f"batch_size times n_iter must be at most {MAX_IMAGES}")
         for title, script in self.alwayson_scripts.items():
             if not isinstance(script, dict) or not isinstance(script.get("args", []), list):
                 raise _refused(f"alwayson_scripts.{title} must be an object with a list of args")
@@ -560,7 +560,7 @@ class Image2ImageRequest(DrawRequest):
         return off
 
     @model_validator(mode="after")
-    def _not_more_pictures_than_the_batch(self) -> Self:
+    def _not_more_images_than_the_batch(self) -> Self:
         if len(self.init_images) > self.batch_size:
             raise _refused("init_images must not hold more pictures than batch_size")
         return self

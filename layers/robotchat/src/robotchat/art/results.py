@@ -25,12 +25,12 @@ from robotchat.text import read_json
 
 _MAX_ANSWER_BYTES = 128 * 1024 * 1024
 _MAX_ANSWER_PIXELS = 16384 * 16384
-_MOST_PICTURES = 300
+_MOST_IMAGES = 300
 """Of one answer, grids and maps among them: a job's record holds a line about each."""
 
 
 @dataclass(frozen=True)
-class Picture:
+class DrawnImage:
     """One picture file; sizes in pixels. ``infotext`` is the host's account of how it was made."""
 
     data: bytes = field(repr=False)
@@ -39,6 +39,10 @@ class Picture:
     height: int
     seed: int | None = None
     infotext: str = field(default="", repr=False)
+
+
+Picture = DrawnImage
+"""Its earlier name, which programs import."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,13 @@ class Missing:
 class Drawing:
     """The result of one request.
 
-    ``extra_pictures`` are the maps that ControlNet worked from. ``info`` is the host's account,
+    ``extra_images`` are the maps that ControlNet worked from. ``info`` is the host's account,
     empty with hosts that give none. ``unverified`` names what could not be checked. ``holes`` are
     the places of files that cannot be decoded, ``missing`` what was given up of a batch.
     """
 
-    pictures: list[Picture]
-    extra_pictures: list[Picture]
+    images: list[DrawnImage]
+    extra_images: list[DrawnImage]
     parameters: dict[str, Any] = field(repr=False)
     info: dict[str, Any] = field(repr=False)
     checkpoint: str | None
@@ -69,14 +73,24 @@ class Drawing:
     missing: list[Missing] = field(default_factory=list)
 
     @property
+    def pictures(self) -> list[DrawnImage]:
+        """The earlier name of ``images``, which programs read."""
+        return self.images
+
+    @property
+    def extra_pictures(self) -> list[DrawnImage]:
+        """The earlier name of ``extra_images``."""
+        return self.extra_images
+
+    @property
     def info_text(self) -> str:
         """The host's account as JSON text, without what belongs to a grid; see ``to_a1111``."""
         if not self.info:
             return ""
         info = {**self.info}
         texts = _list(info, "infotexts")
-        if len(texts) > len(self.pictures):
-            info["infotexts"] = texts[len(texts) - len(self.pictures) :]
+        if len(texts) > len(self.images):
+            info["infotexts"] = texts[len(texts) - len(self.images) :]
             info["index_of_first_image"] = 0
         return json.dumps(info, ensure_ascii=False)
 
@@ -90,18 +104,18 @@ def read_drawing(
     have when the host does not. ``partial``: the host was told to stop early, so that there are
     as many pictures as there are notes about them.
     """
-    images = answer.get("images")
-    if not isinstance(images, list):
+    encoded = answer.get("images")
+    if not isinstance(encoded, list):
         raise UpstreamGarbage("The SD host's answer holds no list of images.")
-    if len(images) > _MOST_PICTURES:
-        raise UpstreamGarbage(f"The SD host sent more than {_MOST_PICTURES} pictures.")
+    if len(encoded) > _MOST_IMAGES:
+        raise UpstreamGarbage(f"The SD host sent more than {_MOST_IMAGES} pictures.")
     info = _info(answer.get("info"))
     if request.scripted:
-        return _read_scripted(images, info, answer.get("parameters"))
+        return _read_scripted(encoded, info, answer.get("parameters"))
     seeds = [seed for seed in _list(info, "all_seeds") if isinstance(seed, int)]
     infotexts = _list(info, "infotexts")
     first = info.get("index_of_first_image", 0)
-    first = first if isinstance(first, int) and 0 <= first <= len(images) else 0
+    first = first if isinstance(first, int) and 0 <= first <= len(encoded) else 0
     count = len(seeds) or request.count
     if partial and infotexts:
         count = min(count, len(infotexts) - first)
@@ -111,24 +125,24 @@ def read_drawing(
         step = 0 if request.subseed_strength else 1
         seeds = [request.seed + index * step for index in range(count)] if request.seed >= 0 else []
 
-    pictures, holes = [], []
-    for index, text in enumerate(images[first : first + count]):
+    images, holes = [], []
+    for index, text in enumerate(encoded[first : first + count]):
         note = infotexts[first + index] if first + index < len(infotexts) else ""
         seed = seeds[index] if index < len(seeds) else None
         try:
-            pictures.append(_picture(text, seed, note if isinstance(note, str) else ""))
+            images.append(_image(text, seed, note if isinstance(note, str) else ""))
         except UpstreamGarbage:
             if request.count == 1:
                 raise
             holes.append(index)
-    if holes and not pictures:
+    if holes and not images:
         raise UpstreamGarbage("The SD host sent no picture that can be decoded.")
-    extra = [_picture(text, None, "") for text in images[first + count :]]
+    extra = [_image(text, None, "") for text in encoded[first + count :]]
 
     parameters = answer.get("parameters")
     return Drawing(
-        pictures=pictures,
-        extra_pictures=extra,
+        images=images,
+        extra_images=extra,
         parameters=parameters if isinstance(parameters, dict) else {},
         info=info,
         checkpoint=_text(info, "sd_model_name"),
@@ -137,7 +151,7 @@ def read_drawing(
     )
 
 
-def _read_scripted(images: list[Any], info: dict[str, Any], parameters: object) -> Drawing:
+def _read_scripted(encoded: list[Any], info: dict[str, Any], parameters: object) -> Drawing:
     """A script's answer: everything that is told of, in its own file or in the account, grids
     among them; the maps of ControlNet are not.
 
@@ -147,29 +161,29 @@ def _read_scripted(images: list[Any], info: dict[str, Any], parameters: object) 
     infotexts = [text if isinstance(text, str) else "" for text in _list(info, "infotexts")]
     listed = _list(info, "all_seeds")
     first = info.get("index_of_first_image", 0)
-    first = first if isinstance(first, int) and 0 <= first < len(images) else 0
+    first = first if isinstance(first, int) and 0 <= first < len(encoded) else 0
     if len(listed) < len(infotexts):
         listed = [None] * first + listed
-    pictures, extra = [], []
-    for index, image in enumerate(images):
-        picture = _picture(image, None, "")
-        own = picture.infotext or (infotexts[index] if index < len(infotexts) else "")
+    images, extra = [], []
+    for index, text in enumerate(encoded):
+        image = _image(text, None, "")
+        own = image.infotext or (infotexts[index] if index < len(infotexts) else "")
         if infotexts and not own:
-            extra.append(picture)
+            extra.append(image)
             continue
         found = re.search(r"\bSeed: (\d+)", own)
         seed = listed[index] if index < len(listed) else None
         seed = int(found[1]) if found else seed if isinstance(seed, int) else None
-        pictures.append(replace(picture, infotext=own, seed=seed))
+        images.append(replace(image, infotext=own, seed=seed))
     told = {
         **info,
-        "infotexts": [picture.infotext for picture in pictures],
-        "all_seeds": [picture.seed for picture in pictures],
-        "index_of_first_image": first if first < len(pictures) else 0,
+        "infotexts": [image.infotext for image in images],
+        "all_seeds": [image.seed for image in images],
+        "index_of_first_image": first if first < len(images) else 0,
     }
     return Drawing(
-        pictures=pictures,
-        extra_pictures=extra,
+        images=images,
+        extra_images=extra,
         parameters=parameters if isinstance(parameters, dict) else {},
         info=told if info else {},
         checkpoint=_text(info, "sd_model_name"),
@@ -202,7 +216,7 @@ def _text(info: Mapping[str, Any], name: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _picture(text: object, seed: int | None, infotext: str) -> Picture:
+def _image(text: object, seed: int | None, infotext: str) -> DrawnImage:
     if not isinstance(text, str):
         raise UpstreamGarbage("The SD host's answer holds an image that is not text.")
     try:
@@ -211,7 +225,7 @@ def _picture(text: object, seed: int | None, infotext: str) -> Picture:
     except RobotchatError as error:
         raise UpstreamGarbage("The SD host sent a picture that cannot be decoded.") from error
     infotext = infotext or png_text(data).get("parameters", "")
-    return Picture(data, found.content_type, found.width, found.height, seed, infotext)
+    return DrawnImage(data, found.content_type, found.width, found.height, seed, infotext)
 
 
 # --- verification ---------------------------------------------------------------------------------
@@ -237,7 +251,7 @@ def verify(
     drawing again on another host may help.
     """
     unverified = list(drawing.unverified)
-    if request.scripted and not drawing.pictures:
+    if request.scripted and not drawing.images:
         raise WrongResult("The SD host drew no picture.")
 
     def held(what: str, check: Callable[[], list[str]]) -> list[str]:
@@ -266,10 +280,10 @@ def verify(
 
 
 def _verify_count(request: DrawRequest, drawing: Drawing) -> None:
-    if len(drawing.pictures) + len(drawing.missing) != request.count:
+    if len(drawing.images) + len(drawing.missing) != request.count:
         raise WrongResult(
-            f"The SD host drew {len(drawing.pictures)} of {request.count} pictures.",
-            details={"expected": request.count, "actual": len(drawing.pictures)},
+            f"The SD host drew {len(drawing.images)} of {request.count} pictures.",
+            details={"expected": request.count, "actual": len(drawing.images)},
         )
 
 
@@ -283,12 +297,12 @@ def _verify_sizes(request: DrawRequest, drawing: Drawing, capabilities: Capabili
     if isinstance(request, Image2ImageRequest) and request.mask and request.inpaint_full_res:
         # The masked part is drawn and put back: the result is as large as the input. (An empty
         # mask falls back to drawing it all.)
-        expected |= {measure(decode_base64(image)) for image in request.init_images}
-    for picture in drawing.pictures:
-        if (picture.width, picture.height) not in expected:
+        expected |= {measure(decode_base64(given)) for given in request.init_images}
+    for image in drawing.images:
+        if (image.width, image.height) not in expected:
             raise WrongResult(
-                f"The SD host drew {picture.width}x{picture.height} instead of {width}x{height}.",
-                details={"expected": [width, height], "actual": [picture.width, picture.height]},
+                f"The SD host drew {image.width}x{image.height} instead of {width}x{height}.",
+                details={"expected": [width, height], "actual": [image.width, image.height]},
             )
 
 
@@ -364,8 +378,8 @@ def _default_schedule(name: str | None, samplers: Sequence[Sampler] | None) -> s
 
 
 def _schedule(drawing: Drawing) -> str | None:
-    for picture in drawing.pictures:
-        found = re.search(r"Schedule type: ([^,\n]+)", picture.infotext)
+    for image in drawing.images:
+        found = re.search(r"Schedule type: ([^,\n]+)", image.infotext)
         if found:
             return found[1].strip()
     extra = drawing.info.get("extra_generation_params")
@@ -388,9 +402,9 @@ _MODULE = re.compile(r"(?<!Hires )\bModule \d+: \"?([^,\"]+)")
 def _verify_modules(request: DrawRequest, drawing: Drawing) -> list[str]:
     """Forge drops modules that it does not know, and says in the infotext which it had."""
     options = request.overrides
-    if MODULES not in options or not drawing.pictures:
+    if MODULES not in options or not drawing.images:
         return []
-    line = drawing.pictures[0].infotext.rpartition("\n")[2]
+    line = drawing.images[0].infotext.rpartition("\n")[2]
     if not line:
         return ["modules"]
     told = _MODULE.findall(line)
@@ -416,10 +430,10 @@ def _verify_controlnet(request: DrawRequest, drawing: Drawing) -> list[str]:
         return []
     shown = not (request.override_settings or {}).get("control_net_no_detectmap")
     proving = [unit for unit in units if shown and _shows_map(unit)]
-    if len(drawing.extra_pictures) < len(proving):
+    if len(drawing.extra_images) < len(proving):
         raise WrongResult(
             "The SD host drew without ControlNet.",
-            details={"expected": len(proving), "actual": len(drawing.extra_pictures)},
+            details={"expected": len(proving), "actual": len(drawing.extra_images)},
         )
     return [] if len(proving) == len(units) else ["controlnet"]
 
@@ -434,9 +448,9 @@ def _shows_map(unit: Mapping[str, Any]) -> bool:
 
 def to_a1111(request: DrawRequest, drawing: Drawing) -> dict[str, Any]:
     """The drawing as the web UI's API answers it: the pictures, then the maps of ControlNet."""
-    pictures = [*drawing.pictures, *drawing.extra_pictures] if request.send_images else []
+    images = [*drawing.images, *drawing.extra_images] if request.send_images else []
     return {
-        "images": [encode_base64(picture.data) for picture in pictures],
+        "images": [encode_base64(image.data) for image in images],
         "parameters": request.echo(),
         "info": drawing.info_text or json.dumps(_told(request, drawing), ensure_ascii=False),
     }
@@ -444,12 +458,12 @@ def to_a1111(request: DrawRequest, drawing: Drawing) -> dict[str, Any]:
 
 def _told(request: DrawRequest, drawing: Drawing) -> dict[str, Any]:
     """An info text for hosts that give none: what is known, so that clients find their fields."""
-    seeds = [picture.seed for picture in drawing.pictures]
+    seeds = [image.seed for image in drawing.images]
     return {
         "prompt": request.prompt,
-        "all_prompts": [request.prompt] * len(drawing.pictures),
+        "all_prompts": [request.prompt] * len(drawing.images),
         "negative_prompt": request.negative_prompt,
-        "all_negative_prompts": [request.negative_prompt] * len(drawing.pictures),
+        "all_negative_prompts": [request.negative_prompt] * len(drawing.images),
         "seed": request.seed,
         "all_seeds": seeds,
         "width": request.width,
@@ -459,5 +473,5 @@ def _told(request: DrawRequest, drawing: Drawing) -> dict[str, Any]:
         "steps": request.steps,
         "batch_size": request.batch_size,
         "index_of_first_image": 0,
-        "infotexts": [picture.infotext for picture in drawing.pictures],
+        "infotexts": [image.infotext for image in drawing.images],
     }

@@ -57,7 +57,7 @@ Places = Annotated[
     Field(max_length=20),
 ]
 _TEXT: Final = {"prompt", "negative", "sampler", "scheduler", "resize", "checkpoint"}
-_PICTURES: Final = {"image", "mask"}
+_IMAGES: Final = {"image", "mask"}
 _WHOLE: Final = {"seed", "steps", "width", "height"}
 _NUMBERS: Final = {"cfg", "guidance", "denoise"}
 _NODES: Final = {"lora", "mask_blur", "mask_invert"}
@@ -280,7 +280,7 @@ def _problems_of_place(slot: str, place: str, nodes: Mapping[str, Any]) -> Itera
         yield f"there is no input {place!r}"
         return
     value = inputs[parts[1]]
-    texts = slot in _TEXT or slot in _PICTURES
+    texts = slot in _TEXT or slot in _IMAGES
     kinds: tuple[type, ...] = (str,) if texts else (int,) if slot in _WHOLE else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds):
         yield f"{place!r} is not an input for a {'text' if texts else 'number'}"

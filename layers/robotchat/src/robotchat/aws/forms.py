@@ -14,7 +14,7 @@ from multipart import (  # type: ignore[import-untyped]
 
 from robotchat.errors import MalformedRequest
 
-_PICTURES, _MASK = "images", "mask"
+_IMAGES, _MASK = "images", "mask"
 _MOST_PARTS = 64
 
 
@@ -41,8 +41,8 @@ def form(body: bytes, content_type: str) -> dict[str, Any]:
         )
         for part in parser:
             name = (part.name or "").removesuffix("[]")
-            if name in ("image", _PICTURES):
-                fields.setdefault(_PICTURES, []).append(_source(part))
+            if name in ("image", _IMAGES):
+                fields.setdefault(_IMAGES, []).append(_source(part))
             elif name == _MASK:
                 fields[_MASK] = _source(part)
             elif part.filename:

@@ -106,9 +106,9 @@ class _ImageRequest:
             yield from self._partial_images(running)
             job = running.result()
         answer = self.response(job)
-        for picture in answer["data"]:
+        for image in answer["data"]:
             yield self._told(
-                "completed", answer["created"], **picture, **_shared(answer), usage=answer["usage"]
+                "completed", answer["created"], **image, **_shared(answer), usage=answer["usage"]
             )
 
     def _partial_images(self, running: Future[Job]) -> Iterator[tuple[str, Any]]:

@@ -79,9 +79,9 @@ def _guarded() -> dict[str, str]:
     Nothing is loaded from elsewhere but pictures from their store, to which uploads go as well;
     no text can become markup or a script; no other page can show this one.
     """
-    from robotchat.aws.wiring import picture_origin
+    from robotchat.aws.wiring import image_origin
 
-    store = picture_origin()
+    store = image_origin()
     policy = {
         "default-src": "'none'",
         "script-src": "'self'",

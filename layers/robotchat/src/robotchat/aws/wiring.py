@@ -569,7 +569,7 @@ def responses(*, new: bool = False) -> Responses:
     return present.responses
 
 
-def picture_origin() -> str:
+def image_origin() -> str:
     """The origin of links to pictures and uploads: a page names it before it has any."""
     bucket = _required(deployment().environment.bucket_name, "BUCKET_NAME")
     return origin(bucket, os.environ.get("AWS_REGION", "us-east-1"), _s3_endpoint())

@@ -89,10 +89,10 @@ class DrawThings(Flavour):
         }
 
     def draw(self, path: str, body: Mapping[str, Any], timeout: float) -> dict[str, Any]:
-        pictures = self.image_defaults if path.endswith("img2img") else {}
+        image_defaults = self.image_defaults if path.endswith("img2img") else {}
         known = frozenset(settings(self.routes))
         images: list[Any] = []
-        for call, left in one_by_one({**self.defaults, **pictures, **body}, timeout):
+        for call, left in one_by_one({**self.defaults, **image_defaults, **body}, timeout):
             try:
                 answer = self.routes.post(path, _worded(call, known), timeout=left)
             except UpstreamRejected as error:

@@ -396,17 +396,17 @@ class FakeArt(WebuiDriver):
             "index_of_first_image": 0,
             "infotexts": notes,
         }
-        pictures = [
+        images = [
             plain_png(width // 8 * 8, height // 8 * 8, f"{request.prompt} {seed}", note)
             for seed, note in zip(seeds, notes, strict=True)
         ]
-        pictures += [
+        images += [
             plain_png(width // 8 * 8, height // 8 * 8, "map")
             for unit in request.controlnet_units
             if unit.get("enabled") and unit.get("save_detected_map", True)
         ]
         return {
-            "images": [encode_base64(picture) for picture in pictures],
+            "images": [encode_base64(image) for image in images],
             "parameters": request.echo(),
             "info": json.dumps(info),
         }

@@ -60,8 +60,8 @@ class Flavour:
 
     def draw(self, path: str, body: Mapping[str, Any], timeout: float) -> dict[str, Any]:
         """The answer to this body of a drawing call, as the web UI would give it."""
-        pictures = self.image_defaults if path.endswith("img2img") else {}
-        sent = self.worded({**self.defaults, **pictures, **body})
+        image_defaults = self.image_defaults if path.endswith("img2img") else {}
+        sent = self.worded({**self.defaults, **image_defaults, **body})
         try:
             answer = self.routes.post(path, sent, timeout=timeout)
         except NotSupported as error:

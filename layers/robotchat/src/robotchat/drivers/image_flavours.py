@@ -43,7 +43,7 @@ class Asked:
     count: int
     seed: int
     size: tuple[int, int]
-    picture: bytes | None = field(default=None, repr=False)
+    image: bytes | None = field(default=None, repr=False)
     """What is to be changed."""
     references: tuple[bytes, ...] = field(default=(), repr=False)
     mask: bytes | None = field(default=None, repr=False)
@@ -122,7 +122,7 @@ class Flavour:
     def call(self, asked: Asked) -> Call:
         """What to post. Raises NotSupported for what cannot be said in its words."""
         body = self.body(asked)
-        if asked.picture is None:
+        if asked.image is None:
             return Call("images/generations", {**body, "n": asked.count})
         return Call("images/edits", {**body, "n": asked.count}, self.files(asked))
 
@@ -138,9 +138,9 @@ class Flavour:
 
     def files(self, asked: Asked) -> tuple[Field, ...]:
         """The pictures of an edit, and the mask."""
-        pictures = [asked.picture or b"", *asked.references]
-        name = "image[]" if len(pictures) > 1 else "image"
-        files = [_file(name, data, f"image{index}") for index, data in enumerate(pictures)]
+        images = [asked.image or b"", *asked.references]
+        name = "image[]" if len(images) > 1 else "image"
+        files = [_file(name, data, f"image{index}") for index, data in enumerate(images)]
         if asked.mask is not None:
             from robotchat.pixels import transparent_mask
 
@@ -232,8 +232,8 @@ class _Diffusion(Flavour):
         return {**super().body(asked), **_given(more)}
 
     def files(self, asked: Asked) -> tuple[Field, ...]:
-        pictures = [asked.picture or b"", *asked.references]
-        return tuple(_file("image", data, f"image{index}") for index, data in enumerate(pictures))
+        images = [asked.image or b"", *asked.references]
+        return tuple(_file("image", data, f"image{index}") for index, data in enumerate(images))
 
 
 @dataclass(frozen=True)
@@ -247,14 +247,14 @@ class VllmOmni(_Diffusion):
 
     def body(self, asked: Asked) -> dict[str, Any]:
         body = super().body(asked)
-        if asked.picture is not None:
+        if asked.image is not None:
             body |= _given({"strength": _strength(asked)})
         if asked.loras:
             if len(asked.loras) > 1:
                 raise NotSupported("The SD host takes one LoRA at a time.", param="prompt")
             # In a form it is JSON in a text.
             lora = asked.loras[0]
-            body["lora"] = lora if asked.picture is None else json.dumps(lora)
+            body["lora"] = lora if asked.image is None else json.dumps(lora)
         return body
 
     def files(self, asked: Asked) -> tuple[Field, ...]:
@@ -296,12 +296,12 @@ class LocalAI(Flavour):
         if asked.negative_prompt:
             body["prompt"] = f"{asked.prompt}|{asked.negative_prompt}"
         body |= _given({"step": asked.set("steps")})
-        if asked.picture is not None:
-            picture, *references = map(encode_base64, [asked.picture, *asked.references])
+        if asked.image is not None:
+            image, *references = map(encode_base64, [asked.image, *asked.references])
             if _instruct(asked.request) or references:
-                body["ref_images"] = [picture, *references]
+                body["ref_images"] = [image, *references]
             else:
-                body["file"] = picture
+                body["file"] = image
         return Call("images/generations", body)
 
 
@@ -337,7 +337,7 @@ class SdServer(Flavour):
         extra = {
             "negative_prompt": asked.negative_prompt,
             "seed": asked.seed,
-            "strength": _strength(asked) if asked.picture is not None else None,
+            "strength": _strength(asked) if asked.image is not None else None,
             "sample_params": sample or None,
             "lora": loras or None,
         }
@@ -347,8 +347,8 @@ class SdServer(Flavour):
         return {**super().body(asked), "prompt": prompt, "output_format": "png"}
 
     def files(self, asked: Asked) -> tuple[Field, ...]:
-        pictures = [asked.picture or b"", *asked.references]
-        files = [_file("image[]", data, f"image{index}") for index, data in enumerate(pictures)]
+        images = [asked.image or b"", *asked.references]
+        files = [_file("image[]", data, f"image{index}") for index, data in enumerate(images)]
         if asked.mask is not None:
             files.append(_file("mask", asked.mask, "mask"))
         return tuple(files)

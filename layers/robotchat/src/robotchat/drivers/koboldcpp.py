@@ -61,8 +61,8 @@ class KoboldCpp(Flavour):
         }
 
     def draw(self, path: str, body: Mapping[str, Any], timeout: float) -> dict[str, Any]:
-        pictures = self.image_defaults if path.endswith("img2img") else {}
-        fields = {**self.defaults, **pictures, **body}
+        image_defaults = self.image_defaults if path.endswith("img2img") else {}
+        fields = {**self.defaults, **image_defaults, **body}
         images: list[Any] = []
         info: dict[str, Any] = {}
         for call, left in one_by_one(fields, timeout):

@@ -279,22 +279,22 @@ class OpenAIImages:
             size=flavour.sizes(model, width, height),
             loras=loras,
         )
-        pictures: list[bytes] = []
+        images: list[bytes] = []
         if isinstance(request, Image2ImageRequest):
-            pictures = [_picture(image) for image in request.init_images]
+            images = [_plain(image) for image in request.init_images]
             asked = replace(
                 asked,
-                picture=pictures[0],
-                references=tuple(map(_picture, request.extra_images or ())),
-                mask=_mask(request, pictures[0]),
+                image=images[0],
+                references=tuple(map(_plain, request.extra_images or ())),
+                mask=_mask(request, images[0]),
             )
-        most = flavour.most(model) if len(pictures) < 2 else 1
+        most = flavour.most(model) if len(images) < 2 else 1
         for index in range(0, request.count, most):
             yield replace(
                 asked,
                 count=min(most, request.count - index),
                 seed=request.seed + index,
-                picture=pictures[index % len(pictures)] if pictures else None,
+                image=images[index % len(images)] if images else None,
             )
 
     def _drawn(self, asked: Asked, attempt: _Attempt, deadline: float) -> list[str]:
@@ -335,12 +335,12 @@ class OpenAIImages:
         short = len(images) < request.count
         drawing = read_drawing(request, {"images": images})
         if not flavour.seeds:
-            nameless = [replace(picture, seed=None) for picture in drawing.pictures]
-            drawing = replace(drawing, pictures=nameless)
+            nameless = [replace(image, seed=None) for image in drawing.images]
+            drawing = replace(drawing, images=nameless)
         elif flavour.tells_seed and not drawing.holes and not short:
-            seeds = [_seed_in(picture.infotext) for picture in drawing.pictures]
+            seeds = [_seed_in(image.infotext) for image in drawing.images]
             if all(seed is not None for seed in seeds):
-                texts = [picture.infotext for picture in drawing.pictures]
+                texts = [image.infotext for image in drawing.images]
                 info = {"seed": seeds[0], "all_seeds": seeds, "infotexts": texts}
                 drawing = read_drawing(request, {"images": images, "info": info})
         unheeded = _unheeded(request) if not flavour.strength else []
@@ -395,14 +395,14 @@ def _bytes(image: str) -> bytes:
     return decode_base64(image, max_bytes=len(image))
 
 
-def _picture(image: str) -> bytes:
+def _plain(image: str) -> bytes:
     """A picture to begin with as the SD web UI reads it: upright, without transparency."""
-    from robotchat.pixels import plain_picture
+    from robotchat.pixels import plain_image
 
-    return plain_picture(_bytes(image))
+    return plain_image(_bytes(image))
 
 
-def _mask(request: Image2ImageRequest, picture: bytes) -> bytes | None:
+def _mask(request: Image2ImageRequest, image: bytes) -> bytes | None:
     """What is to be drawn anew, as the request says it: white, of the picture's size."""
     if not request.mask:
         return None
@@ -411,7 +411,7 @@ def _mask(request: Image2ImageRequest, picture: bytes) -> bytes | None:
     blur = max(request.mask_blur_x, request.mask_blur_y)
     return grey_mask(
         _bytes(request.mask),
-        measure(picture),
+        measure(image),
         invert=request.inpainting_mask_invert == 1,
         blur=blur if request.mask_blur is None else request.mask_blur,
     )

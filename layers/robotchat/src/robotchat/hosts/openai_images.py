@@ -246,17 +246,17 @@ def to_redraw(
 
 
 def _mask(
-    request: CreateImageEditRequest, picture: bytes, load: Callable[[str, str], bytes]
+    request: CreateImageEditRequest, image: bytes, load: Callable[[str, str], bytes]
 ) -> bytes | None:
     """The web UI's mask; without one, the transparent places of the picture are what to change."""
     from robotchat.pixels import has_transparency, repaint_mask
 
-    size = measure(picture)
+    size = measure(image)
     if request.mask is not None:
         return repaint_mask(load(request.mask.text, "mask"), size, param="mask")
-    if isinstance(request, CreateImageVariationRequest) or not has_transparency(picture):
+    if isinstance(request, CreateImageVariationRequest) or not has_transparency(image):
         return None
-    return repaint_mask(picture, size, param="images.0")
+    return repaint_mask(image, size, param="images.0")
 
 
 def _fields(request: CreateImageRequest, steps: Mapping[str, int]) -> dict[str, Any]:
@@ -298,16 +298,16 @@ def images_response(
 ) -> dict[str, Any]:
     """OpenAI's `ImagesResponse`, with the checkpoint as `model` and the seeds beside."""
     data: list[dict[str, Any]] = []
-    for number, picture in enumerate(drawing.pictures):
+    for number, image in enumerate(drawing.images):
         one: dict[str, Any] = {}
         if request.response_format == "url":
             one["url"] = links[number]
         else:
-            one["b64_json"] = encode_base64(picture.data)
+            one["b64_json"] = encode_base64(image.data)
         if revised_prompt is not None:
             one["revised_prompt"] = revised_prompt
-        if picture.seed is not None:
-            one["seed"] = picture.seed
+        if image.seed is not None:
+            one["seed"] = image.seed
         data.append(one)
     return {
         "created": created,
@@ -320,8 +320,8 @@ def images_response(
 
 def as_drawn(request: CreateImageRequest, drawing: Drawing | None) -> dict[str, Any]:
     """The fields that say how pictures are, in answers and events alike."""
-    if drawing is not None and drawing.pictures:
-        size = f"{drawing.pictures[0].width}x{drawing.pictures[0].height}"
+    if drawing is not None and drawing.images:
+        size = f"{drawing.images[0].width}x{drawing.images[0].height}"
     else:
         size = request.size
     return {
@@ -336,10 +336,10 @@ def usage(request: CreateImageRequest, drawing: Drawing) -> dict[str, Any]:
     """OpenAI's usage: about a token for four letters of the prompt, and one for each patch of
     32x32 pixels, in and out. An estimate: an SD host counts no tokens."""
     text = math.ceil(len(request.prompt.encode()) / 4)
-    out = sum(_patches(picture.width, picture.height) for picture in drawing.pictures)
+    out = sum(_patches(image.width, image.height) for image in drawing.images)
     taken = 0
-    if isinstance(request, CreateImageEditRequest) and drawing.pictures:
-        taken = _patches(drawing.pictures[0].width, drawing.pictures[0].height)
+    if isinstance(request, CreateImageEditRequest) and drawing.images:
+        taken = _patches(drawing.images[0].width, drawing.images[0].height)
     return {
         "input_tokens": text + taken,
         "input_tokens_details": {"text_tokens": text, "image_tokens": taken},

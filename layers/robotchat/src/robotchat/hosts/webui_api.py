@@ -224,15 +224,15 @@ class WebuiApi:
         job = self._current(tenant, job_id)
         if job is None:
             return Progress()
-        picture = None
+        image = None
         if preview and job.status is JobStatus.RUNNING:
             job = self._jobs.change(job.id, watched)
-            picture = self._preview(job)
+            image = self._preview(job)
         seen = {
             "progress": _shown_progress(job),
             "eta_relative": job.eta or 0.0,
             "state": _state(job, self._clock.now()),
-            "current_image": picture,
+            "current_image": image,
             "textinfo": _textinfo(job),
         }
         if job_id is None:

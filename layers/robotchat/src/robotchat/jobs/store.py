@@ -49,7 +49,7 @@ DUE_SHARDS = 8
 """Over how many partitions of the index ``due`` jobs are spread."""
 
 _LARGE = ("request", "effective", "foreseen", "info")
-_PICTURES = ("images", "extra_images")
+_IMAGES = ("images", "extra_images")
 """Lists of pictures, whose infotexts are large parts."""
 
 
@@ -183,7 +183,7 @@ class Jobs:
         except NotFound:
             return job
         changes: dict[str, Any] = {name: parts[name] for name in _LARGE if name in parts}
-        for name in _PICTURES:
+        for name in _IMAGES:
             texts = parts.get(name, [])
             changes[name] = (
                 [
@@ -285,7 +285,7 @@ def _apart(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """A job's document in two: what may be large, and the rest."""
     parts = {name: data[name] for name in _LARGE if name in data}
     rest = {name: value for name, value in data.items() if name not in _LARGE}
-    for name in _PICTURES:
+    for name in _IMAGES:
         if name in data:
             parts[name] = [image.get("infotext") for image in data[name]]
             rest[name] = [

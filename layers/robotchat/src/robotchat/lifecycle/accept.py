@@ -138,7 +138,7 @@ class Intake:
         elif request.after_turn is not None:
             parent = self._turn(conversation, request.after_turn)
         if job.kind is JobKind.CHAT_IMAGE2IMAGE and not job.request.get("init_images"):
-            _check_has_picture(parent)
+            _check_has_image(parent)
         if predecessor is not None:
             # Whoever followed it before has ended already, and is not waiting for it.
             link = predecessor.model_copy(update={"successor": job.id})
@@ -319,7 +319,7 @@ class Intake:
         if isinstance(request, ChatEditRequest) and request.image is not None:
             settings["init_images"] = [request.image]
         elif editing:
-            _check_has_picture(parent)
+            _check_has_image(parent)
         asked = self._ledger.permit(_as_asked(kind, {**_foreseen(parent), **settings}), tenant)
         self._hosts.able(Text2ImageRequest.model_validate({**settings, "prompt": ""}))
         return self._quote(settings, asked, tenant)
@@ -403,7 +403,7 @@ def _as_asked(kind: JobKind, settings: Mapping[str, Any]) -> Text2ImageRequest |
     return Text2ImageRequest.parse(settings)
 
 
-def _check_has_picture(parent: Job | None) -> None:
+def _check_has_image(parent: Job | None) -> None:
     """Refuse an edit that can have no picture; a turn that is still to come may bring one."""
     if parent is None or (parent.status.final and parent.picture is None):
         raise InvalidRequest(

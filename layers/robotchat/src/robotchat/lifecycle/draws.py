@@ -44,7 +44,7 @@ _FIDELITY = {"high": 0.5, "low": 0.75}
 _PROPORTIONS = {"square": (1, 1), "landscape": (3, 2), "portrait": (2, 3)}
 
 
-class ToolPictures:
+class ToolImages:
     """Draws for responses (`gpt.responses.painting.Draws`)."""
 
     def __init__(
@@ -187,7 +187,7 @@ class ToolPictures:
         except NotFound:
             return None
 
-    def picture(self, job: Job) -> bytes:
+    def image(self, job: Job) -> bytes:
         """The file that a final job has drawn. Raises what kept it from drawing."""
         done = succeeded(job)
         if not done.images:

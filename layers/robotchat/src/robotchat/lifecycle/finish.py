@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from robotchat.art.requests import DrawRequest
-from robotchat.art.results import Drawing, Picture
+from robotchat.art.results import Drawing, DrawnImage
 from robotchat.errors import InvalidImage, UpstreamGarbage
 from robotchat.marking import marked
 
@@ -18,8 +18,8 @@ def finished(drawing: Drawing, request: DrawRequest, *, mark: bool) -> Drawing:
     Raises UpstreamGarbage when a host's file cannot be decoded after all.
     """
 
-    def finish(picture: Picture) -> Picture:
-        data, content_type = picture.data, picture.content_type
+    def finish(image: DrawnImage) -> DrawnImage:
+        data, content_type = image.data, image.content_type
         wanted = request.file_format
         if wanted is not None and content_type != f"image/{wanted}":
             from robotchat.pixels import converted
@@ -29,17 +29,17 @@ def finished(drawing: Drawing, request: DrawRequest, *, mark: bool) -> Drawing:
                     data,
                     wanted,
                     compression=request.output_compression,
-                    infotext=picture.infotext,
+                    infotext=image.infotext,
                 )
             except InvalidImage as error:
                 raise UpstreamGarbage("The SD host's picture cannot be decoded.") from error
             content_type = f"image/{wanted}"
         if mark:
-            data = marked(data, content_type, width=picture.width, height=picture.height)
-        return replace(picture, data=data, content_type=content_type)
+            data = marked(data, content_type, width=image.width, height=image.height)
+        return replace(image, data=data, content_type=content_type)
 
     return replace(
         drawing,
-        pictures=[finish(picture) for picture in drawing.pictures],
-        extra_pictures=[finish(picture) for picture in drawing.extra_pictures],
+        images=[finish(image) for image in drawing.images],
+        extra_images=[finish(image) for image in drawing.extra_images],
     )

@@ -50,7 +50,7 @@ _REFERENCE = "robotchat-image:"
 _LARGE = 1024
 """Text from this length on is stored apart when it is a picture."""
 
-_PICTURE_FIELDS = frozenset(
+_IMAGE_FIELDS = frozenset(
     {
         *("init_images", "extra_images", "mask", "latent_mask", "firstpass_image"),
         *("image", "mask_image", "input_image", "effective_region_mask"),
@@ -65,7 +65,7 @@ _SET_BY_THE_CONVERSATION = ("prompt", "init_images")
 _NOT_INHERITED = frozenset(
     {
         *("prompt", "negative_prompt", "denoising_strength", "alwayson_scripts", "instruct"),
-        *_PICTURE_FIELDS,
+        *_IMAGE_FIELDS,
     }
 )
 
@@ -142,12 +142,12 @@ def store_images(
                 "An image must be base64, a data URI, an https URL or an upload id.", param=field
             )
         if looks_like_url(text):
-            if field not in _PICTURE_FIELDS:
+            if field not in _IMAGE_FIELDS:
                 raise ForbiddenUrl("Only fields for pictures may hold URLs.", param=field)
             from robotchat.net.addresses import check_url
 
             return check_url(text.strip(), allow_http_loopback=settings.local, param=field)
-        if not _is_picture(text, field):
+        if not _is_image(text, field):
             return text
         data = decode_base64(text, max_bytes=settings.max_image_bytes)
         info = inspect(
@@ -157,7 +157,7 @@ def store_images(
         found[key] = (data, info.content_type)
         return reference(key)
 
-    result = _map_pictures(body, store)
+    result = _map_images(body, store)
     _check("The request, without its pictures,", result, MAX_FIELDS_BYTES, None)
     for key, (data, content_type) in found.items():
         images.put(key, data, content_type)
@@ -182,12 +182,12 @@ def load_images(
                 return encode_base64(images.get(key))
             except NotFound as error:
                 raise JobExpired("An input picture of this job is no longer stored.") from error
-        if field in _PICTURE_FIELDS and text.startswith("upload_"):
+        if field in _IMAGE_FIELDS and text.startswith("upload_"):
             try:
                 data = images.get(upload_key(tenant, text))
             except NotFound as error:
                 raise InvalidImage("There is no such upload.", param=field) from error
-        elif field in _PICTURE_FIELDS and looks_like_url(text):
+        elif field in _IMAGE_FIELDS and looks_like_url(text):
             from robotchat.net.fetch import fetch_image
 
             data = fetch_image(
@@ -201,10 +201,10 @@ def load_images(
         inspect(data, max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
         return encode_base64(data)
 
-    return _map_pictures(body, load)
+    return _map_images(body, load)
 
 
-def size_like_picture(body: Mapping[str, Any]) -> dict[str, int]:
+def size_like_image(body: Mapping[str, Any]) -> dict[str, int]:
     """The sides that an edit does not name, after the shape of its picture.
 
     `body` is the request with its pictures loaded. With neither side named, the picture is
@@ -213,8 +213,8 @@ def size_like_picture(body: Mapping[str, Any]) -> dict[str, int]:
     width, height = body.get("width"), body.get("height")
     if width and height:
         return {}
-    picture = body["init_images"][0]
-    across, down = upright_size(decode_base64(picture, max_bytes=len(picture)))
+    image = body["init_images"][0]
+    across, down = upright_size(decode_base64(image, max_bytes=len(image)))
     if width:
         return {"height": fit(width, width * down / across)[1]}
     if height:
@@ -234,18 +234,18 @@ def with_references(body: Mapping[str, Any], recorded: Mapping[str, Any]) -> dic
     """What was really sent, for the record: pictures stay the references that they were."""
     return {
         name: recorded[name]
-        if name in recorded and (name in _SCRIPTS or name in _PICTURE_FIELDS)
+        if name in recorded and (name in _SCRIPTS or name in _IMAGE_FIELDS)
         else value
         for name, value in body.items()
     }
 
 
-def _is_picture(text: str, field: str) -> bool:
+def _is_image(text: str, field: str) -> bool:
     if text.startswith("upload_"):
         return False
     if not text and field != "init_images":
         return False  # clients write "none" like this, in units of ControlNet above all
-    if field in _PICTURE_FIELDS or text.startswith("data:image/"):
+    if field in _IMAGE_FIELDS or text.startswith("data:image/"):
         return True
     if len(text) < _LARGE:
         return False
@@ -257,11 +257,11 @@ def _is_picture(text: str, field: str) -> bool:
     return head.startswith((b"\x89PNG", b"\xff\xd8\xff")) or head[8:12] == b"WEBP"
 
 
-def _map_pictures(body: Mapping[str, Any], change: Callable[[str, str], str]) -> dict[str, Any]:
+def _map_images(body: Mapping[str, Any], change: Callable[[str, str], str]) -> dict[str, Any]:
     """The body with every text changed that may be a picture: words and names never are."""
     return {
         name: _map_texts(value, change, name)
-        if name in _SCRIPTS or name in _PICTURE_FIELDS
+        if name in _SCRIPTS or name in _IMAGE_FIELDS
         else value
         for name, value in body.items()
     }

@@ -90,7 +90,7 @@ class Preparation:
             job.message is not None and "init_images" in body
         )
         if editing and job.message is not None:
-            body |= inputs.size_like_picture(body)
+            body |= inputs.size_like_image(body)
         request = effective((Image2ImageRequest if editing else Text2ImageRequest).parse(body))
         request = self._ledger.permit(request, job.tenant)
         return Plan(request, inputs.with_references(request.body(), fields), notes)
@@ -103,11 +103,11 @@ class Preparation:
         if seen is not None:
             # A picture of its own: what the conversation drew before is not on it.
             state = PromptState(prompt=seen)
-        pictures = cache(lambda: self._pictures(before))
+        drawn = cache(lambda: self._drawn_turns(before))
         fold, source = written or self._writer.write(
-            state, message, editing=editing, earlier=lambda: [_state(job) for job in pictures()]
+            state, message, editing=editing, earlier=lambda: [_state(job) for job in drawn()]
         )
-        base = before if fold.turn is None else pictures()[fold.turn]
+        base = before if fold.turn is None else drawn()[fold.turn]
         notes: dict[str, Any] = {
             "seen": seen,
             "prompt": fold.prompt,
@@ -173,8 +173,8 @@ class Preparation:
             return job.seen
         body = {"init_images": given[:1]}
         loaded = inputs.load_images(body, job.tenant, self._images, self._settings)
-        (picture,) = loaded["init_images"]
-        return self._seeing.describe(decode_base64(picture, max_bytes=len(picture)))
+        (image,) = loaded["init_images"]
+        return self._seeing.describe(decode_base64(image, max_bytes=len(image)))
 
     def _options_of(self, job: Job, inherited: Mapping[str, Any]) -> dict[str, Any]:
         """The options of a turn: the tenant's, under those of the turns before and its own."""
@@ -202,7 +202,7 @@ class Preparation:
             state = PromptState(prompt=fold.prompt, negative_prompt=fold.negative_prompt)
         return state, before or nearest
 
-    def _pictures(self, last: Job | None) -> list[Job]:
+    def _drawn_turns(self, last: Job | None) -> list[Job]:
         """The turns up to one that drew something, oldest first."""
         found: list[Job] = []
         while last is not None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from robotchat.art.bot import ArtBot
 from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest
-from robotchat.art.results import Drawing, Picture
+from robotchat.art.results import Drawing, DrawnImage
 from robotchat.clock import Clock
 from robotchat.errors import (
     InvalidRequest,
@@ -263,8 +263,8 @@ class Runner:
         storing = time.monotonic()
         drawing = finished(drawn.drawing, plan.request, mark=self._settings.label_pictures)
         lease = drawn.lease
-        images = self._store(job, drawing.pictures, "")
-        extra = self._store(job, drawing.extra_pictures, "extra-")
+        images = self._store(job, drawing.images, "")
+        extra = self._store(job, drawing.extra_images, "extra-")
         self._fresh = (job.id, drawing)
         return {
             **plan.notes,
@@ -381,16 +381,16 @@ class Runner:
         if self._fresh is not None and self._fresh[0] == job.id:
             return self._fresh[1]
         return Drawing(
-            pictures=[self._load(image) for image in job.images],
-            extra_pictures=[self._load(image) for image in job.extra_images],
+            images=[self._load(image) for image in job.images],
+            extra_images=[self._load(image) for image in job.extra_images],
             parameters={},
             info=job.info or {},
             checkpoint=job.checkpoint,
             unverified=job.unverified,
         )
 
-    def _load(self, image: JobImage) -> Picture:
-        return Picture(
+    def _load(self, image: JobImage) -> DrawnImage:
+        return DrawnImage(
             data=self._images.get(image.key),
             content_type=image.content_type,
             width=image.width,
@@ -399,27 +399,27 @@ class Runner:
             infotext=image.infotext or "",
         )
 
-    def _store(self, job: Job, pictures: Sequence[Picture], prefix: str) -> list[JobImage]:
+    def _store(self, job: Job, images: Sequence[DrawnImage], prefix: str) -> list[JobImage]:
         """Store pictures, under names that follow from what is in them.
 
         So no other attempt can put another picture under the name that the finished job holds.
         """
         stored: list[JobImage] = []
-        for number, picture in enumerate(pictures):
-            suffix = picture.content_type.removeprefix("image/").replace("jpeg", "jpg")
-            digest = hashlib.sha256(picture.data).hexdigest()
+        for number, image in enumerate(images):
+            suffix = image.content_type.removeprefix("image/").replace("jpeg", "jpg")
+            digest = hashlib.sha256(image.data).hexdigest()
             key = f"{job.images_prefix}{prefix}{number}-{digest[:16]}.{suffix}"
-            self._images.put(key, picture.data, picture.content_type)
+            self._images.put(key, image.data, image.content_type)
             stored.append(
                 JobImage(
                     key=key,
-                    width=picture.width,
-                    height=picture.height,
-                    content_type=picture.content_type,
-                    size=len(picture.data),
+                    width=image.width,
+                    height=image.height,
+                    content_type=image.content_type,
+                    size=len(image.data),
                     sha256=digest,
-                    seed=picture.seed,
-                    infotext=picture.infotext,
+                    seed=image.seed,
+                    infotext=image.infotext,
                 )
             )
         return stored

@@ -172,7 +172,7 @@ class PromptWriter:
         self._timeout = timeout
         self._vision_model = vision_model
 
-    def describe(self, picture: str) -> str | None:
+    def describe(self, image: str) -> str | None:
         """What a picture (a data URL) shows, as an English prompt.
 
         `None` without a model that sees, and when it fails or says something else.
@@ -181,7 +181,7 @@ class PromptWriter:
             return None
         content = [
             {"type": "text", "text": seeing.TASK},
-            {"type": "image_url", "image_url": {"url": picture}},
+            {"type": "image_url", "image_url": {"url": image}},
         ]
         body = {
             "model": self._vision_model,

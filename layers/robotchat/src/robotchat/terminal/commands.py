@@ -144,11 +144,11 @@ def _draw(asked: argparse.Namespace, service: Service, screen: Screen) -> int:
 
 
 def _chat(asked: argparse.Namespace, service: Service, screen: Screen) -> int:
-    conversation, picture, worst = asked.conversation, asked.image, DONE
+    conversation, image, worst = asked.conversation, asked.image, DONE
     output = asked.output or Path("turn.png")
     for number, line in enumerate(_lines(asked), start=1):
-        job = _ended(service.say(line, conversation, picture, _given(asked)), screen)
-        conversation, picture = job["conversation_id"], None
+        job = _ended(service.say(line, conversation, image, _given(asked)), screen)
+        conversation, image = job["conversation_id"], None
         if not asked.json and job.get("prompt"):
             print(f"drawn: {shown(job['prompt'], 2000)}", file=sys.stderr)
         if not asked.json and job.get("reply"):
@@ -229,14 +229,14 @@ def _finish(
     """Write a job's pictures, show them, say what became of it; gives the exit status."""
     files = []
     if job["status"] == "succeeded":
-        pictures = service.pictures(job)
-        for number, (data, kind) in enumerate(pictures, start=1):
-            path = output.with_stem(f"{output.stem}-{number}") if len(pictures) > 1 else output
+        images = service.images(job)
+        for number, (data, kind) in enumerate(images, start=1):
+            path = output.with_stem(f"{output.stem}-{number}") if len(images) > 1 else output
             if not asked.output or not path.suffix:
                 path = path.with_suffix(_ENDINGS.get(kind, ".png"))
             path.write_bytes(data)
             files.append(str(path))
-            screen.picture(data, content_type=kind)
+            screen.image(data, content_type=kind)
     if asked.json:
         print(json.dumps({**job, "files": files}, ensure_ascii=False))
     else:

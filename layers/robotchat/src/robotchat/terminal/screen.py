@@ -49,7 +49,7 @@ class Screen:
             self._write("\r" + " " * self._drawn + "\r")
             self._drawn = 0
 
-    def picture(self, data: bytes, *, content_type: str) -> bool:
+    def image(self, data: bytes, *, content_type: str) -> bool:
         """Show a picture file, if the terminal can; says whether it did."""
         if self._graphics is None or (self._graphics == "kitty" and content_type != "image/png"):
             return False

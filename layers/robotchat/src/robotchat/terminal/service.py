@@ -45,11 +45,11 @@ class Service(Protocol):
         """Text2Image, or Image2Image where there are ``init_images``."""
 
     def say(
-        self, message: str, conversation_id: str | None, picture: Path | None, settings: View
+        self, message: str, conversation_id: str | None, image: Path | None, settings: View
     ) -> Generator[View]:
         """A turn of a conversation that draws; with a picture, that one is changed."""
 
-    def pictures(self, job: View) -> list[tuple[bytes, str]]:
+    def images(self, job: View) -> list[tuple[bytes, str]]:
         """The files of a job, each with its content type."""
 
     def close(self) -> None:
@@ -82,16 +82,16 @@ class Remote:
         yield from self._followed(self.ask("POST", path, json=request, headers=headers))
 
     def say(
-        self, message: str, conversation_id: str | None, picture: Path | None, settings: View
+        self, message: str, conversation_id: str | None, image: Path | None, settings: View
     ) -> Generator[View]:
         body = {"message": message, "conversation_id": conversation_id, "settings": settings}
         how = "text2image"
-        if picture is not None:
-            how, body["image"] = "image2image", encode_base64(picture.read_bytes())
+        if image is not None:
+            how, body["image"] = "image2image", encode_base64(image.read_bytes())
         headers = {"Idempotency-Key": new_id("cli")}
         yield from self._followed(self.ask("POST", f"/v1/chat/{how}", json=body, headers=headers))
 
-    def pictures(self, job: View) -> list[tuple[bytes, str]]:
+    def images(self, job: View) -> list[tuple[bytes, str]]:
         files = []
         for image in job["images"]:
             if image["url"] is not None:
@@ -165,23 +165,23 @@ class InProcess:
         yield from self._run(lambda job_id: self._robot.submit_image(asked, job_id=job_id))
 
     def say(
-        self, message: str, conversation_id: str | None, picture: Path | None, settings: View
+        self, message: str, conversation_id: str | None, image: Path | None, settings: View
     ) -> Generator[View]:
         from robotchat.conversation import ChatEditRequest, ChatImageRequest
 
         fields = {"message": message, "conversation_id": conversation_id, "settings": settings}
         asked: ChatImageRequest = (
             ChatImageRequest.model_validate(fields)
-            if picture is None
+            if image is None
             else ChatEditRequest.model_validate(
-                {**fields, "image": encode_base64(picture.read_bytes())}
+                {**fields, "image": encode_base64(image.read_bytes())}
             )
         )
         yield from self._run(lambda job_id: self._robot.submit_chat_image(asked, job_id=job_id))
 
-    def pictures(self, job: View) -> list[tuple[bytes, str]]:
+    def images(self, job: View) -> list[tuple[bytes, str]]:
         drawing = self._robot.drawing(self._robot.jobs.get(job["id"], "local"))
-        return [(picture.data, picture.content_type) for picture in drawing.pictures]
+        return [(image.data, image.content_type) for image in drawing.images]
 
     def _run(self, submit: Callable[[str], Job]) -> Generator[View]:
         """Submitting a job runs it to its end; that is done beside, and the job watched here."""

@@ -27,7 +27,7 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
     "sampler": ("sampler_name",),
     "scheduler": ("scheduler",),
 }
-_PICTURE_FIELDS: Mapping[str, tuple[str, ...]] = {
+_IMAGE_FIELDS: Mapping[str, tuple[str, ...]] = {
     "image": ("init_images",),
     "denoise": ("denoising_strength",),
     "resize": ("resize_mode",),
@@ -54,7 +54,7 @@ def heeded(workflow: Workflow) -> set[str]:
     fields = {"subseed"}
     for table, modes in (
         (_FIELDS, ("text2image", "image2image", "inpaint")),
-        (_PICTURE_FIELDS, ("image2image", "inpaint")),
+        (_IMAGE_FIELDS, ("image2image", "inpaint")),
         (_MASK_FIELDS, ("inpaint",)),
     ):
         slots = [graph.slots for mode, graph in workflow.graphs() if mode in modes]
@@ -85,9 +85,9 @@ def values(
     *,
     file: str | None,
     loras: Sequence[Lora],
-    pictures: Mapping[str, str],
+    images: Mapping[str, str],
 ) -> Values:
-    """The values for picture ``index`` of a request. ``pictures`` are the host's names of those to
+    """The values for picture ``index`` of a request. ``images`` are the host's names of those to
     begin with, by slot.
 
     What the caller left to the service stays as the workflow has it, all but the size. Raises
@@ -97,7 +97,7 @@ def values(
     prompt = _LORA_TAG.sub("", request.prompt).strip()
     plain: dict[str, str | int | float] = {
         **({"checkpoint": file} if file is not None else {}),
-        **pictures,
+        **images,
         "prompt": prompt,
         "seed": request.seed + index,
         "width": width,

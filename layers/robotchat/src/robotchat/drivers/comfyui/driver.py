@@ -21,7 +21,7 @@ from robotchat.art.capabilities import Capabilities, all_but
 from robotchat.art.driver import WebuiRoutes
 from robotchat.art.matching import near
 from robotchat.art.requests import DrawRequest, Image2ImageRequest
-from robotchat.art.results import Drawing, Picture
+from robotchat.art.results import Drawing, DrawnImage
 from robotchat.art.workflows import Graph, Nodes, Workflow
 from robotchat.drivers.comfyui import asked, catalog, graphs, outcomes
 from robotchat.drivers.comfyui.catalog import Catalog, Entry
@@ -44,7 +44,7 @@ from robotchat.errors import (
     UpstreamUnavailable,
 )
 from robotchat.images import decode_base64
-from robotchat.pixels import plain_mask, plain_picture
+from robotchat.pixels import plain_image, plain_mask
 
 if TYPE_CHECKING:
     import httpx
@@ -197,7 +197,7 @@ class ComfyUI:
             raise NotSupported("The workflow has no graph for this kind of request.", param=param)
         prompts = _prompt_ids(attempt, request.count)
         with self._watched_attempt(attempt, prompts, graph) as watch:
-            pictures: list[Picture] = []
+            images: list[DrawnImage] = []
             accounts: list[dict[str, Any]] = []
             sent: list[str] = []
             try:
@@ -219,10 +219,10 @@ class ComfyUI:
                         index=index,
                     )
                     accounts.append(told)
-                    pictures.append(outcomes.picture_of(data, request.seed + index, request, told))
+                    images.append(outcomes.image_of(data, request.seed + index, request, told))
             finally:
-                self._leave(attempt, sent, done=len(pictures))
-        if not pictures or (len(pictures) < len(prompts) and not (watch.stopped or interrupted())):
+                self._leave(attempt, sent, done=len(images))
+        if not images or (len(images) < len(prompts) and not (watch.stopped or interrupted())):
             stopped = watch.stopped or interrupted()
             raise UpstreamUnavailable(
                 "The drawing was stopped."
@@ -231,10 +231,10 @@ class ComfyUI:
                 details={"interrupted": True} if stopped else {},
             )
         return Drawing(
-            pictures=pictures,
-            extra_pictures=[],
+            images=images,
+            extra_images=[],
             parameters={},
-            info=asked.info(request, accounts, [picture.infotext for picture in pictures]),
+            info=asked.info(request, accounts, [image.infotext for image in images]),
             checkpoint=entry.model.model_name,
         )
 
@@ -284,12 +284,12 @@ class ComfyUI:
 
         result: dict[str, Nodes] = {}
         for index, prompt in enumerate(prompts):
-            pictures: dict[str, str] = {}
+            images: dict[str, str] = {}
             if isinstance(request, Image2ImageRequest):
                 start = request.init_images[index % len(request.init_images)]
-                pictures["image"] = upload(start, plain_picture)
+                images["image"] = upload(start, plain_image)
                 if request.mask:
-                    pictures["mask"] = upload(request.mask, plain_mask)
+                    images["mask"] = upload(request.mask, plain_mask)
             values = asked.values(
                 request,
                 index,
@@ -297,7 +297,7 @@ class ComfyUI:
                 known.classes,
                 file=entry.file,
                 loras=known.loras(),
-                pictures=pictures,
+                images=images,
             )
             result[prompt] = graphs.filled(graph, known.classes, values, prompt)
         return result
@@ -345,9 +345,9 @@ class ComfyUI:
         if place is None:
             # It has come over the socket before that tells of the end.
             watch.wait(prompt, _LAST_WORDS)
-            picture = watch.picture(prompt)
+            image = watch.image(prompt)
             watch.finished(prompt)
-            return picture
+            return image
         watch.finished(prompt)
         try:
             return self._client.view(place)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from robotchat.art.requests import DrawRequest
-from robotchat.art.results import Picture
+from robotchat.art.results import DrawnImage
 from robotchat.art.workflows import Graph, Nodes
 from robotchat.drivers.comfyui import asked, graphs
 from robotchat.drivers.comfyui.client import Refusal
@@ -99,7 +99,7 @@ def refused(refusal: Refusal, graph: Graph) -> RobotchatError:
     )
 
 
-def picture_of(data: bytes, seed: int, request: DrawRequest, told: Mapping[str, Any]) -> Picture:
+def image_of(data: bytes, seed: int, request: DrawRequest, told: Mapping[str, Any]) -> DrawnImage:
     """A picture file with its account. Raises UpstreamGarbage for what is none."""
     try:
         found = inspect(data, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS)
@@ -109,7 +109,7 @@ def picture_of(data: bytes, seed: int, request: DrawRequest, told: Mapping[str, 
     if found.content_type == "image/png":
         # The graph that ComfyUI writes there is the operator's, and no program of ours reads it.
         data = with_png_text(data, {"parameters": text})
-    return Picture(data, found.content_type, found.width, found.height, seed, text)
+    return DrawnImage(data, found.content_type, found.width, found.height, seed, text)
 
 
 _OF_THE_MACHINE = re.compile(

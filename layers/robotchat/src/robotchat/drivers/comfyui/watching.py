@@ -58,7 +58,7 @@ class Watch:
         self._opened = ExitStack()
         self._socket: ClientConnection | None = None
         self._thread: threading.Thread | None = None
-        self.pictures: dict[str, list[bytes]] = {}
+        self.images: dict[str, list[bytes]] = {}
         """Files that came over the socket, by prompt."""
 
     # --- the socket -------------------------------------------------------------------------------
@@ -183,9 +183,9 @@ class Watch:
             return
         (kind, head) = struct.unpack_from(">II", message)
         metadata: dict[str, Any] = {}
-        picture = message[8:]
+        image = message[8:]
         if kind == _PREVIEW_WITH_METADATA:
-            picture = message[8 + head :]
+            image = message[8 + head :]
             try:
                 told = json.loads(message[8 : 8 + head])
             except ValueError:
@@ -199,9 +199,9 @@ class Watch:
             node = metadata.get("node_id") or self._node
             if node == self._saving and self._current is not None:
                 prompt = metadata.get("prompt_id") or self._current
-                self.pictures.setdefault(prompt, []).append(bytes(picture))
+                self.images.setdefault(prompt, []).append(bytes(image))
             else:
-                self._preview = bytes(picture)
+                self._preview = bytes(image)
 
     # --- for those who wait -----------------------------------------------------------------------
 
@@ -233,12 +233,12 @@ class Watch:
         """Whether a prompt has ended, as far as was told."""
         return prompt in self._ended
 
-    def picture(self, prompt: str) -> bytes:
+    def image(self, prompt: str) -> bytes:
         """The file of a prompt that has ended, which came over the socket before that was told.
 
         Raises UpstreamUnavailable when none came, WrongResult when there are several.
         """
-        files = self.pictures.get(prompt, [])
+        files = self.images.get(prompt, [])
         if not files:
             raise UpstreamUnavailable("The SD host's picture was lost on the way.")
         if len(files) != 1:
@@ -263,7 +263,7 @@ class Watch:
             share = 0.0
             if self._current is not None and self._current not in self._done and self._sampling:
                 share = sum(value / total for value, total in steps) / len(self._sampling)
-            picture = self._preview if preview else None
+            image = self._preview if preview else None
         total = max(len(self._prompts), 1)
         progress = min((done + min(share, 1.0)) / total, 1.0)
         elapsed = time.monotonic() - self._since
@@ -278,5 +278,5 @@ class Watch:
                 sampling_steps=most,
                 interrupted=self._stopped,
             ),
-            current_image=base64.b64encode(picture).decode() if picture else None,
+            current_image=base64.b64encode(image).decode() if image else None,
         )

@@ -12,9 +12,9 @@ from robotchat.gpt.driver import Body
 from robotchat.gpt.responses.items import (
     ID_PREFIXES,
     REFERENCE,
+    image_turn,
     item_page,
     parse_items,
-    picture_turn,
     title_of,
 )
 from robotchat.gpt.responses.request import check_metadata
@@ -127,9 +127,9 @@ class ConversationItems:
             if found is not None:
                 self._store.change(stored.id, without)
                 drawn = found.get("job_id") if found in stored.response["output"] else None
-                return self._store.conversations.picture(drawn, tenant) if drawn else None
-        for job in self._store.pictures(conversation_id):
-            if any(item["id"] == item_id for item in picture_turn(job)):
+                return self._store.conversations.image_turn(drawn, tenant) if drawn else None
+        for job in self._store.image_turns(conversation_id):
+            if any(item["id"] == item_id for item in image_turn(job)):
                 return job
         raise _no_item(item_id)
 

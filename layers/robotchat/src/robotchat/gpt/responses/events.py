@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol
 from robotchat.errors import RobotchatError, UpstreamError, UpstreamGarbage, UpstreamRateLimited
 from robotchat.gpt.driver import Body
 from robotchat.gpt.normalize import as_json_text, garbage, text_of
-from robotchat.gpt.responses.image_tool import CALL, TOOL, PictureCall
+from robotchat.gpt.responses.image_tool import CALL, TOOL, ImageCall
 from robotchat.gpt.responses.items import item_id
 from robotchat.gpt.responses.tools import Tool, call_fields, tools_by_function
 from robotchat.ids import new_id
@@ -129,7 +129,7 @@ class ChatAnswer(_Numbered):
 
     def __init__(self, response: Body) -> None:
         super().__init__(response)
-        self.pictures: list[PictureCall] = []
+        self.image_calls: list[ImageCall] = []
         """The pictures that were called for since this was last emptied."""
         self.muted = False
         """Whether words are left out: where a picture is all that is wanted."""
@@ -355,7 +355,7 @@ def _opened_call(answer: ChatAnswer, call_id: str, tool: Tool) -> _OpenCall:
         case "function":
             return _FunctionCall(answer, call_id, tool)
         case "image_generation":
-            return _PictureCalled(answer)
+            return _ImageCalled(answer)
         case "custom":
             return _CustomCall(answer, call_id, tool)
         case _:
@@ -425,12 +425,12 @@ class _Gathered:
         yield from ()
 
 
-class _PictureCalled(_Gathered):
+class _ImageCalled(_Gathered):
     """A call for a picture; its item comes with the drawing."""
 
     def done(self, status: str) -> Iterator[Body]:
         if status == "completed":
-            self._answer.pictures.append(PictureCall.parse(self._arguments))
+            self._answer.image_calls.append(ImageCall.parse(self._arguments))
         yield from ()
 
 

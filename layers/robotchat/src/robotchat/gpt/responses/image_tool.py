@@ -15,7 +15,7 @@ TOOL = "image_generation"
 CALL = "image_generation_call"
 """The type of its items."""
 
-MAX_PICTURES = 8
+MAX_IMAGES = 8
 """Most pictures of one response, whatever the model calls for."""
 
 Action = Literal["auto", "generate", "edit"]
@@ -36,7 +36,7 @@ _PROMPT = (
 
 
 @dataclass(frozen=True)
-class PictureCall:
+class ImageCall:
     """How the model called the tool. Fields that it got wrong are as if it had left them out."""
 
     prompt: str
@@ -45,7 +45,7 @@ class PictureCall:
     shape: Shape | None = None
 
     @classmethod
-    def parse(cls, arguments: str) -> PictureCall:
+    def parse(cls, arguments: str) -> ImageCall:
         """From the arguments of the function; a bare text is the prompt."""
         try:
             given: Any = written_json(arguments)

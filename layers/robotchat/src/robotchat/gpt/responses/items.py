@@ -35,7 +35,7 @@ REFERENCE = "item_reference"
 """Stands in an input for an item that is known already."""
 
 _OURS = re.compile(r"[a-z]+_([a-z2-7]{26})_[io]\d+")
-_PICTURE_TURN = re.compile(r"ig_([a-z2-7]{26})")
+_IMAGE_TURN = re.compile(r"ig_([a-z2-7]{26})")
 _KEPT = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -54,8 +54,8 @@ def response_of(item_id: str) -> str | None:
 
 
 def job_of(item_id: str) -> str | None:
-    """The job of a picture turn (see `picture_turn`), by the id of its picture's item."""
-    found = _PICTURE_TURN.fullmatch(item_id)
+    """The job of a picture turn (see `image_turn`), by the id of its picture's item."""
+    found = _IMAGE_TURN.fullmatch(item_id)
     return f"job_{found.group(1)}" if found else None
 
 
@@ -133,11 +133,11 @@ def _parse_item(item: object, param: str) -> Body:
     if kind == "reasoning":
         _check_reasoning(item, param)
     if kind == CALL:
-        _check_picture(item, param)
+        _check_image(item, param)
     return stored
 
 
-def _check_picture(item: Body, param: str) -> None:
+def _check_image(item: Body, param: str) -> None:
     for name in ("id", "result", "revised_prompt"):
         if not isinstance(item.get(name), str | None):
             raise InvalidRequest(f"'{name}' must be a string.", param=f"{param}.{name}")
@@ -202,7 +202,7 @@ _CALL_STATUS = {
 }
 
 
-def picture_turn(job: Job) -> list[Body]:
+def image_turn(job: Job) -> list[Body]:
     """A picture turn of a conversation as items: what was said, and what was drawn or answered.
 
     The item of a picture carries its job's id. A job that was deleted is no turn any more.

@@ -16,7 +16,7 @@ from robotchat.clock import Clock
 from robotchat.errors import JobExpired, RobotchatError
 from robotchat.gpt.driver import Body
 from robotchat.gpt.responses.events import ChatAnswer, OpenItem
-from robotchat.gpt.responses.image_tool import CALL, Action, PictureCall, Shape
+from robotchat.gpt.responses.image_tool import CALL, Action, ImageCall, Shape
 from robotchat.gpt.responses.turns import Turn
 from robotchat.images import encode_base64
 from robotchat.jobs.job import Job, JobStatus
@@ -53,7 +53,7 @@ class Order:
     """The fields of the tool in the request."""
     message: str
     """What the user said."""
-    call: PictureCall | None
+    call: ImageCall | None
     """How the model called the tool; None: the message itself is to be drawn."""
     source: Source | None
     """The newest picture of the context."""
@@ -95,7 +95,7 @@ class Draws(Protocol):
         """What a running job's picture looks like so far, if its host shows that."""
         ...
 
-    def picture(self, job: Job) -> bytes:
+    def image(self, job: Job) -> bytes:
         """The file that a final job has drawn. Raises what kept it from drawing."""
         ...
 
@@ -108,7 +108,7 @@ class Draws(Protocol):
         ...
 
 
-def newest_picture(items: Sequence[Mapping[str, Any]]) -> Source | None:
+def newest_image(items: Sequence[Mapping[str, Any]]) -> Source | None:
     """The last picture among items, drawn or sent."""
     for item in reversed(items):
         if item["type"] == CALL:
@@ -163,15 +163,15 @@ class Painter:
 
     def source(self, drawn: Sequence[Body] = ()) -> Source | None:
         """The newest picture of the context, with what was ``drawn`` for this response."""
-        given = newest_picture(self._turn.request.items)
+        given = newest_image(self._turn.request.items)
         return (
-            newest_picture(drawn)
+            newest_image(drawn)
             or (given and replace(given, given=True))
-            or newest_picture(self._past)
+            or newest_image(self._past)
         )
 
     def paint(
-        self, answer: ChatAnswer, call: PictureCall | None, closed: threading.Event
+        self, answer: ChatAnswer, call: ImageCall | None, closed: threading.Event
     ) -> Iterator[Body]:
         """The events of one picture, up to its finished item; of a failed one, with the error.
 
@@ -188,7 +188,7 @@ class Painter:
             job = yield from self._watched(opened, job, tool, closed)
             if closed.is_set():
                 return
-            result = encode_base64(self._draws.picture(job))
+            result = encode_base64(self._draws.image(job))
         except RobotchatError as error:
             if closed.is_set():
                 return
@@ -210,7 +210,7 @@ class Painter:
         answer: ChatAnswer,
         item: Body,
         tool: Mapping[str, Any],
-        call: PictureCall | None,
+        call: ImageCall | None,
     ) -> Order:
         request, stored = self._turn.request, self._turn.stored
         before = [one for one in answer.response["output"] if one is not item]

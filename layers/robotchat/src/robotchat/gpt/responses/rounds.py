@@ -17,7 +17,7 @@ from typing import Any
 from robotchat.errors import Misconfigured, UpstreamError
 from robotchat.gpt.driver import AnswerStream, Body, Interrupt
 from robotchat.gpt.responses.events import ChatAnswer
-from robotchat.gpt.responses.image_tool import CALL, MAX_PICTURES, TOOL, PictureCall, is_forced
+from robotchat.gpt.responses.image_tool import CALL, MAX_IMAGES, TOOL, ImageCall, is_forced
 from robotchat.gpt.responses.inference import Inference
 from robotchat.gpt.responses.painting import Painter
 from robotchat.gpt.responses.request import Request
@@ -47,7 +47,7 @@ class Rounds:
         self._painter = painter
         self._whole = whole
         self._forced = painter is not None and is_forced(turn.request.body)
-        self._most = min(MAX_PICTURES, turn.request.body.get("max_tool_calls") or MAX_PICTURES)
+        self._most = min(MAX_IMAGES, turn.request.body.get("max_tool_calls") or MAX_IMAGES)
         self._closed = threading.Event()
         self._interrupt = Interrupt()
         self._stream: AnswerStream | None = None
@@ -76,8 +76,8 @@ class Rounds:
             if self._closed.is_set():
                 return
             yield from answer.pause()
-            called: list[PictureCall | None] = [*answer.pictures]
-            answer.pictures.clear()
+            called: list[ImageCall | None] = [*answer.image_calls]
+            answer.image_calls.clear()
             if self._forced and not called:
                 called = [None]
             called = called[: self._most - self._drawn()]

@@ -22,9 +22,9 @@ from robotchat.conversation import Conversations
 from robotchat.errors import ConversationBusy, NotFound
 from robotchat.gpt.driver import Body
 from robotchat.gpt.responses.events import FINAL
-from robotchat.gpt.responses.items import job_of, picture_turn, response_of
+from robotchat.gpt.responses.image_files import ImageFiles, bare, bare_items
+from robotchat.gpt.responses.items import image_turn, job_of, response_of
 from robotchat.gpt.responses.keys import IdempotencyKeys, is_tombstone
-from robotchat.gpt.responses.pictures import Pictures, bare, bare_items
 from robotchat.ids import new_id
 from robotchat.images import Images
 from robotchat.jobs.job import Job
@@ -112,7 +112,7 @@ class ResponseStore:
         self._clock = clock or SystemClock()
         self._retention = retention
         self.keys = IdempotencyKeys(records, self._clock, retention)
-        self.shown = Pictures(conversations, files)
+        self.shown = ImageFiles(conversations, files)
         """Puts pictures back into what is read here, for whoever is to see them."""
 
     def get(self, response_id: str, tenant: str) -> StoredResponse:
@@ -151,7 +151,7 @@ class ResponseStore:
         head = self.find(claim.data["head"]) if claim and claim.data["head"] else None
         return self.history(head) if head else []
 
-    def pictures(self, conversation_id: str) -> Iterable[Job]:
+    def image_turns(self, conversation_id: str) -> Iterable[Job]:
         """What was drawn in a conversation, in order."""
         return self.conversations.turns(conversation_id)
 
@@ -163,7 +163,7 @@ class ResponseStore:
         ``history`` is what was said. Each turn is a list of its items; with that of a picture
         comes its job. What was drawn for a response is part of that turn, and no other.
         """
-        jobs = {job.id: job for job in self.pictures(conversation_id)}
+        jobs = {job.id: job for job in self.image_turns(conversation_id)}
         turns = [
             (stored.position, [(item, jobs.get(item.get("job_id", ""))) for item in stored.items])
             for stored in history
@@ -171,15 +171,15 @@ class ResponseStore:
         told = {item.get("job_id") for stored in history for item in stored.response["output"]}
         for job in jobs.values():
             if job.id not in told:
-                turns.append((job.turn or 0, [(item, job) for item in picture_turn(job)]))
+                turns.append((job.turn or 0, [(item, job) for item in image_turn(job)]))
         return [items for _, items in sorted(turns, key=lambda turn: turn[0])]
 
     def item(self, item_id: str, tenant: str) -> Body | None:
         """An item of a response that the tenant has stored, its input or its output; or that of
         a picture turn."""
         if (job_id := job_of(item_id)) is not None:
-            job = self.conversations.picture(job_id, tenant)
-            drawn = picture_turn(job) if job is not None else []
+            job = self.conversations.image_turn(job_id, tenant)
+            drawn = image_turn(job) if job is not None else []
             return next((item for item in drawn if item["id"] == item_id), None)
         response_id = response_of(item_id)
         if response_id is None:

@@ -151,9 +151,9 @@ def _reasoning_text(item: Mapping[str, Any]) -> str:
     return "".join(str(part.get("text") or "") for part in parts)
 
 
-def _told(picture: Mapping[str, Any]) -> str:
-    shown = picture.get("revised_prompt") or "no description"
-    match picture.get("status"):
+def _told(image: Mapping[str, Any]) -> str:
+    shown = image.get("revised_prompt") or "no description"
+    match image.get("status"):
         case "completed":
             return f"[I drew a picture: {shown}]"
         case "in_progress" | "generating":

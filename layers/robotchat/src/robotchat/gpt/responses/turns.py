@@ -129,7 +129,7 @@ class Turns:
         for index, item in enumerate(items):
             if item["type"] == CALL:
                 # Said again, also if it is part of the context: it is the one to go on from.
-                item = self._picture(item, tenant, f"input[{index}].id")
+                item = self._image(item, tenant, f"input[{index}].id")
             elif item["type"] == REFERENCE:
                 if known is None:
                     known = {one["id"] for one in [*self._continued(request, tenant), *resolved]}
@@ -147,7 +147,7 @@ class Turns:
             raise InvalidRequest("'input' has nothing that is new.", param="input")
         return resolved
 
-    def _picture(self, item: Body, tenant: str, param: str) -> Body:
+    def _image(self, item: Body, tenant: str, param: str) -> Body:
         """A picture that was given back: as it is remembered, else as it was given."""
         found = self._store.item(item["id"], tenant)
         if found is not None and found["type"] == CALL:

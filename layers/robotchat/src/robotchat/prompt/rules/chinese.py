@@ -192,7 +192,7 @@ _STYLED_THING = Pattern(
 _LIKE = Pattern(
     r"(?:看起来|画得|变得|弄得)?(?:像|类似|如同|仿佛|仿照?|模仿)(?P<what>.+?)(?:那样|一样|似的|那种|般|一般)?(?:的)?(?P<kind>画作?|照片|图片|油画|作品|感觉|样子|风格)?"
 )
-_PICTURE = Pattern(
+_IMAGE = Pattern(
     r"(?:这|那|整)?(?:张|个|幅)?(?:照片|图片?|画面?|图像|相片|整体|它|全部|颜色|色彩|风格|时间|季节|天气|画风|场景|氛围)(?:的颜色|的风格|的时间|的天气)?"
 )
 _COLOUR_OF = Pattern(r"(?P<target>.+?)的?(?:颜色|色彩|毛色|配色|样子|造型)")
@@ -268,9 +268,9 @@ def _texts(operation: Operation) -> list[str]:
 
 def _known(text: str) -> str:
     """A translated phrase without its Chinese words; empty when its subject is among them."""
-    picture = Scene.parse(text)
+    scene = Scene.parse(text)
     kept: list[Piece] = []
-    for number, piece in enumerate(picture.pieces):
+    for number, piece in enumerate(scene.pieces):
         found = piece.text.split()
         if (found and FOREIGN.search(found[-1])) or FOREIGN.search(piece.link):
             if number == 0:
@@ -278,15 +278,15 @@ def _known(text: str) -> str:
             continue
         piece.text = with_article(" ".join(word for word in found if not FOREIGN.search(word)))
         kept.append(piece)
-    if FOREIGN.search(picture.medium):
+    if FOREIGN.search(scene.medium):
         return ""
     first = words(str(kept[0])) if kept else []
     if not first or first[0] in PREPOSITIONS or kept[0].link or not stems(kept[0].text):
         return ""
     if sum(map(len, FOREIGN.findall(text))) > 2 * sum(len(words(str(piece))) for piece in kept):
         return ""  # more was lost than found
-    picture.pieces = kept
-    return picture.render()
+    scene.pieces = kept
+    return scene.render()
 
 
 _CORRECTED: Operation = Chat("unclear")
@@ -455,7 +455,7 @@ def _swapped(old: str, new: str) -> Operation:
     )
     if re.fullmatch(r"背景.{0,2}", old):
         return Set("background", value)
-    if not old or _PICTURE.fullmatch(old):
+    if not old or _IMAGE.fullmatch(old):
         if is_value(value):
             return Set(None, value)
         return Replace(None, value if _counted(new) else re.sub(r"^an? ", "", value))
@@ -476,9 +476,7 @@ def _counted(text: str) -> bool:
 def _target(text: str) -> str | None:
     text = text.strip("的 ")
     return (
-        None
-        if not text or _PRONOUN.fullmatch(text) or _PICTURE.fullmatch(text)
-        else translate(text)
+        None if not text or _PRONOUN.fullmatch(text) or _IMAGE.fullmatch(text) else translate(text)
     )
 
 
@@ -548,7 +546,7 @@ def _add(clause: str, more: bool) -> list[Operation] | None:
         return None
     place, what = match["place"], match["what"]
     where = re.sub(r"^(?:在|往|给)", "", place)
-    if not where or _PRONOUN.fullmatch(where) or _PICTURE.fullmatch(where):
+    if not where or _PRONOUN.fullmatch(where) or _IMAGE.fullmatch(where):
         return [Addition(translate(what))]
     if (
         segment(where) and segment(where)[-1].kind in ("loc", "somewhere", "place")

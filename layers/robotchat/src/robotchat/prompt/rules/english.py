@@ -586,7 +586,7 @@ def _change(clause: str, knows: Knows) -> list[Operation] | None:
     for pattern in _SWAP:
         if match := pattern.fullmatch(clause):
             old, new = match["old"], match["new"]
-            if is_value(new) or _is_picture(old):
+            if is_value(new) or _is_image(old):
                 return [Set(old, new)]
             return [Replace(old, new)]
     if match := _NOT.fullmatch(clause):
@@ -600,13 +600,13 @@ def _change(clause: str, knows: Knows) -> list[Operation] | None:
         return [Restyle(how) if role(how) in ("style", "medium", "palette") else Set(None, how)]
     if match := _VERB.fullmatch(clause):
         effect, whom = _VERBS[match["verb"].lower()], match["target"]
-        whole = whom is None or _is_picture(whom) or effect in ("in colour", "soft light")
+        whole = whom is None or _is_image(whom) or effect in ("in colour", "soft light")
         return [Set(None if whole else whom, effect)]
     if _TONE_DOWN.fullmatch(clause):
         return [Set(None, "muted colours")]
     if match := _BLUR.fullmatch(clause):
         return [Addition(f"blurry {match['what']}")]
-    if (match := _ADD_TO.fullmatch(clause)) and not _is_picture(match["target"]):
+    if (match := _ADD_TO.fullmatch(clause)) and not _is_image(match["target"]):
         what, target = match["what"], match["target"]
         if not re.search(
             r"\b(?:background|foreground|scene|sky|table|wall|ground|floor)\b", target, re.I
@@ -628,7 +628,7 @@ def _change(clause: str, knows: Knows) -> list[Operation] | None:
     if (match := _IS.fullmatch(clause)) and (
         is_value(match["value"])
         or knows(match["target"])
-        or (_is_picture(match["target"]) and match["value"].lower().startswith(("a ", "an ")))
+        or (_is_image(match["target"]) and match["value"].lower().startswith(("a ", "an ")))
     ):
         return [Set(match["target"], match["value"])]
     return None
@@ -849,7 +849,7 @@ def gerund(verb: str) -> str:
     return special.get(lowered) or (lowered[:-1] if lowered.endswith("e") else lowered) + "ing"
 
 
-def _is_picture(text: str) -> bool:
+def _is_image(text: str) -> bool:
     return bool(
         re.fullmatch(
             r"(?:it|this|that|everything|(?:the|this|that|my) (?:whole )?(?:photo|picture|image|scene|drawing|thing)(?:graph)?)",

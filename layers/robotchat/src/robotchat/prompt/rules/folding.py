@@ -191,7 +191,7 @@ def folded(current: PromptState | None, message: str, *, editing: bool) -> Folde
             reply=reply,
         )
         return Folded(answer, found, understood)
-    prompt = _bounded(shield.show(folder.picture.render()))
+    prompt = _bounded(shield.show(folder.scene.render()))
     negative = _bounded(shield.show(", ".join(folder.negative)))
     if not prompt and not (editing and negative):
         answer = Fold(mode="reply", prompt="", negative_prompt=negative, reply=replies["empty"])
@@ -237,8 +237,8 @@ def _bounded(prompt: str) -> str:
 class _Folder:
     """The picture while operations change it."""
 
-    def __init__(self, picture: Scene, negative: list[str]) -> None:
-        self.picture = picture
+    def __init__(self, scene: Scene, negative: list[str]) -> None:
+        self.scene = scene
         self.negative = negative
         self.changed = False
         self.guessed = False
@@ -249,10 +249,10 @@ class _Folder:
     def knows(self, phrase: str) -> bool:
         """Whether the picture shows what a phrase names; anything at all, for no phrase."""
         if not phrase:
-            return bool(self.picture.pieces or self.picture.medium)
+            return bool(self.scene.pieces or self.scene.medium)
         kind = role(phrase)
-        return self.picture.find(phrase) is not None or any(
-            kind is not None and piece.role() == kind for piece in self.picture.pieces
+        return self.scene.find(phrase) is not None or any(
+            kind is not None and piece.role() == kind for piece in self.scene.pieces
         )
 
     def strength(self) -> float | None:
@@ -267,10 +267,10 @@ class _Folder:
             case Chat():
                 return
             case Reset():
-                self.picture, self.negative = Scene(), []
+                self.scene, self.negative = Scene(), []
                 self._moved(_NEW_STRENGTH)
             case Redraw():
-                self.changed = self.changed or bool(self.picture.pieces or self.picture.medium)
+                self.changed = self.changed or bool(self.scene.pieces or self.scene.medium)
             case Resize():
                 self.changed = True
             case Exclude(text):
@@ -308,10 +308,10 @@ class _Folder:
         if not text:
             return
         drawn = Scene.parse(text)
-        main = self.picture.main()
+        main = self.scene.main()
         first = words(text)[0] if words(text) else ""
-        if not self.picture.pieces and not self.picture.medium:
-            self.picture = drawn
+        if not self.scene.pieces and not self.scene.medium:
+            self.scene = drawn
             self._allow(text)
             self._moved(_NEW_STRENGTH if fresh else _ADD_STRENGTH)
             return
@@ -328,7 +328,7 @@ class _Folder:
                 self._add(text, explicit=False)
                 return
             if fresh:
-                self.picture = drawn
+                self.scene = drawn
                 self._allow(text)
                 self._moved(_NEW_STRENGTH)
                 return
@@ -366,24 +366,24 @@ class _Folder:
             if inner in _SCENES and kind is None and " " in part:
                 self._scene(part.split(" ", 1)[1], inner, replace=False)
                 return
-        self.picture.add(part)
+        self.scene.add(part)
         self._moved(_ADD_STRENGTH)
 
     def _scene(self, text: str, kind: str, *, replace: bool) -> None:
         if replace:
-            self.picture.forget(kind)
-        self.picture.add(canonical(text))
+            self.scene.forget(kind)
+        self.scene.add(canonical(text))
         self._moved(_SCENE_STRENGTH)
 
     def _count(self, number: str, what: str | None) -> None:
         """Show another number of a thing; its adjectives stay unless others are given."""
-        piece = self.picture.find(what) if what else self.picture.main()
+        piece = self.scene.find(what) if what else self.scene.main()
         if piece is None:
             return
         described = [word for word in words(what or "")[:-1] if is_adjective(word)]
         for adjective in described:
-            self.picture.describe(piece, adjective)
-        self.picture.count(piece, number)
+            self.scene.describe(piece, adjective)
+        self.scene.count(piece, number)
         self._moved(_SWAP_STRENGTH)
 
     # ------------------------------------------------------------------ taking away
@@ -398,19 +398,19 @@ class _Folder:
         wanted = stems(text)
         head = head_of(text)
         if head == "background" and wanted <= {"background"}:
-            self.picture.add("plain background")
+            self.scene.add("plain background")
             self._moved(_SWAP_STRENGTH)
             return
         everyone = head in _PEOPLE and len(wanted) == 1
-        for _ in range(len(self.picture.pieces)):
-            piece = self.picture.find(text)
+        for _ in range(len(self.scene.pieces)):
+            piece = self.scene.find(text)
             if piece is None and everyone:
-                piece = next((p for p in self.picture.pieces if category(p.text) == "person"), None)
+                piece = next((p for p in self.scene.pieces if category(p.text) == "person"), None)
             if piece is None:
                 break
             self._drop(piece, head)
         if is_adjective(head) and len(wanted) == 1:
-            for piece in self.picture.pieces:
+            for piece in self.scene.pieces:
                 parts = piece.text.split()
                 if len(parts) > 1 and head in (part.lower() for part in parts[:-1]):
                     piece.text = with_article(
@@ -424,9 +424,9 @@ class _Folder:
         text = _bare_target(text)
         if not text:
             return
-        piece = self.picture.find(text)
-        if piece is not None and piece is not self.picture.main():
-            self.picture.replace(
+        piece = self.scene.find(text)
+        if piece is not None and piece is not self.scene.main():
+            self.scene.replace(
                 piece,
                 f"a few {bare(text)}"
                 if text.endswith("s") or head_of(text) == "person"
@@ -452,12 +452,12 @@ class _Folder:
             )
             if head not in piece.stems():
                 return
-        self.picture.remove(piece)
+        self.scene.remove(piece)
 
     def _forget(self, kind: str) -> None:
-        self.picture.forget(kind)
+        self.scene.forget(kind)
         if kind == "medium":
-            self.picture.medium = ""
+            self.scene.medium = ""
 
     def _exclude(self, *phrases: str) -> None:
         for phrase in phrases:
@@ -487,7 +487,7 @@ class _Folder:
             return
         kind = role(new)
         if kind in (*_SCENES, *_LOOKS) and (
-            old is None or role(old) is not None or self.picture.find(old) is None
+            old is None or role(old) is not None or self.scene.find(old) is None
         ):
             self._set(None, new)
             return
@@ -502,24 +502,24 @@ class _Folder:
             self._place(None, new)
             return
         if piece is None:
-            self.picture.add(articled(new))
+            self.scene.add(articled(new))
         elif head.link:
-            self.picture.replace(piece, head.text)
+            self.scene.replace(piece, head.text)
             piece.link = head.link
         else:
-            self.picture.replace(piece, str(head))
+            self.scene.replace(piece, str(head))
         if piece is not None:
-            place = self.picture.pieces.index(piece) + 1
-            self.picture.pieces[place:place] = rest
+            place = self.scene.pieces.index(piece) + 1
+            self.scene.pieces[place:place] = rest
         self._moved(_SWAP_STRENGTH)
 
     def _meant(self, old: str | None, new: str) -> Piece | None:
         if old is not None and old.lower() not in _PRONOUNS:
-            found = self.picture.find(old) or self.picture.alike(old)
+            found = self.scene.find(old) or self.scene.alike(old)
             if found:
                 return found
             self.guessed = True
-        return self.picture.alike(new) or self.picture.main()
+        return self.scene.alike(new) or self.scene.main()
 
     def _set(self, target: str | None, value: str) -> None:
         value = self._plain(value)
@@ -608,10 +608,10 @@ class _Folder:
     def _adjective(self, target: str | None, adjective: str) -> None:
         if " " in adjective or (target is None and adjective in _SCENIC):
             group = adjective_group(adjective)
-            for piece in list(self.picture.pieces):
+            for piece in list(self.scene.pieces):
                 if piece.text.lower() in group:
-                    self.picture.remove(piece)
-            self.picture.add(adjective)
+                    self.scene.remove(piece)
+            self.scene.add(adjective)
             self._moved(_SCENE_STRENGTH)
             return
         self._describe(target, adjective, _COLOUR_STRENGTH)
@@ -619,17 +619,17 @@ class _Folder:
     def _describe(self, target: str | None, adjective: str, strength: float) -> None:
         self._allow(adjective)
         if target is not None:
-            piece = self.picture.find(target) or self.picture.alike(target)
+            piece = self.scene.find(target) or self.scene.alike(target)
             if piece is None:
                 piece = Piece("", "", _indefinite(target))
-                self.picture.add(str(piece))
-                piece = self.picture.find(target) or piece
+                self.scene.add(str(piece))
+                piece = self.scene.find(target) or piece
         else:
-            piece = self._coloured(adjective) or self.picture.main()
+            piece = self._coloured(adjective) or self.scene.main()
         if piece is None:
-            self.picture.add(adjective)
+            self.scene.add(adjective)
         else:
-            self.picture.describe(piece, adjective)
+            self.scene.describe(piece, adjective)
         self._moved(strength)
 
     def _coloured(self, adjective: str) -> Piece | None:
@@ -638,10 +638,10 @@ class _Folder:
             return None
         found = [
             piece
-            for piece in self.picture.pieces
+            for piece in self.scene.pieces
             if any(is_colour(word) for word in words(piece.text)) and piece.role() is None
         ]
-        main = self.picture.main()
+        main = self.scene.main()
         if main is not None and any(piece is main for piece in found):
             return main
         for piece in found:
@@ -654,15 +654,15 @@ class _Folder:
         self._allow(text)
         piece = None
         if target is not None and target.lower() not in _PRONOUNS:
-            piece = self.picture.find(target)
-            if piece is None and not self.picture.main():
-                self.picture.add(_indefinite(target))
-                piece = self.picture.find(target)
-        piece = piece or self.picture.main()
+            piece = self.scene.find(target)
+            if piece is None and not self.scene.main():
+                self.scene.add(_indefinite(target))
+                piece = self.scene.find(target)
+        piece = piece or self.scene.main()
         if piece is None:
-            self.picture.add(text)
+            self.scene.add(text)
         else:
-            self.picture.attach(piece, text)
+            self.scene.attach(piece, text)
         self._moved(_ADD_STRENGTH)
 
     def _place(self, target: str | None, where: str) -> None:
@@ -672,8 +672,8 @@ class _Folder:
             self._scene(where, kind, replace=True)
             return
         self._allow(where)
-        main = self.picture.main()
-        for piece in list(self.picture.pieces):
+        main = self.scene.main()
+        for piece in list(self.scene.pieces):
             preposition = piece.link.split()[-1].lower() if piece.link else ""
             located = preposition in (
                 "in",
@@ -687,16 +687,16 @@ class _Folder:
                 "behind",
             ) or (piece.link.lower() in ("in front of", "next to", "on top of"))
             if located and piece.role() is None and piece is not main:
-                self.picture.remove(piece)
+                self.scene.remove(piece)
         if main is None and target is not None and target.lower() not in _PRONOUNS:
-            self.picture.add(_indefinite(target))
-        self.picture.add(where)
+            self.scene.add(_indefinite(target))
+        self.scene.add(where)
         self._moved(_SWAP_STRENGTH)
 
     def _background(self, value: str) -> None:
-        for piece in list(self.picture.pieces):
+        for piece in list(self.scene.pieces):
             if "background" in piece.stems() and len(piece.stems()) > 1:
-                self.picture.remove(piece)
+                self.scene.remove(piece)
         self._allow(value)
         if role(value) in _SCENES:
             self._scene(value, role(value) or "time", replace=True)
@@ -704,7 +704,7 @@ class _Folder:
         single = len(words(value)) == 1 and (
             is_colour(value.lower()) or is_adjective(value.lower())
         )
-        self.picture.add(f"{value} background" if single else f"with {value} in the background")
+        self.scene.add(f"{value} background" if single else f"with {value} in the background")
         self._moved(_SWAP_STRENGTH)
 
     def _restyle(self, text: str, instead: bool) -> None:
@@ -724,9 +724,9 @@ class _Folder:
             self._forget("palette")
             coloured = re.search(r"\bcolou?r$", text, re.IGNORECASE)
             if not coloured:
-                self.picture.add(re.sub(r"^(?:in )?(?:an? )?", "", text, flags=re.IGNORECASE))
-            elif not self.picture.pieces:
-                self.picture.add("in full colour")
+                self.scene.add(re.sub(r"^(?:in )?(?:an? )?", "", text, flags=re.IGNORECASE))
+            elif not self.scene.pieces:
+                self.scene.add("in full colour")
             self._moved(_STYLE_STRENGTH)
             return
         medium, _, style = text.partition(" in the style of ")
@@ -744,9 +744,9 @@ class _Folder:
         if medium:
             self._medium(medium, keep_style=not instead)
         if style:
-            self.picture.forget("style")
+            self.scene.forget("style")
             if not medium and re.fullmatch(
-                r"an? (?:photo|photograph|picture|image)", self.picture.medium, re.IGNORECASE
+                r"an? (?:photo|photograph|picture|image)", self.scene.medium, re.IGNORECASE
             ):
                 self._forget("medium")
             phrase = (
@@ -755,23 +755,23 @@ class _Folder:
                 or style.endswith(("style", "look", "vibe", "vibes", "aesthetic", "aesthetics"))
                 else f"in the style of {style}"
             )
-            self.picture.pieces.append(Piece(", " if self.picture.pieces else " ", "", phrase))
+            self.scene.pieces.append(Piece(", " if self.scene.pieces else " ", "", phrase))
         self._moved(_STYLE_STRENGTH)
 
     def _medium(self, medium: str, *, keep_style: bool) -> None:
         self._forget("medium")
         if not keep_style:
-            self.picture.forget("style")
+            self.scene.forget("style")
         noun = bare(medium)
         if noun == medium and re.fullmatch(
             r"(?:anime|manga|pixel(?:ated)? art|low poly|graffiti|claymation|origami|.* art|made of .*|embroidery|flat design)",
             medium,
             re.IGNORECASE,
         ):
-            self.picture.pieces.append(Piece(", ", "", medium))
+            self.scene.pieces.append(Piece(", ", "", medium))
             return
-        first = self.picture.pieces[0] if self.picture.pieces else None
-        self.picture.medium = medium if noun != medium else with_article(f"a {medium}")
+        first = self.scene.pieces[0] if self.scene.pieces else None
+        self.scene.medium = medium if noun != medium else with_article(f"a {medium}")
         if first is not None:
             first.joiner = " " if first.link else " of " if first.role() is None else ", "
 
@@ -823,11 +823,11 @@ def _indefinite(target: str) -> str:
 
 def _parts(text: str) -> list[str]:
     """The parts of an addition that each have a role of their own."""
-    picture = Scene.parse(text)
-    if picture.medium:
+    scene = Scene.parse(text)
+    if scene.medium:
         return [text]
     parts: list[str] = []
-    for piece in picture.pieces:
+    for piece in scene.pieces:
         if (
             parts
             and (piece.joiner == ", " or (piece.role() is not None and role(parts[-1]) is None))

@@ -68,21 +68,21 @@ def recall(message: str) -> Recall | None:
     return _recall(_english_clauses(message), _english)
 
 
-def resolve(which: Which, pictures: Sequence[PromptState], current: PromptState) -> int | None:
-    """The place in `pictures`, oldest first, of the picture that is meant; `None`: there is none.
+def resolve(which: Which, states: Sequence[PromptState], current: PromptState) -> int | None:
+    """The place in `states`, oldest first, of the picture that is meant; `None`: there is none.
 
     `current` is what the conversation draws now: the last picture, unless that came to nothing.
     """
     match which:
         case Nth(number):
-            place = number - 1 if number > 0 else len(pictures) + number
-            return place if 0 <= place < len(pictures) else None
+            place = number - 1 if number > 0 else len(states) + number
+            return place if 0 <= place < len(states) else None
         case Undo(steps):
-            line = _line_of(pictures, current)
+            line = _line_of(states, current)
             return line[-1 - steps] if steps < len(line) else None
         case Showing(what, before):
-            shown = [_shows(picture, what) for picture in pictures]
-            for place in range(len(pictures) - 1, -1, -1):
+            shown = [_shows(state, what) for state in states]
+            for place in range(len(states) - 1, -1, -1):
                 if not before and shown[place]:
                     return place
                 if before and place and shown[place] and not shown[place - 1]:
@@ -90,17 +90,17 @@ def resolve(which: Which, pictures: Sequence[PromptState], current: PromptState)
             return None
 
 
-def _line_of(pictures: Sequence[PromptState], current: PromptState) -> list[int]:
+def _line_of(states: Sequence[PromptState], current: PromptState) -> list[int]:
     """The pictures that led to the present one, as places: what was gone back from is left out."""
     line: list[int] = []
-    for place, picture in enumerate(pictures):
-        same = next((i for i, earlier in enumerate(line) if pictures[earlier] == picture), None)
+    for place, state in enumerate(states):
+        same = next((i for i, earlier in enumerate(line) if states[earlier] == state), None)
         if same is None:
             line.append(place)
         else:
             del line[same + 1 :]
-    if not pictures or _words(pictures[-1]) != _words(current):
-        line.append(len(pictures))
+    if not states or _words(states[-1]) != _words(current):
+        line.append(len(states))
     return line
 
 
@@ -108,9 +108,9 @@ def _words(state: PromptState) -> tuple[str, str]:
     return state.prompt, state.negative_prompt
 
 
-def _shows(picture: PromptState, what: str) -> bool:
+def _shows(state: PromptState, what: str) -> bool:
     head = head_of(what)
-    return bool(head) and head in stems(picture.prompt)
+    return bool(head) and head in stems(state.prompt)
 
 
 def fold_back(
@@ -130,15 +130,15 @@ def fold_back(
     found = recall(message)
     if found is None:
         return None
-    pictures = earlier()
-    place = resolve(found.which, pictures, current)
+    states = earlier()
+    place = resolve(found.which, states, current)
     language = "zh" if CJK.search(message) else "en"
     if place is None:
         if isinstance(found.which, Showing):
             return None
         return _reply(current, _NONE[language]), source
-    state = pictures[place]
-    if place == len(pictures) - 1 and _words(state) == _words(current):
+    state = states[place]
+    if place == len(states) - 1 and _words(state) == _words(current):
         return (
             fold(current, found.rest) if found.rest else (_reply(current, _HERE[language]), source)
         )

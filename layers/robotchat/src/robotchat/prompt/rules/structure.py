@@ -310,10 +310,10 @@ class Scene:
         prompt = re.sub(r"\s+", " ", prompt).strip(" ,")
         lead = _LEAD.match(prompt)
         if lead and not lead["medium"].lower().startswith("close-up"):
-            picture = cls(lead["medium"], list(_pieces(prompt[lead.end() :])))
-            if picture.pieces:
-                picture.pieces[0].joiner = " of "
-            return picture
+            scene = cls(lead["medium"], list(_pieces(prompt[lead.end() :])))
+            if scene.pieces:
+                scene.pieces[0].joiner = " of "
+            return scene
         pieces = list(_pieces(prompt))
         first = pieces[0] if pieces else None
         if (
@@ -654,21 +654,21 @@ def _part(text: str, joiner: str) -> Iterator[Piece]:
         yield Piece(joiner, " ".join(link), " ".join(content))
 
 
-def _groups(picture: Scene) -> Iterator[list[Piece]]:
+def _groups(scene: Scene) -> Iterator[list[Piece]]:
     """The pieces of a text by clause: those that a space or "and" joins stay together."""
     group: list[Piece] = []
-    if picture.medium:
-        first = picture.pieces[0] if picture.pieces else None
-        lead = Piece("", "", picture.medium)
+    if scene.medium:
+        first = scene.pieces[0] if scene.pieces else None
+        lead = Piece("", "", scene.medium)
         if first is not None and first.joiner == " of ":
-            lead.text = f"{picture.medium} of {first.text}"
+            lead.text = f"{scene.medium} of {first.text}"
             group.append(lead)
-            rest = picture.pieces[1:]
+            rest = scene.pieces[1:]
         else:
             group.append(lead)
-            rest = picture.pieces
+            rest = scene.pieces
     else:
-        rest = picture.pieces
+        rest = scene.pieces
     for piece in rest:
         if piece.joiner == ", " and group:
             yield group

@@ -23,7 +23,7 @@ from robotchat.errors import (
 )
 from robotchat.gpt.driver import Body
 from robotchat.gpt.responses.engine import Responses
-from robotchat.gpt.responses.image_tool import MAX_PICTURES
+from robotchat.gpt.responses.image_tool import MAX_IMAGES
 from robotchat.gpt.responses.inference import Options
 from robotchat.gpt.responses.painting import Order
 from robotchat.jobs.job import Job, JobStatus
@@ -94,7 +94,7 @@ class World:
         return json.dumps([record.data for record in records.all()], default=str)
 
 
-def pictures(response: Body) -> list[Body]:
+def images(response: Body) -> list[Body]:
     return [item for item in response["output"] if item["type"] == "image_generation_call"]
 
 
@@ -112,7 +112,7 @@ def test_the_model_draws_and_speaks() -> None:
     )
     response = world.ask("please draw a beach")
     assert types(response) == ["message", "image_generation_call", "message"]
-    (item,) = pictures(response)
+    (item,) = images(response)
     assert opened(item["result"]).size == (64, 64)
     assert (item["status"], item["revised_prompt"]) == ("completed", "a beach, photo")
     assert (item["action"], item["size"], item["output_format"]) == ("generate", "64x64", "png")
@@ -133,7 +133,7 @@ def test_the_model_draws_and_speaks() -> None:
     assert response["tools"][0]["n"] == 1
 
 
-def test_the_official_events_of_two_pictures_words_and_a_function() -> None:
+def test_the_official_events_of_two_images_words_and_a_function() -> None:
     both = calls(
         call(0, prompt="a cat", action="generate"),
         call(1, prompt="a dog", action="generate"),
@@ -187,7 +187,7 @@ def test_the_official_events_of_two_pictures_words_and_a_function() -> None:
         calls(call(prompt="", action="generate")),
     ],
 )
-def test_a_forced_picture_is_drawn_whatever_the_upstream_does(script: Any) -> None:
+def test_a_forced_image_is_drawn_whatever_the_upstream_does(script: Any) -> None:
     for whole in (True, False):
         world = World(script)
         body = {"input": "draw a beach at sunset", **FORCED}
@@ -197,7 +197,7 @@ def test_a_forced_picture_is_drawn_whatever_the_upstream_does(script: Any) -> No
             response = checked(world.responses.stream(body))[-1]["response"]
         assert types(response) == ["image_generation_call", "message"]
         assert text(response) == "", "what it said instead is not the answer"
-        (item,) = pictures(response)
+        (item,) = images(response)
         assert "beach" in item["revised_prompt"]
         assert len(world.chat.requests) == 1
         job = world.robot.jobs.get(item["job_id"], "local")
@@ -213,20 +213,20 @@ def test_a_forced_upstream_that_talks_is_cut_off() -> None:
 def test_a_forced_call_is_drawn_as_called_and_not_asked_again() -> None:
     world = World(calls(call(prompt="a lighthouse", action="generate")))
     response = world.ask("draw", **FORCED)
-    assert [item["revised_prompt"] for item in pictures(response)] == ["a lighthouse"]
+    assert [item["revised_prompt"] for item in images(response)] == ["a lighthouse"]
     assert types(response) == ["image_generation_call", "message"]
     (asked,) = world.chat.requests
     assert asked["tool_choice"] == {"type": "function", "function": {"name": "image_generation"}}
 
 
-def test_make_it_blue_edits_the_last_picture_of_the_chain() -> None:
+def test_make_it_blue_edits_the_last_image_of_the_chain() -> None:
     world = World("no tools", "no tools")
     first = world.ask("a photo of a cat", **FORCED)
     second = world.ask("make it blue", previous_response_id=first["id"], **FORCED)
-    (item,) = pictures(second)
+    (item,) = images(second)
     assert item["action"] == "edit"
     assert item["revised_prompt"] == "a photo of a blue cat"
-    (before,) = pictures(first)
+    (before,) = images(first)
     assert "init_images" in world.art.requests[1]
     sent = base64.b64decode(world.art.requests[1]["init_images"][0])
     assert sent == base64.b64decode(before["result"])
@@ -241,19 +241,19 @@ def test_a_model_that_does_not_say_whether_to_change_is_understood_by_the_messag
     first = world.ask("a photo of a cat", **FORCED)
     second = world.ask("make it blue", previous_response_id=first["id"])
     third = world.ask("now draw a dog", previous_response_id=second["id"])
-    assert [pictures(one)[0]["action"] for one in (second, third)] == ["edit", "generate"]
+    assert [images(one)[0]["action"] for one in (second, third)] == ["edit", "generate"]
 
 
-def test_quite_another_picture_is_drawn_anew() -> None:
+def test_quite_another_image_is_drawn_anew() -> None:
     world = World("no tools", "no tools")
     first = world.ask("a photo of a cat", **FORCED)
     second = world.ask("now draw a red car", previous_response_id=first["id"], **FORCED)
-    (item,) = pictures(second)
+    (item,) = images(second)
     assert (item["action"], item["revised_prompt"]) == ("generate", "a red car")
     assert "init_images" not in world.art.requests[1]
 
 
-def test_the_pictures_are_turns_of_the_conversation_each_told_once() -> None:
+def test_the_images_are_turns_of_the_conversation_each_told_once() -> None:
     world = World(calls(call(prompt="a cat", action="generate")), "Here.")
     beach = world.robot.chat_text2image("a beach", width=64, height=64)
     conversation = beach.conversation_id or ""
@@ -285,8 +285,8 @@ def test_the_pictures_are_turns_of_the_conversation_each_told_once() -> None:
         return item
 
     world.responses.conversations.list_items(conversation, show=show)
-    assert ("image_generation_call", pictures(last)[0]["job_id"]) in shown
-    assert pictures(response)[0]["job_id"] == turns[1].id
+    assert ("image_generation_call", images(last)[0]["job_id"]) in shown
+    assert images(response)[0]["job_id"] == turns[1].id
 
 
 def test_a_branch_of_a_conversation_does_not_appear_in_it() -> None:
@@ -295,15 +295,15 @@ def test_a_branch_of_a_conversation_does_not_appear_in_it() -> None:
     first = world.ask("a photo of a cat", conversation=conversation, **FORCED)
     world.ask("make it blue", previous_response_id=first["id"], **FORCED)
     assert len(list(world.robot.conversations.turns(conversation))) == 1
-    again = pictures(world.ask("make it red", conversation=conversation, **FORCED))[0]
+    again = images(world.ask("make it red", conversation=conversation, **FORCED))[0]
     assert again["revised_prompt"] == "a photo of a red cat"
 
 
 @pytest.mark.parametrize("form", ["whole", "id", "reference", "without result"])
-def test_a_picture_is_given_back_in_every_form_that_clients_send(form: str) -> None:
+def test_an_image_is_given_back_in_every_form_that_clients_send(form: str) -> None:
     world = World("no", "no", "no")
-    first = pictures(world.ask("a photo of a cat", **FORCED))[0]
-    second = pictures(world.ask("a photo of a dog", **FORCED))[0]
+    first = images(world.ask("a photo of a cat", **FORCED))[0]
+    second = images(world.ask("a photo of a dog", **FORCED))[0]
     given: Body = {
         "whole": first,
         "id": {"type": "image_generation_call", "id": first["id"]},
@@ -311,7 +311,7 @@ def test_a_picture_is_given_back_in_every_form_that_clients_send(form: str) -> N
         "without result": {**first, "result": None},
     }[form]
     asked = {"role": "user", "content": "make it blue"}
-    (blue,) = pictures(world.ask([given, asked], **FORCED))
+    (blue,) = images(world.ask([given, asked], **FORCED))
     assert blue["revised_prompt"] == "a photo of a blue cat"
     assert base64.b64decode(world.art.requests[-1]["init_images"][0]) == base64.b64decode(
         first["result"]
@@ -319,17 +319,17 @@ def test_a_picture_is_given_back_in_every_form_that_clients_send(form: str) -> N
     assert second["id"] != first["id"]
 
 
-def test_the_picture_of_a_turn_can_be_given_by_its_items_id() -> None:
+def test_the_image_of_a_turn_can_be_given_by_its_items_id() -> None:
     world = World("no")
     cat = world.robot.chat_text2image("a photo of a cat", width=64, height=64)
     given = {"type": "image_generation_call", "id": f"ig_{cat.id.partition('_')[2]}"}
-    (blue,) = pictures(world.ask([given, {"role": "user", "content": "make it blue"}], **FORCED))
+    (blue,) = images(world.ask([given, {"role": "user", "content": "make it blue"}], **FORCED))
     assert blue["revised_prompt"] == "a photo of a blue cat"
 
 
-def test_an_unknown_picture_is_named_and_a_foreign_one_is_unknown() -> None:
+def test_an_unknown_image_is_named_and_a_foreign_one_is_unknown() -> None:
     world = World("no")
-    cat = pictures(world.ask("a cat", **FORCED))[0]
+    cat = images(world.ask("a cat", **FORCED))[0]
     for given, tenant in (("ig_nobody", "local"), (cat["id"], "other")):
         body = {
             "input": [
@@ -349,12 +349,12 @@ def test_an_unknown_picture_is_named_and_a_foreign_one_is_unknown() -> None:
     other = world.responses.create(
         {"input": [item, {"role": "user", "content": "make it blue"}], **FORCED}, "other"
     )
-    assert pictures(other)[0]["status"] == "completed"
-    theirs = world.robot.jobs.get(pictures(other)[0]["job_id"], "other")
+    assert images(other)[0]["status"] == "completed"
+    theirs = world.robot.jobs.get(images(other)[0]["job_id"], "other")
     assert theirs.parent is None
 
 
-def test_a_picture_that_the_user_sends_is_changed() -> None:
+def test_an_image_that_the_user_sends_is_changed() -> None:
     world = World(calls(call(prompt="a blue cat", action="edit")), "Done.")
     file = io.BytesIO()
     Image.new("RGB", (64, 128), "orange").save(file, "PNG")
@@ -366,7 +366,7 @@ def test_a_picture_that_the_user_sends_is_changed() -> None:
     response = world.ask(
         [{"role": "user", "content": content}], tools=[{"type": "image_generation"}]
     )
-    (item,) = pictures(response)
+    (item,) = images(response)
     assert item["action"] == "edit"
     assert world.art.requests[0]["init_images"]
     width, height = (int(side) for side in item["size"].split("x"))
@@ -381,9 +381,9 @@ def test_the_mask_is_openais() -> None:
     mask.save(file, "PNG")
     Image.new("RGB", (64, 64), "orange").save(photo, "PNG")
     url = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-    picture = "data:image/png;base64," + base64.b64encode(photo.getvalue()).decode()
+    image = "data:image/png;base64," + base64.b64encode(photo.getvalue()).decode()
     tool = {**DRAW, "input_image_mask": {"image_url": url}, "input_fidelity": "high"}
-    content = [{"type": "input_text", "text": "x"}, {"type": "input_image", "image_url": picture}]
+    content = [{"type": "input_text", "text": "x"}, {"type": "input_image", "image_url": image}]
     world.ask([{"role": "user", "content": content}], tools=[tool])
     sent = world.art.requests[0]
     white = Image.open(io.BytesIO(base64.b64decode(sent["mask"])))
@@ -399,7 +399,7 @@ def test_a_failed_drawing_is_in_the_item_and_told_to_the_model() -> None:
     events = checked(world.responses.stream({"input": "a cat", "tools": [DRAW]}))
     response = events[-1]["response"]
     assert response["status"] == "completed"
-    (item,) = pictures(response)
+    (item,) = images(response)
     assert (item["status"], item["result"]) == ("failed", "")
     assert item["error"]["code"] == "upstream_rejected"
     assert "image_generation_call.completed" not in kinds(events)
@@ -420,7 +420,7 @@ def test_a_tenants_limits_hold() -> None:
         "Enough.",
         limits=Limits(images_per_day=1),
     )
-    drawn, refused = pictures(world.ask("two"))
+    drawn, refused = images(world.ask("two"))
     assert drawn["status"] == "completed"
     assert (refused["status"], refused["error"]["code"]) == ("failed", "limit_exceeded")
     small = World("x", limits=Limits(work_per_request=100))
@@ -429,17 +429,17 @@ def test_a_tenants_limits_hold() -> None:
     assert small.chat.requests == [], "what cannot be had is refused before anything is asked"
 
 
-def test_the_number_of_pictures_is_bounded() -> None:
-    for most, more in ((MAX_PICTURES, {}), (2, {"max_tool_calls": 2})):
+def test_the_number_of_images_is_bounded() -> None:
+    for most, more in ((MAX_IMAGES, {}), (2, {"max_tool_calls": 2})):
         endless = [calls(call(prompt="a cat", action="generate")) for _ in range(20)]
         world = World(*endless)
         response = world.ask("cats", **more)
-        assert len(pictures(response)) == most
+        assert len(images(response)) == most
         assert response["status"] == "completed"
         assert len(world.chat.requests) == most + 1
         assert world.chat.requests[-1]["tool_choice"] == "none"
         at_once = World(calls(*(call(n, prompt=f"cat {n}") for n in range(20))), "ok")
-        assert len(pictures(at_once.ask("cats", **more))) == most
+        assert len(images(at_once.ask("cats", **more))) == most
 
 
 @pytest.mark.parametrize(
@@ -474,9 +474,7 @@ def test_a_checkpoint_is_taken_by_its_name_and_openais_names_are_the_default() -
         *[calls(call(prompt="a cat")), "ok"] * 2, checkpoints=["one.safetensors", "two.safetensors"]
     )
     for named in ("two", "gpt-image-1"):
-        item = pictures(world.ask("a cat", tools=[{**DRAW, "model": named, "moderation": "low"}]))[
-            0
-        ]
+        item = images(world.ask("a cat", tools=[{**DRAW, "model": named, "moderation": "low"}]))[0]
         job = world.robot.jobs.get(item["job_id"], "local")
         assert job.checkpoint is not None
         assert ("two" in job.checkpoint) is (named == "two")
@@ -504,7 +502,7 @@ def test_a_tool_that_may_not_be_used_is_no_reason_to_refuse() -> None:
     assert text(response) == "Words."
 
 
-def test_a_response_in_the_background_is_replayed_with_its_pictures() -> None:
+def test_a_response_in_the_background_is_replayed_with_its_images() -> None:
     world = World(["Well. ", calls(call(prompt="a cat", action="generate"))], "Here.")
     queued = world.ask("a cat", background=True)
     assert queued["status"] == "queued"
@@ -513,7 +511,7 @@ def test_a_response_in_the_background_is_replayed_with_its_pictures() -> None:
     assert done["status"] == "completed"
     events = checked(world.responses.background.events(queued["id"]))
     assert events[-1]["response"]["output"] == done["output"]
-    (item,) = pictures(done)
+    (item,) = images(done)
     assert opened(item["result"])
     (finished,) = [
         event["item"]
@@ -527,20 +525,20 @@ def test_a_response_in_the_background_is_replayed_with_its_pictures() -> None:
         assert rest == events[after + 1 :]
 
 
-def test_no_picture_is_in_the_document_store() -> None:
+def test_no_image_is_in_the_document_store() -> None:
     world = World(calls(call(prompt="a cat", action="generate")), "Here.")
     queued = world.ask("a cat", background=True)
     world.responses.background.run(queued["id"])
-    result = pictures(world.responses.get(queued["id"]))[0]["result"]
+    result = images(world.responses.get(queued["id"]))[0]["result"]
     assert result
     assert result not in world.stored()
     # The file belongs to the job: deleted there, it is gone everywhere.
-    job_id = pictures(world.responses.get(queued["id"]))[0]["job_id"]
+    job_id = images(world.responses.get(queued["id"]))[0]["job_id"]
     world.robot.delete_job(job_id)
-    assert pictures(world.responses.get(queued["id"]))[0]["result"] == ""
+    assert images(world.responses.get(queued["id"]))[0]["result"] == ""
 
 
-def test_a_worker_that_dies_while_a_picture_is_drawn_leaves_a_final_response() -> None:
+def test_a_worker_that_dies_while_an_image_is_drawn_leaves_a_final_response() -> None:
     world = World(calls(call(prompt="a cat", action="generate")), "Here.", held=True)
     queued = world.ask("a cat", background=True)
 
@@ -586,10 +584,10 @@ def test_a_cancelled_response_cancels_its_drawing() -> None:
         assert job.status == "canceled"
 
 
-def test_a_picture_that_nobody_draws_is_given_up_in_time() -> None:
+def test_an_image_that_nobody_draws_is_given_up_in_time() -> None:
     world = World(calls(call(prompt="a cat", action="generate")), "Sorry.", held=True)
     response = world.ask("a cat")
-    (item,) = pictures(response)
+    (item,) = images(response)
     assert (item["status"], item["error"]["code"]) == ("failed", "job_expired")
     assert text(response) == "Sorry."
     assert world.robot.jobs.get(item["job_id"], "local").status.final
@@ -626,20 +624,20 @@ def test_what_a_response_drew_is_deleted_with_it() -> None:
     world = World("no", "no")
     conversation = world.robot.conversations.create("local").id
     response = world.ask("a cat", conversation=conversation, **FORCED)
-    (item,) = pictures(response)
+    (item,) = images(response)
     with pytest.raises(NotFound):
         world.responses.delete(response["id"], "other")
     world.responses.delete(response["id"])
     job = world.robot.jobs.get(item["job_id"], "local")
     assert job.deleted
     assert world.responses.conversations.items(conversation) == []
-    other = pictures(world.ask("a dog", conversation=conversation, **FORCED))[0]
+    other = images(world.ask("a dog", conversation=conversation, **FORCED))[0]
     found = world.responses.conversations.delete_item(conversation, other["id"])
     assert found is not None
     assert found.id == other["job_id"]
 
 
-def test_the_conversation_of_a_deleted_picture_goes_when_nothing_else_is_in_it() -> None:
+def test_the_conversation_of_a_deleted_image_goes_when_nothing_else_is_in_it() -> None:
     world = World("no", "no")
     first = world.ask("a cat", **FORCED)
     second = world.ask("make it blue", previous_response_id=first["id"], **FORCED)
@@ -652,9 +650,9 @@ def test_the_conversation_of_a_deleted_picture_goes_when_nothing_else_is_in_it()
     assert len(world.robot.conversations.of_tenant("local")[0]) == 1
 
 
-def test_without_a_language_model_a_forced_picture_follows_the_rules() -> None:
+def test_without_a_language_model_a_forced_image_follows_the_rules() -> None:
     world = World(Misconfigured("No language model is configured."))
-    (item,) = pictures(world.ask("画一只猫", **FORCED))
+    (item,) = images(world.ask("画一只猫", **FORCED))
     assert item["revised_prompt"] == "a cat"
 
 
@@ -678,7 +676,7 @@ class Scripted:
     def preview(self, job: Job) -> bytes | None:
         return job.preview.encode() if job.preview else None
 
-    def picture(self, job: Job) -> bytes:
+    def image(self, job: Job) -> bytes:
         return b"all of it"
 
     def cancel(self, job: Job) -> None: ...

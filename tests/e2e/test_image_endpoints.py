@@ -26,7 +26,9 @@ def api(stack: RunningStack) -> Iterator[httpx.Client]:
         yield client
 
 
-def picture(colour: str = "orange", size: tuple[int, int] = (64, 64), kind: str = "PNG") -> bytes:
+def image_file(
+    colour: str = "orange", size: tuple[int, int] = (64, 64), kind: str = "PNG"
+) -> bytes:
     """A picture file of one colour."""
     file = io.BytesIO()
     Image.new("RGB", size, colour).save(file, kind)
@@ -141,7 +143,7 @@ def test_a_conversation_can_be_begun_before_anything_is_said(api: httpx.Client) 
 
 
 def uploaded(api: httpx.Client) -> str:
-    data = picture()
+    data = image_file()
     answer = api.post("/v1/uploads", json={"content_type": "image/png", "size": len(data)})
     assert answer.status_code == 201, answer.text
     upload = answer.json()
@@ -152,22 +154,22 @@ def uploaded(api: httpx.Client) -> str:
 @pytest.mark.parametrize(
     "image",
     [
-        lambda api: encoded(picture()),
-        lambda api: "data:image/png;base64," + encoded(picture()),
-        lambda api: encoded(picture(kind="JPEG")),
-        lambda api: encoded(picture(kind="WEBP")),
+        lambda api: encoded(image_file()),
+        lambda api: "data:image/png;base64," + encoded(image_file()),
+        lambda api: encoded(image_file(kind="JPEG")),
+        lambda api: encoded(image_file(kind="WEBP")),
         uploaded,
     ],
     ids=["base64", "data URI", "JPEG", "WebP", "upload"],
 )
-def test_a_picture_is_made_blue(api: httpx.Client, image: Callable[[httpx.Client], str]) -> None:
+def test_an_image_is_made_blue(api: httpx.Client, image: Callable[[httpx.Client], str]) -> None:
     job = finished(api, say(api, "make it blue", image=image(api)))
     _, _, blue = drawn(job).convert("RGB").resize((1, 1)).getpixel((0, 0))  # type: ignore[misc]
     assert blue > 100, "orange has no blue in it"
     assert "blue" in job["prompt"]
 
 
-def test_the_last_picture_of_the_conversation_is_edited(api: httpx.Client) -> None:
+def test_the_last_image_of_the_conversation_is_edited(api: httpx.Client) -> None:
     first = say(api, "a cat")
     second = say(api, "make it blue", conversation_id=first["conversation_id"], edit=True)
     second = finished(api, second)
@@ -180,14 +182,14 @@ def test_the_last_picture_of_the_conversation_is_edited(api: httpx.Client) -> No
     [
         ("bm90IGEgcGljdHVyZQ==", 422, "invalid_image"),
         ("not base64!", 422, "invalid_image"),
-        (encoded(picture()[:-20]), 422, "invalid_image"),
-        (encoded(picture(kind="GIF")), 422, "invalid_image"),
+        (encoded(image_file()[:-20]), 422, "invalid_image"),
+        (encoded(image_file(kind="GIF")), 422, "invalid_image"),
         ("http://169.254.169.254/latest/meta-data/", 422, "forbidden_url"),
         ("https://10.0.0.1/cat.png", 422, "forbidden_url"),
         ("file:///etc/passwd", 422, "invalid_image"),
     ],
 )
-def test_a_picture_that_cannot_be_taken_is_refused_and_nothing_is_queued(
+def test_an_image_that_cannot_be_taken_is_refused_and_nothing_is_queued(
     api: httpx.Client, image: str, status: int, code: str
 ) -> None:
     before = jobs_so_far(api)
@@ -218,8 +220,8 @@ def test_txt2img_answers_as_the_web_ui_does_with_more_beside(api: httpx.Client) 
     assert job["expires_at"][:19] == answer["expires_at"][:19]
 
 
-def test_img2img_starts_from_the_picture(api: httpx.Client) -> None:
-    request = {"prompt": "blue", "init_images": [encoded(picture())], **SMALL}
+def test_img2img_starts_from_the_image(api: httpx.Client) -> None:
+    request = {"prompt": "blue", "init_images": [encoded(image_file())], **SMALL}
     answer = api.post("/sdapi/v1/img2img", json=request).raise_for_status().json()
     assert answer["parameters"]["init_images"] is None
     assert Image.open(io.BytesIO(base64.b64decode(answer["images"][0]))).size == (128, 128)

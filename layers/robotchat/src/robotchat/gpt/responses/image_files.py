@@ -32,7 +32,7 @@ def bare(response: Body) -> Body:
     return {**response, "output": bare_items(response["output"])}
 
 
-class Pictures:
+class ImageFiles:
     """Where the files of items and events are."""
 
     def __init__(self, conversations: Conversations, files: Images) -> None:
@@ -75,7 +75,7 @@ class Pictures:
         drawn = item["type"] == CALL and item["status"] == "completed" and item.get("job_id")
         if not drawn or item.get("result"):
             return item
-        job = self._conversations.picture(item["job_id"], tenant)
+        job = self._conversations.image_turn(item["job_id"], tenant)
         return {**item, "result": self._file(job.images[0].key) if job and job.images else ""}
 
     def _file(self, key: str) -> str:
