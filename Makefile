@@ -2,8 +2,9 @@
 PYTHON ?= $(shell sh dev/find_python.sh)
 export PORT ?= 8080
 export WORKERS ?= lambda
+FILES ?= tests/e2e
 
-.PHONY: help run demo reset sd-host llm sam-local sam test test-sam-local check fix policies eval bench soak docs locks
+.PHONY: help run demo reset sd-host llm sam-local sam test test-pull test-sam-local check fix policies eval bench soak docs locks
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-15s %s\n", $$1, $$2}' Makefile
@@ -34,6 +35,9 @@ sam: .venv-sam/.ready ## the SAM CLI, as .venv-sam/bin/sam
 test: .venv/.ready ## all tests but those of test-sam-local, with the coverage of the package
 	@.venv/bin/python -m pytest -n 2 --cov --cov-report= tests/unit tests/functions tests/contract
 	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-append --cov-report=term tests/integration tests/e2e
+
+test-pull: .venv/.ready ## the e2e tests where a pull worker draws; FILES=tests/e2e/test_pictures.py for some of them
+	@WORKERS=pull .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(FILES)
 
 test-sam-local: .venv/.ready .venv-sam/.ready ## tests of sam build, sam deploy, and with Docker sam local
 	@.venv/bin/python -m pytest -n 2 --dist loadfile -rs tests/sam_local

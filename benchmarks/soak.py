@@ -11,6 +11,7 @@ import argparse
 import base64
 import itertools
 import json
+import os
 import random
 import secrets
 import socketserver
@@ -49,6 +50,9 @@ FAULTS: tuple[dict[str, Any], ...] = (
 )
 MOST_WORKERS = 12
 """Processes that draw, however many hosts there are: this is one machine."""
+COUNTED_WORKERS = 2 * (os.cpu_count() or 2)
+"""The same where requests are counted: a job that has to wait for the processor for seconds shows
+life in each of them, as no job with instant hosts does on AWS."""
 FAULT_EVERY = 25
 """Pictures between two faults of a host."""
 AFTERWARDS = 60.0
@@ -57,9 +61,10 @@ KILL_EVERY = 15.0
 """Seconds between two deaths of all busy workers, and of what takes messages in."""
 MOST_REQUESTS = 16.0
 """Requests to DynamoDB per first turn of a conversation by the queue, intake and worker together,
-when nothing fails and all hosts were used before, however many there are. What each process asks
-once in a while (configuration, limits, pulled hosts) is in it. Give it as many conversations
-as jobs."""
+when nothing fails and as many jobs were run before, however many hosts there are. A job makes 12 of
+its own (tests/unit/test_cost_of_many_hosts.py); the others go by time (configuration, limits,
+pulled hosts, signs of life), so that a slow machine has more of them: `Outcome.breakdown` tells.
+Give it as many conversations as jobs."""
 COUNTED = ("Intake", "Worker", PULL_WORKER)
 HASTY = "ALIVE_SECONDS=5 LEASE_TTL_SECONDS=5 RUN_TIMEOUT_SECONDS=5 MAX_ATTEMPTS=10"
 """Settings with which what has died is noticed soon."""
@@ -164,6 +169,7 @@ class Outcome:
 def soak(plan: Plan) -> Outcome:
     """Start everything, put all jobs on the queue, and see how they end."""
     dice = random.Random(plan.seed)  # noqa: S311
+    workers = min(plan.hosts + 2, MOST_WORKERS if plan.faults else COUNTED_WORKERS)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         hosts = [
             running.enter_context(sd_host.running(fixed_seconds=0.05 if plan.faults else 0.0))
@@ -176,9 +182,7 @@ def soak(plan: Plan) -> Outcome:
             Path(folder),
             {
                 "SD_HOSTS": hosts[0].url,
-                "ROBOTCHAT_PARAMETERS": (
-                    f"RetryBaseSeconds=0.2 WorkerConcurrency={min(plan.hosts + 2, MOST_WORKERS)}"
-                ),
+                "ROBOTCHAT_PARAMETERS": f"RetryBaseSeconds=0.2 WorkerConcurrency={workers}",
                 # More than the template's parameter takes.
                 "ROBOTCHAT_FUNCTION_ENV": f"SD_HOSTS={urls} {HASTY if plan.faults else ''}",
             },

@@ -14,6 +14,7 @@ from robotchat.config import LanguageModel, MemorySecrets, ServiceConfig
 from robotchat.errors import Misconfigured
 from robotchat.records import MemoryRecords
 from robotchat.settings import Settings
+from tests.cases.counted import CountedRecords
 
 
 class Clients:
@@ -54,6 +55,13 @@ def test_threads_share_what_one_of_them_builds() -> None:
     for thread in threads:
         thread.join()
     assert len(set(map(id, found))) == 1
+
+
+def test_a_new_process_reads_the_configuration_and_the_pulled_hosts_in_one_request() -> None:
+    records = CountedRecords()
+    made = Deployment(Settings(), records=records, client=Clients())
+    assert made.present is made.present
+    assert dict(records.requests) == {"get_all": 1}
 
 
 def test_what_is_missing_in_the_environment_is_named_when_it_is_needed() -> None:

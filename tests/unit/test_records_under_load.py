@@ -7,10 +7,15 @@ from typing import Any, cast
 import pytest
 from botocore.exceptions import ClientError
 
+from robotchat.art.requests import Text2ImageRequest
 from robotchat.aws.stores import DynamoRecords
+from robotchat.drivers.fake import FakeArt
 from robotchat.errors import Contended
 from robotchat.hosts.options import TenantOptions
+from robotchat.jobs.job import Estimate
 from robotchat.records import MemoryRecords, Operation, Put, Record, Retries, Stale
+from robotchat.robot import Robot
+from tests.cases.limits import HeldQueue
 
 
 @pytest.fixture(autouse=True)
@@ -112,3 +117,26 @@ def test_a_refused_write_is_known_by_its_code_and_not_by_its_class() -> None:
     other = OtherClasses("ValidationException")
     with pytest.raises(ClientError):
         DynamoRecords(cast("Any", other), "table").commit(write)
+
+
+class HotIndex:
+    """As much of a DynamoDB client as counting uses: the partition has too many readers."""
+
+    def query(self, **_: Any) -> Any:
+        code = "ProvisionedThroughputExceededException"
+        raise ClientError({"Error": {"Code": code, "Message": "slow down"}}, "Query")
+
+
+def test_a_place_that_cannot_be_counted_is_not_told_and_the_job_is_read_all_the_same() -> None:
+    table = DynamoRecords(cast(Any, HotIndex()), "table")
+    with pytest.raises(Contended) as refused:
+        table.count("owner", "acme#jobs", up_to="z", labels={"status": "queued"}, limit=200)
+    assert refused.value.retry_after
+
+    class Hot(MemoryRecords):
+        def count(self, *args: Any, **options: Any) -> int:
+            return table.count(*args, **options)
+
+    robot = Robot(art=FakeArt(), records=Hot(), queue=HeldQueue())
+    job = robot.submit_image(Text2ImageRequest(prompt="a beach"))
+    assert robot.estimate(robot.jobs.get(job.id, job.tenant)) == Estimate(None, None)

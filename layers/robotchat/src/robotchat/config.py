@@ -301,6 +301,9 @@ class Stored:
 class Configuration:
     """The configuration of one deployment, over its settings."""
 
+    KEY = ("config#service", "config")
+    """That of its record."""
+
     def __init__(
         self, records: Records, secrets: Secrets, settings: Settings, clock: Clock
     ) -> None:
@@ -311,7 +314,11 @@ class Configuration:
 
     def read(self) -> Stored:
         """The configuration as it is now."""
-        record = self._records.get("config#service", "config")
+        return self.stored(self._records.get(*self.KEY))
+
+    @staticmethod
+    def stored(record: Record | None) -> Stored:
+        """The configuration in its record."""
         if record is None:
             return Stored()
         data = record.data
@@ -357,7 +364,7 @@ class Configuration:
                 "secret_names": sorted(kept),
             }
             try:
-                self._records.commit(Put(Record("config#service", "config", data, before.version)))
+                self._records.commit(Put(Record(*self.KEY, data, before.version)))
             except Stale:
                 retries.spend()
                 continue

@@ -204,7 +204,10 @@ class Records(Protocol):
         self, index: Index, partition: str, *, up_to: str, labels: Mapping[str, str], limit: int
     ) -> int:
         """How many of the last ``limit`` records up to a bound of the sort key (inclusive) have
-        these labels: one request, however many records there are."""
+        these labels: one request, however many records there are.
+
+        Raises Contended when the store has too much to do to count.
+        """
         ...
 
     def entries(

@@ -42,6 +42,8 @@ _KEYS_PER_BATCH = 100
 _KEYS_PER_LOOK = 25
 """How many records a page is made up of at a time: anything read beyond that is wasted."""
 _TRIES_PER_BATCH = 12
+_TOO_MANY = ("ProvisionedThroughputExceededException", "ThrottlingException")
+"""What DynamoDB calls it, when a partition or a table is asked more than it answers."""
 
 
 class DynamoRecords:
@@ -251,17 +253,22 @@ class DynamoRecords:
     ) -> int:
         names = {"#p": f"{index}_pk", "#s": f"{index}_sk"}
         values: dict[str, Any] = {":p": {"S": partition}, ":s": {"S": up_to}}
-        answer = self._client.query(
-            TableName=self._table,
-            IndexName=index,
-            Select="COUNT",
-            Limit=limit,
-            ScanIndexForward=False,
-            KeyConditionExpression="#p = :p AND #s <= :s",
-            FilterExpression=_with_labels(labels, names, values),
-            ExpressionAttributeNames=names,
-            ExpressionAttributeValues=values,
-        )
+        try:
+            answer = self._client.query(
+                TableName=self._table,
+                IndexName=index,
+                Select="COUNT",
+                Limit=limit,
+                ScanIndexForward=False,
+                KeyConditionExpression="#p = :p AND #s <= :s",
+                FilterExpression=_with_labels(labels, names, values),
+                ExpressionAttributeNames=names,
+                ExpressionAttributeValues=values,
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _TOO_MANY:
+                raise
+            raise Contended("The index has more to do than it can.", retry_after=2) from error
         return answer["Count"]
 
     def entries(

@@ -110,7 +110,7 @@ class Deployment(_Whole):
             now, present = self.monotonic(), self._present
             stored = None if present is None else present.stored
             if stored is None or now - self._looked >= CONFIG_AGE:
-                stored, self._looked = self.configuration.read(), now
+                stored, self._looked = self._read(), now
             pools = self._pools()
             if (
                 present is None
@@ -119,6 +119,12 @@ class Deployment(_Whole):
             ):
                 present = self._present = Configured(self, stored, pools, self._given)
             return present
+
+    def _read(self) -> Stored:
+        """The configuration, and in the same request the pulled hosts."""
+        stored, *announced = self.records.get_all([Configuration.KEY, *PulledHosts.KEYS])
+        self.pulled.note(announced)
+        return self.configuration.stored(stored)
 
     def _pools(self) -> dict[str, str | None]:
         """The pulled hosts, and the pool of each."""

@@ -115,6 +115,9 @@ class PulledHost:
 class PulledHosts:
     """The announced hosts, in a document store. A process keeps what it has read."""
 
+    KEYS = tuple(("pulled", str(shard)) for shard in range(SHARDS))
+    """Those of the announcements' records."""
+
     def __init__(self, records: Records, clock: Clock) -> None:
         self._records = records
         self._clock = clock
@@ -132,15 +135,22 @@ class PulledHosts:
             last = self._looked_at
             if last is not None and now - last < timedelta(seconds=unless_within):
                 return
-            records = self._records.get_all([("pulled", str(n)) for n in range(SHARDS)])
-            found: dict[str, PulledHost] = {}
-            for record in records:
-                for key, entry in (record.data["hosts"] if record else {}).items():
-                    host = _read(key, entry)
-                    known = found.get(host.name)
-                    if known is None or host.seen > known.seen:
-                        found[host.name] = host
-            self._hosts, self._looked_at = found, now
+            self._note(self._records.get_all(self.KEYS), now)
+
+    def note(self, records: Sequence[Record | None]) -> None:
+        """Take the announcements from their records, which somebody has just read."""
+        with self._lock:
+            self._note(records, self._clock.now())
+
+    def _note(self, records: Sequence[Record | None], now: datetime) -> None:
+        found: dict[str, PulledHost] = {}
+        for record in records:
+            for key, entry in (record.data["hosts"] if record else {}).items():
+                host = _read(key, entry)
+                known = found.get(host.name)
+                if known is None or host.seen > known.seen:
+                    found[host.name] = host
+        self._hosts, self._looked_at = found, now
 
     def hosts(self) -> list[PulledHost]:
         """Those that were announced lately, as far as it was read."""
