@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import errno
-import signal
-import socket
 import sys
+from functools import partial
 
-from dev.comfyui.serving import serve
+from dev.comfyui.serving import application
 from dev.comfyui.state import Options
-from dev.sd_host.serving import listening
+from dev.sd_host.serving import serve_until_signal
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,23 +46,9 @@ def main() -> int:
     if not options.checkpoints or options.speed <= 0:
         print("comfyui: it needs a checkpoint and a speed above 0", file=sys.stderr)
         return 1
-    try:
-        sock = listening(given.host, given.port)
-    except OSError as error:
-        reason = "is in use" if error.errno == errno.EADDRINUSE else f"is not free: {error}"
-        print(f"comfyui: port {given.port} on {given.host} {reason}; try --port", file=sys.stderr)
-        return 1
-    asyncio.run(_until_signal(options, sock, given.host))
-    return 0
-
-
-async def _until_signal(options: Options, sock: socket.socket, address: str) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    port = sock.getsockname()[1]
-    line = f"comfyui: a stand-in ({options.version}) serves on http://{address}:{port}"
-    await serve(options, sock, stop, lambda: print(line, flush=True))
+    what = f"a stand-in ({options.version}) serves"
+    made = partial(application, options)
+    return serve_until_signal("comfyui", made, given.host, given.port, what)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,10 @@
-"""Serving a stand-in: in this process until a signal, or in a thread for a test."""
+"""The stand-in as a web application, and in a thread for a test."""
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -14,8 +12,7 @@ from aiohttp import web
 from dev.comfyui import app
 from dev.comfyui.state import Comfy, Options
 from dev.sd_host import admin
-from dev.sd_host.control import Control
-from dev.sd_host.serving import GRACE_SECONDS, KEEP_ALIVE_SECONDS, listening
+from dev.sd_host.serving import RunningHost
 from dev.sd_host.wire import HOST, tracked
 
 
@@ -39,57 +36,8 @@ def application(options: Options) -> web.Application:
     return made
 
 
-async def serve(
-    options: Options, sock: socket.socket, stop: asyncio.Event, ready: Callable[[], None]
-) -> None:
-    """Serve on ``sock`` until ``stop``; ``ready`` is called once requests are answered."""
-    runner = web.AppRunner(
-        application(options),
-        access_log=None,
-        keepalive_timeout=KEEP_ALIVE_SECONDS,
-        shutdown_timeout=GRACE_SECONDS,
-    )
-    await runner.setup()
-    try:
-        await web.SockSite(runner, sock).start()
-        ready()
-        await stop.wait()
-        runner.app[HOST].drop_work()
-    finally:
-        await runner.cleanup()
-
-
-class RunningComfy(Control):
-    """A stand-in in a thread of this process. ``url`` is its base URL, ``port`` its port."""
-
-    def __init__(self, options: Options, address: str = "127.0.0.1", port: int = 0) -> None:
-        self._sock = listening(address, port)
-        self.port: int = self._sock.getsockname()[1]
-        self._options = options
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
-        started = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(started,), name="comfyui")
-        self._thread.start()
-        started.wait()
-        super().__init__(f"http://{address}:{self.port}")
-
-    def _run(self, started: threading.Event) -> None:
-        async def main() -> None:
-            self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-            await serve(self._options, self._sock, self._stop, started.set)
-
-        try:
-            asyncio.run(main())
-        finally:
-            started.set()
-
-    def stop(self) -> None:
-        """Kill the host: connections drop, the port is refused. Again is no error."""
-        if self._loop is not None and self._stop is not None and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
-        self.close()
+class RunningComfy(RunningHost):
+    """A stand-in in a thread of this process, with what tests do to its files."""
 
     def lose_files(self) -> None:
         """Delete all pictures that were made."""
@@ -107,9 +55,8 @@ def running(*, port: int = 0, **options: Any) -> Iterator[RunningComfy]:
 
     It takes no time unless told to: ``fixed_seconds`` and ``load_seconds`` are 0.
     """
-    host = RunningComfy(
-        Options(**{"fixed_seconds": 0.0, "load_seconds": 0.0, **options}), port=port
-    )
+    given = Options(**{"fixed_seconds": 0.0, "load_seconds": 0.0, **options})
+    host = RunningComfy(partial(application, given), port=port)
     try:
         yield host
     finally:

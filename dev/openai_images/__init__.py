@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from dev.openai_images.app import MODELS, PERSONALITIES, application, options
@@ -37,11 +38,8 @@ def running(personality: str, *, port: int = 0, **more: Any) -> Iterator[Running
 
     It takes no time unless told to.
     """
-    host = RunningHost(
-        options(personality, **{"fixed_seconds": 0.0, "load_seconds": 0.0, **more}),
-        port=port,
-        make=application,
-    )
+    given = options(personality, **{"fixed_seconds": 0.0, "load_seconds": 0.0, **more})
+    host = RunningHost(partial(application, given), port=port)
     try:
         yield host
     finally:

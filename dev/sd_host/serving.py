@@ -1,12 +1,20 @@
-"""Serving a stand-in: in this process until a signal, or in a thread for a test."""
+"""Serving a stand-in: in this process until a signal, or in a thread for a test.
+
+Stand-ins of other kinds (`dev.comfyui`, `dev.openai_images`) are served by this as well: each gives
+a function that makes its application.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 from aiohttp import web
@@ -65,18 +73,11 @@ def listening(address: str, port: int) -> socket.socket:
 
 
 async def serve(
-    options: Options,
-    sock: socket.socket,
-    stop: asyncio.Event,
-    ready: Callable[[], None],
-    make: Callable[[Options], web.Application] = application,
+    made: web.Application, sock: socket.socket, stop: asyncio.Event, ready: Callable[[], None]
 ) -> None:
-    """Serve on ``sock`` until ``stop``; ``ready`` is called once requests are answered.
-
-    ``make`` gives the application of a host of another kind.
-    """
+    """Serve on ``sock`` until ``stop``; ``ready`` is called once requests are answered."""
     runner = web.AppRunner(
-        make(options),
+        made,
         access_log=None,
         keepalive_timeout=KEEP_ALIVE_SECONDS,
         shutdown_timeout=GRACE_SECONDS,
@@ -91,19 +92,41 @@ async def serve(
         await runner.cleanup()
 
 
+def serve_until_signal(
+    prog: str, make: Callable[[], web.Application], address: str, port: int, what: str
+) -> int:
+    """Serve what ``make`` gives until SIGINT or SIGTERM, and print where; the exit code is 1 when
+    the port is taken. ``what`` says in that line what is served."""
+    try:
+        sock = listening(address, port)
+    except OSError as error:
+        reason = "is in use" if error.errno == errno.EADDRINUSE else f"is not free: {error}"
+        print(f"{prog}: port {port} on {address} {reason}; try --port", file=sys.stderr)
+        return 1
+    line = f"{prog}: {what} on http://{address}:{sock.getsockname()[1]}"
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await serve(make(), sock, stop, lambda: print(line, flush=True))
+
+    asyncio.run(main())
+    return 0
+
+
 class RunningHost(Control):
-    """A stand-in in a thread of this process. ``url`` is its base URL, ``port`` its port."""
+    """A stand-in in a thread of this process: what ``make`` gives.
+
+    ``url`` is its base URL, ``port`` its port.
+    """
 
     def __init__(
-        self,
-        options: Options,
-        address: str = "127.0.0.1",
-        port: int = 0,
-        make: Callable[[Options], web.Application] = application,
+        self, make: Callable[[], web.Application], address: str = "127.0.0.1", port: int = 0
     ) -> None:
         self._sock = listening(address, port)
         self.port: int = self._sock.getsockname()[1]
-        self._options, self._make = options, make
+        self._make = make
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         started = threading.Event()
@@ -115,7 +138,7 @@ class RunningHost(Control):
     def _run(self, started: threading.Event) -> None:
         async def main() -> None:
             self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-            await serve(self._options, self._sock, self._stop, started.set, self._make)
+            await serve(self._make(), self._sock, self._stop, started.set)
 
         try:
             asyncio.run(main())
@@ -137,7 +160,8 @@ def running(*, port: int = 0, **options: Any) -> Iterator[RunningHost]:
     Unlike ``python -m dev.sd_host`` it takes no time unless told to: ``fixed_seconds`` and
     ``load_seconds`` are 0 here (give ``fixed_seconds=None`` for `Options.speed`).
     """
-    host = RunningHost(Options(**{"fixed_seconds": 0.0, "load_seconds": 0.0, **options}), port=port)
+    given = Options(**{"fixed_seconds": 0.0, "load_seconds": 0.0, **options})
+    host = RunningHost(partial(application, given), port=port)
     try:
         yield host
     finally:
