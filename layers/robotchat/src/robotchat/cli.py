@@ -2,7 +2,7 @@
 does with a deployment.
 
 The operator's commands use the deployment's table and queues with the operator's own AWS
-credentials, or the local stack's. What a command makes known goes to standard output, all else to
+credentials, or the local stack's. The result of a command goes to standard output, all else to
 standard error, so that ``KEY=$(robotchat keys create --tenant acme)`` holds the key and nothing
 more.
 """

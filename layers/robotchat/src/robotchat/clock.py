@@ -1,4 +1,4 @@
-"""Time as an argument, so that tests can turn it."""
+"""Time as an argument, so that tests can set it."""
 
 from __future__ import annotations
 

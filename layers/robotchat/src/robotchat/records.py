@@ -1,4 +1,4 @@
-"""One small document store, in which everything lives that must be remembered.
+"""One small document store, for everything that must be remembered.
 
 A record has a key of two parts, a JSON document and a version. ``commit`` writes any number of
 records all or nothing, each on the condition that nobody else wrote it since it was read; that is

@@ -1,4 +1,4 @@
-"""What callers see of jobs and conversations: the records without what is ours, with links."""
+"""What callers see of jobs and conversations: the records without what is internal, with links."""
 
 from __future__ import annotations
 

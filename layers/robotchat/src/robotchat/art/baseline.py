@@ -1,10 +1,10 @@
-"""Seeing to it that no request's options outlast it on a host.
+"""Making sure that no request's options stay on a host when it is done.
 
 The web UI puts an overridden option back only if the option had been set before; on a new
 installation the first override of it stays for everybody, and the host shows the same value in
 either case. So the options are set, to the values they have, before the first override; they are
 looked at after every drawing that overrode some; and what stayed is put back, which also makes a
-host safe again that was restarted meanwhile. Drawings without options cost nothing.
+host that was restarted meanwhile safe again. Drawings without options cost nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Refusing, before anything is queued, what a shared SD host must not or cannot do.
+"""Refusing, before anything is queued, what a shared SD host must not do, or cannot.
 
 ``check`` is the one gate: names are resolved against the hosts' lists, options and scripts
 against what is allowed, ControlNet units against its models. What a host would get wrong in

@@ -2,7 +2,7 @@
 
 A driver draws, lists what there is, tells how far it has got, and stops: that is ``ArtDriver``.
 Hosts of the web UI's kind can be asked much more, by the paths of its API: ``WebuiRoutes``.
-``WebuiDriver`` makes the former of the latter.
+``WebuiDriver`` makes an ``ArtDriver`` of a host that has those.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The field names, defaults and meanings are those of ``/sdapi/v1/txt2img`` and ``img2img``, and
 values are read as leniently as the web UI reads them (``"64"`` and ``64.7`` are 64, ``null`` is
-"not set", what a feature that is switched off would be told is not judged). Fields that are not
+"not set", and the fields of a feature that is switched off are not checked). Fields that are not
 listed are dropped, as the web UI drops them: clients post whole forms, with keys and addresses of
 their own among them. ``ignored`` names them. Only what the caller set is sent: every host has its
 own defaults.

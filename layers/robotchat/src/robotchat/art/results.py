@@ -2,7 +2,7 @@
 
 Hosts answer 200 with another checkpoint, another sampler, fewer pictures or no ControlNet, so
 nothing is believed: ``read_drawing`` takes the answer apart and checks every picture file,
-``verify`` holds it against the request. What a host does not tell is listed in
+``verify`` compares it with the request. What a host does not tell is listed in
 ``Drawing.unverified`` instead of being taken for granted.
 """
 

@@ -5,7 +5,7 @@ inputs, which are values or links (``["4", 0]`` is the first output of node 4). 
 inputs a caller's fields are put into: ``{"prompt": ["6.text"]}``. Callers fill values; what the
 nodes are, and how they hang together, is the operator's alone.
 
-Here is what can be said of a workflow without a host; ``drivers.comfyui`` holds it against what a
+Here a workflow is checked as far as that takes no host; ``drivers.comfyui`` compares it with what a
 host has, and draws with it.
 """
 

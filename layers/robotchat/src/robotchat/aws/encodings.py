@@ -1,4 +1,4 @@
-"""Telling a body that is not in UTF-8, as well as that can be told afterwards."""
+"""Recognising a body that was not in UTF-8, as far as it still shows once it has been decoded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the service is, for monitors and for people."""
+"""Whether the service is well, for monitors and for people."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 Every event is complete in itself, and the first one is the whole job. The id of an event says what
 has been told by then, so that a client which comes back with it (``Last-Event-ID``) is told what
-has changed since, and nothing twice. What counts is ``GET /v1/jobs/{job_id}``.
+has changed since, and nothing twice. Where in doubt, ``GET /v1/jobs/{job_id}`` has the
+truth.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The page at ``GET /``: files that are sent as they are, and what a browser may do with them.
 
-They are in the package's folder ``playground``: HTML, one style sheet and JavaScript modules, which
-no tool makes of anything else.
+They are in the package's folder ``playground``: HTML, one style sheet and JavaScript modules,
+without a build step.
 """
 
 from __future__ import annotations

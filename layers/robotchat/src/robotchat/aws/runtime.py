@@ -4,9 +4,9 @@ AWS's Python runtime sends an answer when it is complete. This one is a loop ove
 API that sends it as it is made. The exec wrapper ``bin/stream`` of the layer starts it in place
 of AWS's; nothing but the standard library is needed before the function's own module.
 
-A handler that has a ``stream`` method is called by that, and its chunks are sent as they come.
+If a handler has a ``stream`` method, that is called, and its chunks are sent as they come.
 They begin with the metadata that API Gateway expects (see `robotchat.aws.api.Endpoint.stream`).
-Any other handler is answered for as AWS's runtime does it.
+Any other handler is called, and its answer sent, as AWS's runtime does it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The composition root: what a process of the service is made of, and how it is put together.
 
 A `Deployment` has everything that there is once: stores, queues, clients. What depends on the
-configuration, which operators change while the service runs, is in a `Configured` each, made anew
-when the configuration has changed. Every part is built when it is first used, since a function
+configuration, which operators change while the service runs, is in a `Configured`: a new one is
+made when the configuration has changed. Every part is built when it is first used, since a function
 uses few of them; tests give the parts that they want to be others.
 
 Handlers take their parts from the functions at the end, which ask the deployment of this process.

@@ -1,4 +1,4 @@
-"""Holding the workflows of a new configuration against the ComfyUI hosts that it names."""
+"""Checking the workflows of a new configuration with the ComfyUI hosts that it names."""
 
 from __future__ import annotations
 

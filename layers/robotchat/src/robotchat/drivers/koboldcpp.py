@@ -1,4 +1,4 @@
-"""KoboldCpp: a server of language models that draws beside, one picture a call.
+"""KoboldCpp: a server of language models that draws as well, one picture a call.
 
 It takes a few fields of a request and passes over the others, says nothing of what it drew, and
 answers a drawing that failed with 200 and an empty picture.

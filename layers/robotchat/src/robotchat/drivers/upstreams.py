@@ -1,4 +1,4 @@
-"""Where an OpenAI-compatible API is."""
+"""Where an OpenAI-compatible API is reached, with which key, and for which model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Upstream:
-    """Where to turn to when those before fail. ``model`` replaces the one asked for."""
+    """One API of several, tried when those before fail. ``model`` replaces the one asked for."""
 
     base_url: str
     api_key: str | None = None

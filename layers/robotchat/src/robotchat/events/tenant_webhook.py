@@ -1,4 +1,4 @@
-"""What a tenant has settled about webhooks: whom to tell, and the secrets that sign."""
+"""What a tenant has set up for its webhooks: where they go, and the secrets that sign them."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What upstreams really send, as the API promises it.
+"""Turning what upstreams really send into what the API promises.
 
 Model servers differ in small ways that break clients: calls of tools without an index, content as
 a list of parts, half characters at the edge of a chunk, a stream that ends without saying why.
-Everything here mends what has one meaning, and leaves alone what it does not know; what has none
-raises UpstreamGarbage.
+What can only have meant one thing is mended, what is not known here is left alone, and what cannot
+have meant anything raises UpstreamGarbage.
 """
 
 from __future__ import annotations

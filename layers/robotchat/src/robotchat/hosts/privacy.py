@@ -1,4 +1,4 @@
-"""What of an SD host's answers about itself is nobody else's business."""
+"""Taking out of an SD host's answers what only concerns the machine that it runs on."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def is_private(name: str, value: object) -> bool:
 
 
 def harmless(flags: dict[str, Any]) -> dict[str, Any]:
-    """Command-line flags, as far as they concern nobody but the host."""
+    """Command-line flags without those that tell of the machine."""
     return {name: value for name, value in flags.items() if name in HARMLESS_FLAGS}
 
 

@@ -1,6 +1,6 @@
-"""What a request says of its job, beside what is to be drawn.
+"""What a request says about its job, besides what is to be drawn.
 
-Every way in takes the same: the HTTPS endpoints, conversations, and queue producers.
+The HTTPS endpoints, conversations and queue messages all have the same fields for it.
 """
 
 from __future__ import annotations

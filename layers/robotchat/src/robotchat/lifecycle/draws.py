@@ -1,4 +1,4 @@
-"""Pictures that the tool ``image_generation`` of a response draws: turns as all others.
+"""Pictures that the tool ``image_generation`` of a response draws: turns like all others.
 
 The model has written the prompt, or, where it did not call the tool that it had to, the message is
 folded like any message of a conversation that draws.

@@ -1,4 +1,4 @@
-"""What a queued job has before it."""
+"""How long a queued job will wait: how many are before it, and seconds."""
 
 from __future__ import annotations
 

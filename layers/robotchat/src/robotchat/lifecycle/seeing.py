@@ -1,8 +1,8 @@
-"""What a picture shows that a conversation begins with, so that a change of it keeps the rest.
+"""Finding out what a picture shows that came with a message, so that a change of it keeps the rest.
 
-A picture of the web UI says it itself. Else a language model that sees is asked, where one is set;
-else an SD host, if one is free and answers in time. Whatever fails, there is a picture all the
-same: then the message alone says what is drawn.
+In a picture that the web UI drew it is written. For others a language model that takes pictures is
+asked, where one is set; or else an SD host, if one is free and answers in time. Whatever fails,
+something is drawn all the same: then the message alone says what.
 """
 
 from __future__ import annotations

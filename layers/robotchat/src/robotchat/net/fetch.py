@@ -1,4 +1,4 @@
-"""Fetching what a caller's URL points at, without being led to an inner address.
+"""Fetching what a caller's URL points at, without being led to an internal address.
 
 A URL that a caller names is fetched by us, from inside the network: it must not reach the cloud's
 metadata service, the SD hosts, or anything else that has no public address. Looking at the URL is

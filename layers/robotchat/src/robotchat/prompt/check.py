@@ -2,8 +2,8 @@
 
 Small models lose words of the prompt that a message never touched, leave in what it removes, or
 miss a size. The rules fold the same message, which tells what must have become of each word. Where
-they do not understand the message, only that is asked which holds for any: nothing is lost but for
-something of its kind.
+they do not understand the message, only what holds for any message is asked: that nothing is lost
+unless something of its kind takes its place.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A workflow's graph held against what a host has, and filled with what a caller asks for.
+"""A workflow's graph compared with what a host has, and filled with what a caller asks for.
 
 Only values are put in. Nodes come from the operator's graph alone: one that is not needed (no LoRA,
 no inverted mask) is taken out, and the LoRA node is there once for each LoRA.

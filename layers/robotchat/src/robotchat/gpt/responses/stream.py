@@ -1,4 +1,4 @@
-"""The stream of a response's events, as its reader holds it, and that of its upstream."""
+"""The stream of a response's events, which its reader can end, and that of its upstream."""
 
 from __future__ import annotations
 
