@@ -6,6 +6,8 @@ import base64
 import io
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from robotchat.errors import (
     UpstreamUnavailable,
 )
 from robotchat.gpt.driver import Body
+from robotchat.gpt.responses.background import MOST_ATTEMPTS
 from robotchat.gpt.responses.engine import Responses
 from robotchat.gpt.responses.image_tool import MAX_IMAGES
 from robotchat.gpt.responses.inference import Options
@@ -73,10 +76,11 @@ class World:
             queue=HeldQueue() if held else None,
         )
         self.queue: list[str] = []
+        self.store = self.robot.response_store
         self.responses = Responses(
             self.chat,
             model="fake",
-            store=self.robot.response_store,
+            store=self.store,
             draws=self.robot.draws,
             clock=self.clock,
             enqueue=lambda response_id, tenant: self.queue.append(response_id),
@@ -87,6 +91,11 @@ class World:
         response = self.responses.create(body)
         Response.model_validate(response)
         return response
+
+    def told(self, response_id: str) -> list[Body]:
+        """The events of a response so far."""
+        events = self.store.told(response_id).events
+        return [self.store.shown.event_to_show(event, "local") for event in events]
 
     def stored(self) -> str:
         """All that is in the document store."""
@@ -538,25 +547,123 @@ def test_no_image_is_in_the_document_store() -> None:
     assert images(world.responses.get(queued["id"]))[0]["result"] == ""
 
 
-def test_a_worker_that_dies_while_an_image_is_drawn_leaves_a_final_response() -> None:
-    world = World(calls(call(prompt="a cat", action="generate")), "Here.", held=True)
+class Killed(BaseException):
+    """The worker's end."""
+
+
+def dying_at(world: World, response_id: str, kind: str, number: int = 1) -> None:
+    """A worker makes the response and dies right behind the ``number``-th event of that kind."""
+    write, left = world.store.write_events, [number]
+
+    def write_one(stored: Any, index: int, events: Any, ahead: Any = None) -> None:
+        for event in events:
+            left[0] -= event["type"] == kind
+        write(stored, index, events, ahead)
+        if left[0] <= 0:
+            raise Killed
+
+    world.store.write_events = write_one  # type: ignore[method-assign]
+    with pytest.raises(Killed), eager():
+        world.responses.background.run(response_id)
+    world.store.write_events = write  # type: ignore[method-assign]
+
+
+@contextmanager
+def eager() -> Iterator[None]:
+    """Events are written one by one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("robotchat.gpt.responses.background.FLUSH_AFTER", 0.0)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        ("response.output_item.added", 2),
+        ("response.image_generation_call.in_progress", 1),
+        ("response.image_generation_call.generating", 1),
+        ("response.image_generation_call.completed", 1),
+        ("response.output_item.done", 2),
+        ("response.image_generation_call.generating", 2),
+        ("response.output_item.done", 3),
+    ],
+)
+def test_a_worker_that_dies_is_replaced_by_one_that_draws_on(kind: str, number: int) -> None:
+    used = {"usage": {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13}}
+    both = calls(call(0, prompt="a cat"), call(1, prompt="a dog"), text="Well.")
+    world = World({**both, **used}, {**calls(text="Here."), **used})
+    queued = world.ask("a cat and a dog", background=True)
+    dying_at(world, queued["id"], kind, number)
+    before = world.told(queued["id"])
+    world.clock.advance(61)
+    world.responses.background.run(queued["id"])
+    done = world.responses.get(queued["id"])
+    assert done["status"] == "completed"
+    assert types(done) == ["message", *["image_generation_call"] * 2, "message"]
+    assert [item["revised_prompt"] for item in images(done)] == ["a cat", "a dog"]
+    assert all(opened(item["result"]) for item in images(done))
+    assert [request["prompt"] for request in world.art.requests] == ["a cat", "a dog"]
+    events = checked(world.responses.background.events(queued["id"]))
+    assert events[: len(before)] == before
+    whole = World({**both, **used}, {**calls(text="Here."), **used})
+    other = whole.ask("a cat and a dog", background=True)
+    whole.responses.background.run(other["id"])
+    assert kinds(events) == kinds(whole.responses.background.events(other["id"]))
+    assert events[-1]["response"]["output"] == done["output"]
+    assert done["usage"] == whole.responses.get(other["id"])["usage"]
+
+
+def test_a_worker_that_dies_in_the_middle_of_words_leaves_them_and_its_pictures() -> None:
+    world = World(calls(call(prompt="a cat")), ["It ", "is ", "here."])
     queued = world.ask("a cat", background=True)
-
-    class Killed(BaseException):
-        pass
-
-    def die() -> None:
-        raise Killed
-
-    sleep, world.clock.sleep = world.clock.sleep, lambda seconds: die()  # type: ignore[method-assign]
-    with pytest.raises(Killed):
-        world.responses.background.run(queued["id"])
-    world.clock.sleep = sleep  # type: ignore[method-assign]
+    dying_at(world, queued["id"], "response.output_text.delta", 2)
     world.clock.advance(61)
     world.responses.background.run(queued["id"])
     failed = world.responses.get(queued["id"])
-    assert failed["status"] == "failed"
     Response.model_validate(failed)
+    assert failed["status"] == "failed"
+    assert types(failed) == ["image_generation_call", "message"]
+    assert (text(failed), failed["output"][1]["status"]) == ("It is ", "incomplete")
+    assert opened(images(failed)[0]["result"])
+    events = checked(world.responses.background.events(queued["id"]))
+    assert events[-1]["response"]["output"] == failed["output"]
+    assert len(world.art.requests) == 1
+
+
+def test_what_kills_its_workers_again_and_again_is_given_up() -> None:
+    world = World(calls(call(prompt="a cat")), "Here.", held=True)
+    queued = world.ask("a cat", background=True)
+
+    def die(seconds: float) -> None:
+        raise Killed
+
+    sleep, world.clock.sleep = world.clock.sleep, die  # type: ignore[method-assign]
+    for _ in range(MOST_ATTEMPTS):
+        with pytest.raises(Killed), eager():
+            world.responses.background.run(queued["id"])
+        world.clock.advance(61)
+    world.clock.sleep = sleep  # type: ignore[method-assign]
+    world.responses.background.run(queued["id"])
+    failed = world.responses.get(queued["id"])
+    assert (failed["status"], images(failed)[0]["status"]) == ("failed", "failed")
+    checked(world.responses.background.events(queued["id"]))
+
+
+def test_a_stream_whose_function_dies_is_failed_soon_with_what_was_drawn() -> None:
+    world = World(calls(call(0, prompt="a cat"), call(1, prompt="a dog")), "Here.")
+    stream = world.responses.stream({"input": "a cat", "tools": [DRAW]})
+    seen: list[Body] = []
+    while [event["type"] for event in seen].count("response.image_generation_call.completed") < 2:
+        seen.append(next(stream))
+    response_id = seen[0]["response"]["id"]
+    assert world.responses.get(response_id)["status"] == "in_progress"
+    world.clock.advance(61)
+    failed = world.responses.get(response_id)
+    Response.model_validate(failed)
+    assert failed["status"] == "failed"
+    assert [item["status"] for item in images(failed)] == ["completed"] * 2
+    assert all(opened(item["result"]) for item in images(failed))
+    assert len(world.art.requests) == 2
 
 
 def test_a_cancelled_response_cancels_its_drawing() -> None:

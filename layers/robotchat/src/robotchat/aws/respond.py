@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from robotchat.aws.log import correlate, logger
-from robotchat.aws.wiring import deployment, responses
-from robotchat.gpt.responses.background import WORKER_LIFETIME
+from robotchat.aws.wiring import deployment, responses, settings
 from robotchat.jobs.states import StillRunning
 from robotchat.text import read_json
 
@@ -27,7 +26,7 @@ class Responder:
         """Whether the message has been dealt with."""
         # The queue hides a message for as long as this function may run. If this process dies,
         # the response must not wait for that long: so the time is shortened now, and renewed.
-        lifetime, queue = WORKER_LIFETIME.total_seconds(), deployment().response_queue
+        lifetime, queue = settings().alive.total_seconds(), deployment().response_queue
         queue.hide(record, lifetime)
         response_id = _response_id(record)
         if response_id is None:

@@ -392,6 +392,7 @@ class Configured(_Whole):
             enqueue=lambda response_id, tenant: deployment.response_queue.send(response_id, tenant),
             draws=cast("Draws", _LazyDraws(self)),
             clock=clock,
+            alive=own.alive,
         )
 
     def _openai_keys(self) -> list[str | None]:

@@ -27,7 +27,7 @@ from robotchat.text import no_switch
 _OPENAIS_MODELS = re.compile(r"(gpt-image|chatgpt-image|dall-e|gpt-)", re.IGNORECASE)
 """Names that clients send because they must send some: they mean the default checkpoint."""
 
-_SIZE = re.compile(r"(\d{2,5})\s*x\s*(\d{2,5})", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{2,5})\s*x\s*([0-9]{2,5})", re.IGNORECASE)
 
 _STEPS: Mapping[str, str] = {
     **{name: name for name in ("low", "medium", "high")},

@@ -10,22 +10,23 @@ from dataclasses import replace
 from datetime import timedelta
 
 from robotchat.clock import Clock
-from robotchat.errors import InvalidRequest, NotFound
+from robotchat.errors import InvalidRequest, NotFound, RobotchatError
 from robotchat.gpt.driver import Body
 from robotchat.gpt.responses.events import FINAL, AnswerBuilder, closed, told
 from robotchat.gpt.responses.request import Request, parse_request
 from robotchat.gpt.responses.rounds import Rounds
-from robotchat.gpt.responses.store import Claim, ResponseStore, ResponseSuperseded, StoredResponse
+from robotchat.gpt.responses.store import ResponseStore
+from robotchat.gpt.responses.stored import Claim, ResponseSuperseded, StoredResponse, Told
 from robotchat.gpt.responses.stream import ResponseStream
-from robotchat.gpt.responses.turns import SIGN_OF_LIFE, Turn, Turns, interrupted
+from robotchat.gpt.responses.turns import INTERRUPTED, Turn, Turns
 from robotchat.jobs.states import StillRunning
 from robotchat.periodic import Periodic
 from robotchat.records import Operation
 
 logger = logging.getLogger(__name__)
 
-WORKER_LIFETIME = timedelta(seconds=60)
-"""A response in the background whose worker shows no sign of life for this long is taken over."""
+MOST_ATTEMPTS = 5
+"""How often a response is begun or taken over, before it is what kills its workers."""
 
 CANCEL_CHECK = 1.0
 """Seconds between two looks whether a response in the background was cancelled."""
@@ -45,7 +46,8 @@ _TERMINAL = frozenset(f"response.{status}" for status in FINAL)
 class Background:
     """Makes responses in the background. ``enqueue`` hands the id (and tenant) to a worker.
 
-    ``rounds`` makes the one that a turn takes.
+    ``rounds`` makes the one that a turn takes. A response whose worker shows no sign of life for
+    as long as ``alive`` is taken over.
     """
 
     def __init__(
@@ -56,11 +58,13 @@ class Background:
         *,
         enqueue: Callable[[str, str], None] | None,
         clock: Clock,
+        alive: timedelta,
     ) -> None:
         self._store = store
         self._turns = turns
         self._rounds = rounds
         self._clock = clock
+        self._alive = alive
         self.enqueue = enqueue or self._run_in_thread
 
     def queue(self, request: Request, tenant: str, response_id: str) -> StoredResponse:
@@ -77,32 +81,37 @@ class Background:
         return stored
 
     def run(self, response_id: str, *, beat: Callable[[], None] = lambda: None) -> None:
-        """Make a queued response: what a worker does. ``beat`` is called every 20 s or so.
+        """Make a queued response: what a worker does. ``beat`` is called again and again, as a
+        sign of life.
 
         A response that is final already, or deleted, is left alone. Raises StillRunning while
-        another worker is on it. A worker that died after the first words leaves a failed
-        response, since the words cannot be taken back; before that, another one starts anew.
+        another worker is on it. Of a worker that died, another one takes over the drawing; what
+        died in the middle of the upstream's words leaves a failed response, since they cannot be
+        taken back. Before the first word, it starts anew.
         """
         stored = self._take_up(response_id)
         if stored is None:
             return
         request = parse_request(stored.request or {})
         turn = Turn(request, stored, Claim.of(stored), begun=True)
+        if turn.claim is not None:
+            self._store.renew(turn.claim)
         rounds = self._rounds(turn)
         answer = rounds.answer
-        log = _EventLog(self._store, stored)
+        told_before = self._store.told(response_id)
+        log = _EventLog(self._store, stored, rounds.ahead, told_before.batches)
         watch = _Watch(rounds)
         beside = Periodic(
             f"background-{response_id}",
             (FLUSH_AFTER, log.flush),
             (CANCEL_CHECK, lambda: self._look(stored, watch)),
-            (SIGN_OF_LIFE, lambda: self._show_life(turn, beat)),
+            (self._turns.sign_of_life, lambda: self._show_life(turn, beat)),
             until=ResponseSuperseded,
             extra={"response_id": response_id},
         )
         with beside:
             try:
-                self._listen(rounds, log, watch)
+                self._listen(rounds, told_before, stored.attempt, log, watch)
             except ResponseSuperseded:
                 watch.supersede()
             except Exception as error:  # noqa: BLE001 - told, and logged where it is ours
@@ -111,6 +120,7 @@ class Background:
         if watch.superseded:
             # Cancelled, deleted or taken over: whoever did that has written what is to be known.
             logger.info("response superseded", extra={"response_id": response_id})
+            self._leave(stored)
             return
         self._conclude(turn, answer, log)
 
@@ -125,10 +135,22 @@ class Background:
             self._clock.sleep(pause)
         return self._turns.conclude(turn, answer, log.ending)
 
-    def _listen(self, rounds: Rounds, log: _EventLog, watch: _Watch) -> None:
-        # The first events are not written before the first words: until then, the work of a
-        # worker that dies can be done again.
-        log.hold(rounds.answer.start())
+    def _leave(self, stored: StoredResponse) -> None:
+        """Raises StillRunning if nobody else has the response: then it was one that was taken for
+        dead, and has told something after all."""
+        present = self._store.find(stored.id)
+        if present is not None and not present.final and present.attempt == stored.attempt:
+            raise StillRunning(self._alive.total_seconds())
+
+    def _listen(
+        self, rounds: Rounds, told: Told, attempt: int, log: _EventLog, watch: _Watch
+    ) -> None:
+        if not told.events:
+            # The first events are not written before the first words: until then, the work of a
+            # worker that dies can be done again.
+            log.hold(rounds.answer.start())
+        elif not rounds.resume(told.events, told.ahead) or attempt > MOST_ATTEMPTS:
+            raise RobotchatError(INTERRUPTED)
         for event in rounds.events():
             log.add([event])
         if not watch.superseded:
@@ -141,13 +163,11 @@ class Background:
                 return stored
             if stored.alive_until and now < stored.alive_until:
                 raise StillRunning((stored.alive_until - now).total_seconds())
-            if self._store.read_events(response_id, 0) is not None:
-                return interrupted(stored)
             return replace(
                 stored,
                 response={**stored.response, "status": "in_progress"},
                 attempt=stored.attempt + 1,
-                alive_until=now + WORKER_LIFETIME,
+                alive_until=now + self._alive,
             )
 
         try:
@@ -165,7 +185,7 @@ class Background:
         def extend(stored: StoredResponse) -> StoredResponse:
             if stored.final or stored.attempt != turn.stored.attempt:
                 return stored
-            return replace(stored, alive_until=self._clock.now() + WORKER_LIFETIME)
+            return replace(stored, alive_until=self._clock.now() + self._alive)
 
         self._store.change(turn.stored.id, extend)
         if turn.claim is not None:
@@ -263,13 +283,21 @@ class _Watch:
 class _EventLog:
     """Collects events for a short while, and writes them as numbered batches."""
 
-    def __init__(self, store: ResponseStore, stored: StoredResponse) -> None:
+    def __init__(
+        self,
+        store: ResponseStore,
+        stored: StoredResponse,
+        ahead: Callable[[], Body | None],
+        index: int,
+    ) -> None:
+        """``index`` is the number of the first batch; ``ahead`` gives what is to be done next."""
+        self._ahead = ahead
         self._store = store
         self._stored = stored
         self._lock = threading.Lock()
         self._held: list[Body] = []
         self._pending: list[Body] = []
-        self._index = 0
+        self._index = index
         self._flushed = float("-inf")
 
     def hold(self, events: Iterable[Body]) -> None:
@@ -294,7 +322,7 @@ class _EventLog:
     def _write(self) -> None:
         if self._pending:
             batch = [*self._held, *self._pending]
-            self._store.write_events(self._stored, self._index, batch)
+            self._store.write_events(self._stored, self._index, batch, self._ahead())
             self._held, self._pending = [], []
             self._index += 1
             self._flushed = time.monotonic()

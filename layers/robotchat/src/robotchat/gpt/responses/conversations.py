@@ -18,7 +18,8 @@ from robotchat.gpt.responses.items import (
     title_of,
 )
 from robotchat.gpt.responses.request import check_metadata
-from robotchat.gpt.responses.store import ResponseStore, StoredResponse
+from robotchat.gpt.responses.store import ResponseStore
+from robotchat.gpt.responses.stored import StoredResponse
 from robotchat.ids import new_id
 from robotchat.jobs.job import Job
 from robotchat.records import PAGE_SIZE

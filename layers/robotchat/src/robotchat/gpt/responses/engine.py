@@ -29,11 +29,13 @@ from robotchat.gpt.responses.items import item_page
 from robotchat.gpt.responses.painting import Draws, Painter
 from robotchat.gpt.responses.request import Request, parse_request
 from robotchat.gpt.responses.rounds import Rounds
-from robotchat.gpt.responses.store import ResponseStore, ResponseSuperseded
+from robotchat.gpt.responses.store import ResponseStore
+from robotchat.gpt.responses.stored import ResponseSuperseded
 from robotchat.gpt.responses.stream import Opening, ResponseStream
-from robotchat.gpt.responses.turns import SIGN_OF_LIFE, Turn, Turns
+from robotchat.gpt.responses.turns import Turn, Turns
 from robotchat.ids import checked_key, fingerprint, id_for_key, new_id
 from robotchat.images import MemoryImages
+from robotchat.jobs.job import ALIVE
 from robotchat.jobs.states import StillRunning
 from robotchat.jobs.store import Jobs
 from robotchat.periodic import Periodic
@@ -55,7 +57,8 @@ class Responses:
     response (and its tenant) to a worker, which calls
     ``background.run``; by default a thread of this process
     does. What was drawn in a conversation of the ``store`` can be talked about; with ``draws``,
-    of the same robot, the tool ``image_generation`` draws there.
+    of the same robot, the tool ``image_generation`` draws there. Whoever makes a response and shows
+    no sign of life for as long as ``alive`` is taken for dead.
     """
 
     def __init__(
@@ -68,17 +71,23 @@ class Responses:
         enqueue: Callable[[str, str], None] | None = None,
         draws: Draws | None = None,
         clock: Clock | None = None,
+        alive: timedelta = ALIVE,
     ) -> None:
         self._driver = driver
         self._clock = clock or SystemClock()
         self._store = store or memory_store(self._clock)
         self._draws = draws
-        self._turns = Turns(self._store, model=model, clock=self._clock)
+        self._turns = Turns(self._store, model=model, clock=self._clock, alive=alive)
         self._inference = Inference(
             driver, self._store, model=model, options=options or Options(), clock=self._clock
         )
         self.background = Background(
-            self._store, self._turns, self._rounds, enqueue=enqueue, clock=self._clock
+            self._store,
+            self._turns,
+            self._rounds,
+            enqueue=enqueue,
+            clock=self._clock,
+            alive=alive,
         )
         """Responses that a worker makes."""
         self.conversations = ConversationItems(self._store)
@@ -157,7 +166,7 @@ class Responses:
                 self.background.enqueue(response_id, tenant)
             return self._store.shown.response(stored.response, tenant)
         try:
-            renewal = (SIGN_OF_LIFE, lambda: self._store.keys.renew(response_id, token))
+            renewal = (self._turns.sign_of_life, lambda: self._store.keys.renew(response_id, token))
             with Periodic(f"renewal-{response_id}", renewal, until=ResponseSuperseded):
                 return self._make(request, tenant, response_id)
         except BaseException:
@@ -235,7 +244,7 @@ class Responses:
                     for event in rounds.events(opening.stream()):
                         yield event
                         # Not before: the first word must not wait for the store.
-                        self._turns.note_beginning(turn, answer)
+                        self._turns.note(turn, answer, event)
                     if cut.is_set():
                         return
                     yield from answer.end(self._turns.now())

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from robotchat.errors import RobotchatError, UpstreamError, UpstreamGarbage, UpstreamRateLimited
 from robotchat.gpt.driver import Body
 from robotchat.gpt.normalize import as_json_text, garbage, text_of
+from robotchat.gpt.responses.growing import grow
 from robotchat.gpt.responses.image_tool import CALL, TOOL, ImageCall
 from robotchat.gpt.responses.items import item_id
 from robotchat.gpt.responses.tools import Tool, call_fields, tools_by_function
@@ -31,6 +32,10 @@ class AnswerBuilder(Protocol):
 
     response: Body
     upstream_id: str | None
+
+    def take_over(self, events: Sequence[Body]) -> None:
+        """Go on behind the events that another one has told of this response."""
+        ...
 
     def start(self) -> Iterator[Body]:
         """The events before the first word."""
@@ -75,6 +80,12 @@ class _Numbered:
         """The id of the output item that comes next."""
         place = f"o{len(self.response['output'])}"
         return item_id(kind, str(self.response["id"]), place)
+
+    def take_over(self, events: Sequence[Body]) -> None:
+        """Go on behind the events that another one has told of this response."""
+        for event in events:
+            grow(self.response["output"], event)
+        self._sequence = events[-1]["sequence_number"] + 1
 
     def start(self) -> Iterator[Body]:
         yield self.event("response.created", response=copy.deepcopy(self.response))
@@ -163,6 +174,18 @@ class ChatAnswer(_Numbered):
         reasons = {"length": "max_output_tokens", "content_filter": "content_filter"}
         return reasons.get(self._finish_reason or "")
 
+    def heard(self) -> Body:
+        """What the upstream has said beside its words, for `hear_again`."""
+        named = {name: self.response[name] for name in ("usage", "model", "service_tier")}
+        return {"finish_reason": self._finish_reason, **named}
+
+    def hear_again(self, heard: Mapping[str, Any]) -> None:
+        """Take over what another one has `heard`."""
+        said = dict(heard)
+        self._finish_reason = said.pop("finish_reason")
+        self.response.update(said)
+        self._spent = self.response["usage"]
+
     def pause(self) -> Iterator[Body]:
         """The upstream has ended; it may be asked again, and the answer goes on."""
         status = "incomplete" if self.cut_short else "completed"
@@ -247,16 +270,18 @@ class ChatAnswer(_Numbered):
 
 
 class OpenItem:
-    """An output item that is still growing; ``item`` is the one in the response itself."""
+    """An output item that is still growing: a new one, or the last one of the response.
+
+    ``item`` is the one in the response itself.
+    """
 
     def __init__(self, answer: ChatAnswer, item: Body) -> None:
         self._answer = answer
         self.item = item
-        self._place: Body = {
-            "item_id": item["id"],
-            "output_index": len(answer.response["output"]),
-        }
-        answer.response["output"].append(item)
+        output = answer.response["output"]
+        if not output or output[-1] is not item:
+            output.append(item)
+        self._place: Body = {"item_id": item["id"], "output_index": len(output) - 1}
 
     def event(self, kind: str, **fields: Any) -> Body:
         return self._answer.event(kind, **self._place, **fields)
@@ -514,7 +539,7 @@ class RelayedAnswer(_Numbered):
             self.take(event["response"])
         if kind in _WHOLE:
             return
-        self._apply(kind, event)
+        grow(self.response["output"], event)
         rest = {k: v for k, v in event.items() if k not in ("type", "sequence_number", "response")}
         yield self.event(kind, **rest)
 
@@ -530,43 +555,3 @@ class RelayedAnswer(_Numbered):
         if self.response["status"] not in FINAL:
             raise UpstreamError("The language model's stream ended in the middle.")
         return iter(())
-
-    def _apply(self, kind: str, event: Mapping[str, Any]) -> None:
-        """Let the response grow with its items, for the case that the end never comes."""
-        output = self.response["output"]
-        index = event.get("output_index")
-        if kind in ("response.output_item.added", "response.output_item.done"):
-            item = copy.deepcopy(event.get("item"))
-            if index == len(output):
-                output.append(item)
-            elif isinstance(index, int) and index < len(output):
-                output[index] = item
-            return
-        grow = _GROWTH.get(kind)
-        if grow is not None and isinstance(index, int) and index < len(output):
-            grow(output[index], event)
-
-
-def _grow_part(item: Body, event: Mapping[str, Any]) -> None:
-    parts = item.setdefault("content", [])
-    if event.get("content_index") == len(parts):
-        parts.append(copy.deepcopy(event["part"]))
-
-
-def _grow_text(item: Body, event: Mapping[str, Any]) -> None:
-    part = item["content"][event["content_index"]]
-    field = "refusal" if part["type"] == "refusal" else "text"
-    part[field] += event["delta"]
-
-
-def _grow_arguments(item: Body, event: Mapping[str, Any]) -> None:
-    item["arguments"] = item.get("arguments", "") + event["delta"]
-
-
-_GROWTH: Mapping[str, Callable[[Body, Mapping[str, Any]], None]] = {
-    "response.content_part.added": _grow_part,
-    "response.output_text.delta": _grow_text,
-    "response.refusal.delta": _grow_text,
-    "response.reasoning_text.delta": _grow_text,
-    "response.function_call_arguments.delta": _grow_arguments,
-}

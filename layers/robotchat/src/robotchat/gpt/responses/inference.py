@@ -15,7 +15,8 @@ from robotchat.gpt.responses import image_tool
 from robotchat.gpt.responses.budget import fit
 from robotchat.gpt.responses.events import AnswerBuilder, ChatAnswer, RelayedAnswer
 from robotchat.gpt.responses.request import Request
-from robotchat.gpt.responses.store import ResponseStore, StoredResponse
+from robotchat.gpt.responses.store import ResponseStore
+from robotchat.gpt.responses.stored import StoredResponse
 from robotchat.gpt.responses.translation import chat_body, relayed_items
 from robotchat.gpt.responses.turns import Past, Turn
 

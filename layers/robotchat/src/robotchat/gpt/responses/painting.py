@@ -27,7 +27,7 @@ PATIENCE = timedelta(seconds=780)
 LOOK_EVERY = 0.3
 """Seconds between two looks at a job."""
 
-
+_EVENTS = f"response.{CALL}"
 _QUALITIES = ("low", "medium", "high", "xhigh", "max")
 
 
@@ -171,21 +171,32 @@ class Painter:
         )
 
     def paint(
-        self, answer: ChatAnswer, call: ImageCall | None, closed: threading.Event
+        self,
+        answer: ChatAnswer,
+        call: ImageCall | None,
+        closed: threading.Event,
+        *,
+        told: Sequence[str] = (),
     ) -> Iterator[Body]:
         """The events of one picture, up to its finished item; of a failed one, with the error.
 
         When ``closed`` is set while it is drawn, the job is canceled and the item left as it is.
+        ``told`` are the types of the events that another one has told of it before it died: the
+        item is then the last one of the answer, and nothing is told or drawn twice.
         """
         item: Body = {"id": answer.next_id(CALL), "type": CALL, "status": "in_progress"}
+        if told:
+            item = answer.response["output"][-1]
         tool = self._turn.request.image_tool or {}
         opened = OpenItem(answer, item)
-        yield from opened.added()
-        yield opened.event("response.image_generation_call.in_progress")
+        if not told:
+            yield from opened.added()
+        if f"{_EVENTS}.in_progress" not in told:
+            yield opened.event(f"{_EVENTS}.in_progress")
         try:
             job = self._draws.accept(self._order(answer, item, tool, call))
             item["job_id"] = job.id
-            job = yield from self._watched(opened, job, tool, closed)
+            job = yield from self._watched(opened, job, tool, closed, told)
             if closed.is_set():
                 return
             result = encode_base64(self._draws.image(job))
@@ -202,7 +213,8 @@ class Painter:
             "action": "edit" if (job.effective or {}).get("init_images") else "generate",
             **_look_of(tool, job),
         }
-        yield opened.event("response.image_generation_call.completed")
+        if f"{_EVENTS}.completed" not in told:
+            yield opened.event(f"{_EVENTS}.completed")
         yield from opened.done("completed")
 
     def _order(
@@ -231,11 +243,17 @@ class Painter:
         )
 
     def _watched(
-        self, opened: OpenItem, job: Job, tool: Mapping[str, Any], closed: threading.Event
+        self,
+        opened: OpenItem,
+        job: Job,
+        tool: Mapping[str, Any],
+        closed: threading.Event,
+        told: Sequence[str],
     ) -> Generator[Body, None, Job]:
         """Watch a job to its end, and tell of it."""
         wanted = tool.get("partial_images") or 0
-        shown, last, generating = 0, b"", False
+        shown, last = told.count(f"{_EVENTS}.partial_image"), b""
+        generating = f"{_EVENTS}.generating" in told
         while True:
             if closed.is_set():
                 self._draws.cancel(job)
@@ -244,7 +262,7 @@ class Painter:
             if not generating and job.status is not JobStatus.QUEUED:
                 generating = True
                 opened.item["status"] = "generating"
-                yield opened.event("response.image_generation_call.generating")
+                yield opened.event(f"{_EVENTS}.generating")
             if job.status.final:
                 return job
             if self._clock.now() >= self._until:
@@ -253,7 +271,7 @@ class Painter:
             preview = self._draws.preview(job) if shown < wanted else None
             if preview is not None and preview != last:
                 yield opened.event(
-                    "response.image_generation_call.partial_image",
+                    f"{_EVENTS}.partial_image",
                     partial_image_b64=encode_base64(preview),
                     partial_image_index=shown,
                     **_look_of(tool, None),

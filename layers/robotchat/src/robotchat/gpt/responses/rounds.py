@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from robotchat.errors import Misconfigured, UpstreamError
@@ -28,6 +28,16 @@ logger = logging.getLogger(__name__)
 
 LONG_ENOUGH = 200
 """Characters that an upstream says instead of calling a forced tool, before it is given up."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be drawn, once the upstream has ended its round."""
+
+    first: int | None
+    """Where in the output the first of these pictures is; None before that."""
+    calls: tuple[ImageCall | None, ...]
+    """None for one that the message itself is drawn for."""
 
 
 class Rounds:
@@ -48,6 +58,9 @@ class Rounds:
         self._whole = whole
         self._forced = painter is not None and is_forced(turn.request.body)
         self._most = min(MAX_IMAGES, turn.request.body.get("max_tool_calls") or MAX_IMAGES)
+        self._plan = _Plan(None, ())
+        self._resumed = False
+        self._told: list[str] = []
         self._closed = threading.Event()
         self._interrupt = Interrupt()
         self._stream: AnswerStream | None = None
@@ -65,30 +78,50 @@ class Rounds:
     def events(self, first: AnswerStream | None = None) -> Iterator[Body]:
         """The events between the first and the last ones, of the ``first`` stream and all that
         follows it. Raises what the upstream says, and of a drawing nothing: its item has it."""
-        stream = first or self.open()
         if not isinstance(self.answer, ChatAnswer) or self._painter is None:
-            yield from self._heard(stream)
+            yield from self._heard(first or self.open())
             return
         answer, painter = self.answer, self._painter
         answer.muted = self._forced
-        while True:
-            yield from self._listen(stream)
+        if not self._resumed:
+            yield from self._round(answer, first or self.open())
+        while not self._closed.is_set():
+            yield from self._draw(answer, painter)
             if self._closed.is_set():
                 return
-            yield from answer.pause()
-            called: list[ImageCall | None] = [*answer.image_calls]
-            answer.image_calls.clear()
-            if self._forced and not called:
-                called = [None]
-            called = called[: self._most - self._drawn()]
-            for call in called:
-                yield from painter.paint(answer, call, self._closed)
-                if self._closed.is_set():
-                    return
-            if not called or self._forced or answer.cut_short or self._client_is_asked():
-                break
-            stream = self._ask(self._next_request())
-        yield from self._last_words(answer, painter.reply)
+            if not self._plan.calls or self._forced or answer.cut_short or self._client_is_asked():
+                yield from self._last_words(answer, painter.reply)
+                return
+            yield from self._round(answer, self._ask(self._next_request()))
+
+    def ahead(self) -> Body | None:
+        """What is to be done next, for whoever has to `resume`: once the upstream has ended, the
+        pictures that it called for."""
+        plan, answer = self._plan, self.answer
+        if not isinstance(answer, ChatAnswer) or plan.first is None:
+            return None
+        calls = [asdict(call) if call is not None else None for call in plan.calls]
+        return {"first": plan.first, "calls": calls, "upstream": answer.heard()}
+
+    def resume(self, told: Sequence[Body], ahead: Body | None) -> bool:
+        """Take over what another one has ``told`` of this response, and was to do next when it
+        died. Tells whether the answer can be gone on with: where the upstream was in the middle
+        of its words it cannot, since they cannot be taken back."""
+        self.answer.take_over(told)
+        output = self.answer.response["output"]
+        if not isinstance(self.answer, ChatAnswer) or self._painter is None or ahead is None:
+            return False
+        calls = tuple(ImageCall(**call) if call else None for call in ahead["calls"])
+        self._plan = _Plan(ahead["first"], calls)
+        drawn = output[ahead["first"] :]
+        if len(drawn) > len(calls) or any(item["type"] != CALL for item in drawn):
+            return False
+        self.answer.hear_again(ahead["upstream"])
+        if drawn and drawn[-1]["status"] in ("in_progress", "generating"):
+            self._told = [e["type"] for e in told if e.get("item_id") == drawn[-1]["id"]]
+            self._told.append("response.output_item.added")
+        self._resumed = True
+        return True
 
     def close(self) -> None:
         """Stop asking and drawing."""
@@ -96,6 +129,29 @@ class Rounds:
         self._interrupt.set()
         if self._stream is not None:
             self._stream.close()
+
+    def _round(self, answer: ChatAnswer, stream: AnswerStream) -> Iterator[Body]:
+        """What the upstream says, up to its end; then it is known what it called for."""
+        yield from self._listen(stream)
+        if self._closed.is_set():
+            return
+        yield from answer.pause()
+        called: list[ImageCall | None] = [*answer.image_calls]
+        answer.image_calls.clear()
+        if self._forced and not called:
+            called = [None]
+        most = self._most - self._drawn()
+        self._plan = _Plan(len(answer.response["output"]), tuple(called[:most]))
+
+    def _draw(self, answer: ChatAnswer, painter: Painter) -> Iterator[Body]:
+        """The pictures of the round that are not finished yet."""
+        told, self._told = self._told, []
+        begun = len(answer.response["output"]) - (self._plan.first or 0)
+        for call in self._plan.calls[begun - bool(told) :]:
+            yield from painter.paint(answer, call, self._closed, told=told)
+            if self._closed.is_set():
+                return
+            told = []
 
     def _ask(self, request: Request) -> AnswerStream:
         said = self.answer.response["output"]

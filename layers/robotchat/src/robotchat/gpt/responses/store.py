@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,6 +25,13 @@ from robotchat.gpt.responses.events import FINAL
 from robotchat.gpt.responses.image_files import ImageFiles, bare, bare_items
 from robotchat.gpt.responses.items import image_turn, job_of, response_of
 from robotchat.gpt.responses.keys import IdempotencyKeys, is_tombstone
+from robotchat.gpt.responses.stored import (
+    CONTINUED,
+    Claim,
+    ResponseSuperseded,
+    StoredResponse,
+    Told,
+)
 from robotchat.ids import new_id
 from robotchat.images import Images
 from robotchat.jobs.job import Job
@@ -38,60 +45,6 @@ QUEUED_CLAIM = timedelta(minutes=15)
 
 INLINE_BYTES = 200_000
 """Larger responses are kept as files: a record must stay well below DynamoDB's 400 KB."""
-
-CONTINUED = frozenset({"completed", "incomplete"})
-"""States of a response that a conversation goes on from: what was said, was said."""
-
-
-@dataclass(frozen=True)
-class StoredResponse:
-    """A response, what it was asked, and what it continues."""
-
-    tenant: str
-    response: Body
-    input: Sequence[Body]
-    previous: str | None = None
-    """The stored response before this one."""
-    thread: str = ""
-    """Index partition of all responses with the same beginning."""
-    position: int = 0
-    """Place in the thread, or turn of the conversation."""
-    request: Body | None = None
-    """What a worker answers, for a response in the background."""
-    attempt: int = 0
-    alive_until: datetime | None = None
-    """While in progress: whoever makes it is taken for dead after this moment."""
-    upstream_id: str | None = None
-    """Its id at an upstream that keeps the state itself."""
-    file: str | None = None
-    """Where the words are, if they are not in the record."""
-    version: int = 0
-
-    @property
-    def id(self) -> str:
-        return str(self.response["id"])
-
-    @property
-    def status(self) -> str:
-        return str(self.response["status"])
-
-    @property
-    def final(self) -> bool:
-        return self.status in FINAL
-
-    @property
-    def conversation_id(self) -> str | None:
-        conversation = self.response.get("conversation")
-        return conversation["id"] if conversation else None
-
-    @property
-    def items(self) -> list[Body]:
-        """What this turn added: its input and its output."""
-        return [*self.input, *self.response["output"]]
-
-
-class ResponseSuperseded(Exception):
-    """The response is final already, or another one makes it: write nothing more."""
 
 
 class ResponseStore:
@@ -434,10 +387,20 @@ class ResponseStore:
 
     # Events of responses in the background.
 
-    def events_put(self, stored: StoredResponse, index: int, events: Sequence[Body]) -> Put:
-        """The write of a batch of events, the ``index``-th of its response."""
+    def events_put(
+        self,
+        stored: StoredResponse,
+        index: int,
+        events: Sequence[Body],
+        ahead: Body | None = None,
+    ) -> Put:
+        """The write of a batch of events, the ``index``-th of its response, and of what is to be
+        done next."""
         prefix = self._prefix(stored)
-        data: Body = {"events": [self.shown.event_to_store(event, prefix) for event in events]}
+        data: Body = {
+            "events": [self.shown.event_to_store(event, prefix) for event in events],
+            "ahead": ahead,
+        }
         encoded = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
         if len(encoded) > INLINE_BYTES:
             # A name of its own, as for a response: of two attempts, only one is recorded.
@@ -452,23 +415,41 @@ class ResponseStore:
             )
         )
 
-    def write_events(self, stored: StoredResponse, index: int, events: Sequence[Body]) -> None:
+    def write_events(
+        self,
+        stored: StoredResponse,
+        index: int,
+        events: Sequence[Body],
+        ahead: Body | None = None,
+    ) -> None:
         """Store a batch of events. Raises ResponseSuperseded when another attempt has stored it."""
         try:
-            self._records.commit(self.events_put(stored, index, events))
+            self._records.commit(self.events_put(stored, index, events, ahead))
         except Stale:
             raise ResponseSuperseded(stored.id) from None
 
     def read_events(self, response_id: str, index: int) -> Sequence[Body] | None:
         """A batch of events, None if there is none yet."""
+        batch = self._batch(response_id, index)
+        return batch["events"] if batch is not None else None
+
+    def told(self, response_id: str) -> Told:
+        """All events so far, and what was to be done next."""
+        events: list[Body] = []
+        ahead: Body | None = None
+        index = 0
+        while (batch := self._batch(response_id, index)) is not None:
+            events.extend(batch["events"])
+            ahead = batch.get("ahead")
+            index += 1
+        return Told(events, index, ahead)
+
+    def _batch(self, response_id: str, index: int) -> Body | None:
         record = self._records.get(f"response#{response_id}", f"events#{index:06d}")
         if record is None:
             return None
-        data = record.data
-        if "file" in data:
-            data = json.loads(self._files.get(data["file"]))
-        events: Sequence[Body] = data["events"]
-        return events
+        data: Body = record.data
+        return json.loads(self._files.get(data["file"])) if "file" in data else data
 
     def _claim_record(self, conversation_id: str) -> Record:
         key = (f"conversation#{conversation_id}", "answering")
@@ -574,24 +555,6 @@ class ResponseStore:
         if stored.conversation_id is not None:
             return None
         return (self._clock.now() + self._retention).timestamp()
-
-
-@dataclass(frozen=True)
-class Claim:
-    """The right to make one turn of a conversation."""
-
-    conversation_id: str
-    holder: str
-    turn: int
-    head: str | None
-    """The conversation's last response, which this turn continues."""
-
-    @classmethod
-    def of(cls, stored: StoredResponse) -> Claim | None:
-        """The claim that was taken for a stored response, if it belongs to a conversation."""
-        if stored.conversation_id is None:
-            return None
-        return cls(stored.conversation_id, stored.id, stored.position, stored.previous)
 
 
 def _item_key(tenant: str, item_id: str) -> tuple[str, str]:

@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from robotchat.clock import Clock
 from robotchat.errors import Conflict, ConversationBusy, InvalidRequest, NotFound
 from robotchat.gpt.driver import Body
-from robotchat.gpt.responses.events import AnswerBuilder, closed
+from robotchat.gpt.responses.events import FINAL, AnswerBuilder, closed
+from robotchat.gpt.responses.growing import grow
 from robotchat.gpt.responses.image_tool import CALL
 from robotchat.gpt.responses.items import REFERENCE, identified, title_of
 from robotchat.gpt.responses.request import Request, response_object
-from robotchat.gpt.responses.store import (
-    CONTINUED,
-    Claim,
-    ResponseStore,
-    ResponseSuperseded,
-    StoredResponse,
-)
+from robotchat.gpt.responses.store import ResponseStore
+from robotchat.gpt.responses.stored import CONTINUED, Claim, ResponseSuperseded, StoredResponse
+from robotchat.jobs.job import Job, JobStatus
 from robotchat.periodic import Periodic
 from robotchat.records import Operation
 
 logger = logging.getLogger(__name__)
 
-INLINE_LIFETIME = timedelta(minutes=16)
-"""Longest that a request may take which its caller waits for: a little more than a function may."""
+PATIENCE = timedelta(minutes=16)
+"""For how long a response in the background is offered to other workers when its own is dead: a
+little more than a function may take."""
 
-SIGN_OF_LIFE = 20.0
-"""Seconds between two signs of life."""
+INTERRUPTED = "The response was interrupted. Ask again."
+
+_OF_IMAGES = tuple(f"response.{CALL}.{step}" for step in ("generating", "completed"))
+"""Events at which the item of a picture has something new to be kept."""
 
 Ending = Callable[[Body], Operation]
 """The write of the last event, for the commit that stores the final response."""
@@ -75,12 +75,18 @@ class Turn:
 
 
 class Turns:
-    """Begins turns and concludes them. ``model`` is used where a request names none."""
+    """Begins turns and concludes them. ``model`` is used where a request names none. Whoever makes
+    a response and shows no sign of life for as long as ``alive`` is taken for dead."""
 
-    def __init__(self, store: ResponseStore, *, model: str | None, clock: Clock) -> None:
+    def __init__(
+        self, store: ResponseStore, *, model: str | None, clock: Clock, alive: timedelta
+    ) -> None:
         self._store = store
         self._model = model
         self._clock = clock
+        self._alive = alive
+        self.sign_of_life = alive.total_seconds() / 3
+        """Seconds between two signs of life."""
 
     def begin(self, request: Request, tenant: str, status: str, response_id: str) -> Turn:
         """Find what the request continues, and claim the conversation. Raises NotFound."""
@@ -93,7 +99,7 @@ class Turns:
             ),
             input=request.items,
             thread=f"thread#{response_id}",
-            alive_until=None if request.background else self._clock.now() + INLINE_LIFETIME,
+            alive_until=None if request.background else self._clock.now() + self._alive,
         )
         if request.conversation_id is not None:
             claim = self._store.claim(
@@ -189,9 +195,15 @@ class Turns:
             )
         return previous
 
-    def note_beginning(self, turn: Turn, answer: AnswerBuilder) -> None:
-        """Store that a response is being made, once something was said, so that it can be seen."""
-        if not turn.recorded or turn.noted or not answer.response["output"]:
+    def note(self, turn: Turn, answer: AnswerBuilder, event: Body) -> None:
+        """Store that a response is being made, once something was said, so that it can be seen;
+        and its pictures, as soon as they are there: they are, also if it comes to no end."""
+        if not turn.recorded or not answer.response["output"]:
+            return
+        if turn.begun and event["type"] in _OF_IMAGES:
+            with suppress(NotFound):  # deleted meanwhile
+                self._store.change(turn.stored.id, lambda found: self._as_far(turn, answer, found))
+        if turn.noted:
             return
         turn.noted = True
         claim = turn.claim
@@ -203,6 +215,12 @@ class Turns:
             # The conversation has gone on without this response, or is gone; see `conclude`.
             return
         turn.begun = True
+
+    def _as_far(self, turn: Turn, answer: AnswerBuilder, found: StoredResponse) -> StoredResponse:
+        if found.final:
+            return found
+        alive_until = self._clock.now() + self._alive
+        return replace(turn.as_of(answer), version=found.version, alive_until=alive_until)
 
     def conclude(self, turn: Turn, answer: AnswerBuilder, ending: Ending | None = None) -> None:
         """Store the final response, whatever became of its conversation."""
@@ -259,14 +277,25 @@ class Turns:
 
     @contextmanager
     def renewing(self, turn: Turn) -> Iterator[None]:
-        """Keep the claim on the conversation for as long as this takes."""
-        claim = turn.claim
-        if claim is None:
-            yield
-            return
-        renewal = (SIGN_OF_LIFE, lambda: self._store.renew(claim))
+        """Keep the claim on the conversation for as long as this takes, and show that the response
+        is being made."""
+        renewal = (self.sign_of_life, lambda: self._show_life(turn))
         with Periodic(f"renewal-{turn.stored.id}", renewal, until=ResponseSuperseded):
             yield
+
+    def _show_life(self, turn: Turn) -> None:
+        if turn.claim is not None:
+            self._store.renew(turn.claim)
+        if not turn.begun:
+            return
+
+        def extend(found: StoredResponse) -> StoredResponse:
+            if found.final:
+                raise ResponseSuperseded(found.id)
+            return replace(found, alive_until=self._clock.now() + self._alive)
+
+        with suppress(NotFound):  # deleted meanwhile
+            self._store.change(turn.stored.id, extend)
 
     def now(self) -> int:
         return int(self._clock.now().timestamp())
@@ -277,12 +306,31 @@ class Turns:
         if not self._lost(stored):
             return stored
         return self._store.change(
-            response_id, lambda found: interrupted(found) if self._lost(found) else found
+            response_id, lambda found: self._interrupted(found) if self._lost(found) else found
         )
+
+    def _interrupted(self, stored: StoredResponse) -> StoredResponse:
+        """A response whose maker is gone, as far as it came."""
+        output = [dict(item) for item in stored.response["output"]]
+        for event in self._store.told(stored.id).events:
+            grow(output, event)
+        output = [closed(self._as_drawn(item, stored.tenant)) for item in output]
+        error = {"code": "server_error", "message": INTERRUPTED}
+        response = {**stored.response, "status": "failed", "error": error, "output": output}
+        return replace(stored, response=response)
+
+    def _as_drawn(self, item: Body, tenant: str) -> Body:
+        """The item of a picture whose job has drawn it since nobody watched it any more."""
+        if item["type"] != CALL or item["status"] in FINAL or not item.get("job_id"):
+            return item
+        job: Job | None = self._store.conversations.image_turn(item["job_id"], tenant)
+        if job is None or job.status is not JobStatus.SUCCEEDED or not job.images:
+            return item
+        return {**item, "status": "completed", "result": None, "revised_prompt": job.prompt}
 
     def _lost(self, stored: StoredResponse) -> bool:
         # Work in the background is first offered to another worker.
-        patience = INLINE_LIFETIME if stored.response["background"] else timedelta()
+        patience = PATIENCE if stored.response["background"] else timedelta()
         return (
             stored.status == "in_progress"
             and stored.alive_until is not None
@@ -296,10 +344,3 @@ def _no_item(item_id: str, param: str) -> NotFound:
         "remembered: send the item itself.",
         param=param,
     )
-
-
-def interrupted(stored: StoredResponse) -> StoredResponse:
-    error = {"code": "server_error", "message": "The response was interrupted. Ask again."}
-    response = {**stored.response, "status": "failed", "error": error}
-    response["output"] = [closed(item) for item in response["output"]]
-    return replace(stored, response=response)
