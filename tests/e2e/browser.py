@@ -77,8 +77,8 @@ class Look:
         found = self.page.locator(selector).evaluate(
             """async (log) => {
               const frame = () => new Promise(requestAnimationFrame);
-              const pictures = () => [...log.querySelectorAll("img")];
-              while (!pictures().every((picture) => picture.complete)) await frame();
+              const images = () => [...log.querySelectorAll("img")];
+              while (!images().every((image) => image.complete)) await frame();
               await frame();
               await frame();
               return log.scrollHeight - log.scrollTop - log.clientHeight;

@@ -139,7 +139,7 @@ def test_a_conversation_is_drawn_talked_about_and_branched(world: World, page: L
     assert f"Seed {seed}" in first.inner_text()
     page.say("at sunset")
     assert "at sunset" in page.wait(DONE, 1).inner_text()
-    page.wait(f"{DONE} .pictures img", 1)
+    page.wait(f"{DONE} .images img", 1)
     assert page.below(".log") < 2  # the new picture is in sight
 
     world.upstream.script(pieces=["A golden ", "evening."], match="Name it", stall_at=2)
@@ -298,7 +298,7 @@ def test_jobs_are_followed_and_handled_in_a_table(world: World, page: Look) -> N
     page.wait('p:has-text("Nothing yet.")')
     page.page.select_option("#filter", "")
     page.wait(row)
-    page.press("picture", 0)
+    page.press("image", 0)
 
 
 def test_a_job_that_failed_is_tried_again_from_its_card(world: World, page: Look) -> None:

@@ -19,7 +19,7 @@ const ENGLISH = {
   message: "Message", placeholderDraw: "Describe a picture, or what should be different …",
   placeholderChange: "What should change in the picture? …", placeholderSay: "Ask something …",
   send: "Send", stop: "Stop", attach: "Add a picture", attached: "The picture to change", remove: "Remove",
-  uploading: "Uploading …", dropHere: "Drop the picture here", notPicture: "This is not a picture.",
+  uploading: "Uploading …", dropHere: "Drop the picture here", notImage: "This is not a picture.",
   noModel: "There is no language model: set OPENAI_BASE_URL to talk. Pictures need none.",
   buildingOn: "Building on turn {turn}", lastTurn: "Go on from the last turn",
   settings: "Settings", checkpoint: "Model", sampler: "Sampler", steps: "Steps", size: "Size", seed: "Seed",
@@ -30,7 +30,7 @@ const ENGLISH = {
   branch: "Branch from here", retry: "Try again", again: "Ask again", keepSeed: "Keep this seed", code: "As code", open: "Open the picture",
   codeTitle: "The same request", codeText: "The key is in the environment variable API_KEY.",
   codeQueue: "QUEUE_URL is an output of the stack. With make run it is queue_url in its stack.json, and the AWS CLI needs --endpoint-url as well: aws_endpoint_url there.",
-  progress: "Progress", preview: "Preview of the drawing", picture: "Picture: {prompt}", about: "about {seconds} s",
+  progress: "Progress", preview: "Preview of the drawing", image: "Picture: {prompt}", about: "about {seconds} s",
   position: "place {position} in the queue", seedKept: "The next picture has this seed.",
   thinking: "…", stopped: "Stopped.", gone: "The picture has expired.",
 
@@ -38,7 +38,7 @@ const ENGLISH = {
   waiting_for_turn: "waits for the turn before", waiting_for_host: "waits for a host", backing_off: "will be tried again",
   no_host_has_model: "no host has the model",
 
-  jobsText: "Every request for pictures, newest first. The table follows by itself.", status: "Status", all: "All", pictureColumn: "Picture",
+  jobsText: "Every request for pictures, newest first. The table follows by itself.", status: "Status", all: "All", imageColumn: "Picture",
   request: "Request", made: "Made", time: "Time", actions: "Actions", details: "Details",
   deleteJobSure: "Delete this job and its pictures?", deleted: "Deleted.",
   phase_queued: "queue", phase_prompt: "prompt", phase_host_wait: "host", phase_run: "drawing", phase_store: "storing",
@@ -82,7 +82,7 @@ const CHINESE = {
   message: "消息", placeholderDraw: "描述一张图片，或说明哪里要改……",
   placeholderChange: "图片要怎样修改？", placeholderSay: "想问什么？",
   send: "发送", stop: "停止", attach: "添加图片", attached: "要修改的图片", remove: "移除",
-  uploading: "正在上传……", dropHere: "把图片拖到这里", notPicture: "这不是图片。",
+  uploading: "正在上传……", dropHere: "把图片拖到这里", notImage: "这不是图片。",
   noModel: "没有语言模型：设置 OPENAI_BASE_URL 后才能对话。绘图不需要。",
   buildingOn: "基于第 {turn} 轮", lastTurn: "从最后一轮继续",
   settings: "设置", checkpoint: "模型", sampler: "采样器", steps: "步数", size: "尺寸", seed: "种子",
@@ -93,7 +93,7 @@ const CHINESE = {
   branch: "从这里分支", retry: "重试", again: "重新提问", keepSeed: "沿用此种子", code: "查看代码", open: "打开图片",
   codeTitle: "同样的请求", codeText: "密钥取自环境变量 API_KEY。",
   codeQueue: "QUEUE_URL 是堆栈的输出。用 make run 时，它是 stack.json 中的 queue_url，AWS CLI 还需要 --endpoint-url，即其中的 aws_endpoint_url。",
-  progress: "进度", preview: "绘制预览", picture: "图片：{prompt}", about: "约 {seconds} 秒",
+  progress: "进度", preview: "绘制预览", image: "图片：{prompt}", about: "约 {seconds} 秒",
   position: "队列第 {position} 位", seedKept: "下一张图片将使用此种子。",
   thinking: "……", stopped: "已停止。", gone: "图片已过期。",
 
@@ -101,7 +101,7 @@ const CHINESE = {
   waiting_for_turn: "等待上一轮", waiting_for_host: "等待主机", backing_off: "稍后重试",
   no_host_has_model: "没有主机拥有该模型",
 
-  jobsText: "全部绘图请求，最新的在前。表格会自动更新。", status: "状态", all: "全部", pictureColumn: "图片",
+  jobsText: "全部绘图请求，最新的在前。表格会自动更新。", status: "状态", all: "全部", imageColumn: "图片",
   request: "请求", made: "创建时间", time: "耗时", actions: "操作", details: "详情",
   deleteJobSure: "删除此任务及其图片？", deleted: "已删除。",
   phase_queued: "排队", phase_prompt: "提示词", phase_host_wait: "等主机", phase_run: "绘制", phase_store: "保存",

@@ -3,7 +3,7 @@
 import { call, changed, isFinal, repeat } from "./api.js";
 import { button, confirmed, dialog, fill, h, notify } from "./dom.js";
 import { moment, seconds, t } from "./i18n.js";
-import { doing, drawnWith, pictures } from "./picture.js";
+import { doing, drawnWith, imagesOf } from "./card.js";
 
 const PHASES = ["queued", "prompt", "host_wait", "run", "store"];
 const STATES = ["queued", "running", "succeeded", "failed", "canceled", "expired"];
@@ -26,7 +26,7 @@ class View {
       h("div", { class: "row between wrap" }, h("div", {}, h("h1", {}, t("jobs")), h("p", { class: "quiet" }, t("jobsText"))),
         h("div", { class: "row" }, h("label", { for: "filter" }, t("status")), filter)),
       h("div", { class: "table", role: "region", "aria-label": t("jobs"), tabindex: "0" }, h("table", {},
-        h("thead", {}, h("tr", {}, [t("pictureColumn"), t("request"), t("status"), t("made"), t("time"), t("actions")].map((name) => h("th", { scope: "col" }, name)))),
+        h("thead", {}, h("tr", {}, [t("imageColumn"), t("request"), t("status"), t("made"), t("time"), t("actions")].map((name) => h("th", { scope: "col" }, name)))),
         this.body)),
       this.empty, this.further);
   }
@@ -67,7 +67,7 @@ class View {
     const cell = (name, ...children) => h("td", { "data-label": name }, children);
     const final = isFinal(job.status);
     return h("tr", { "data-job": job.id },
-      cell(t("pictureColumn"), h("div", { class: "thumbs" }, pictures(job, { large: false }).slice(0, 4))),
+      cell(t("imageColumn"), h("div", { class: "thumbs" }, imagesOf(job, { large: false }).slice(0, 4))),
       cell(t("request"), h("strong", { class: "clip" }, job.message ?? job.request.prompt ?? job.prompt ?? ""), h("small", { class: "quiet clip" }, t(job.kind))),
       cell(t("status"), h("span", { class: `badge ${job.status}` }, doing(job)), job.error ? h("small", { class: "problem clip" }, job.error.message) : null,
         job.status === "running" ? h("progress", { max: 1, value: job.progress, "aria-label": t("progress") }) : null),
@@ -105,7 +105,7 @@ class View {
       const [job, { data }] = await Promise.all([call(`/v1/jobs/${id}`), call(`/v1/webhook-deliveries?job_id=${id}`)]);
       const line = (name, value) => (value === null || value === undefined || value === "" ? null : [h("dt", {}, name), h("dd", {}, value)]);
       dialog(job.message ?? t(job.kind), t("close"),
-        h("div", { class: "pictures small" }, pictures(job)),
+        h("div", { class: "images small" }, imagesOf(job)),
         h("dl", { class: "facts" },
           line(t("status"), h("span", { class: `badge ${job.status}` }, doing(job))),
           line(t("error"), job.error && [`${job.error.message} `, h("code", {}, job.error.code)]),

@@ -3,7 +3,7 @@
 import { address, call, events, newId, upload } from "./api.js";
 import { button, confirmed, dialog, fill, h, icon, notify } from "./dom.js";
 import { moment, t } from "./i18n.js";
-import { Card } from "./picture.js";
+import { Card } from "./card.js";
 import * as settings from "./settings.js";
 import { samples } from "./snippets.js";
 
@@ -197,7 +197,7 @@ class View {
   entry(entry) {
     if (entry.kind === "user") {
       return h("article", { class: "entry user" }, h("h2", { class: "sr" }, t("you")),
-        entry.picture && h("img", { src: entry.picture, alt: t("attached"), class: "thumb" }), h("p", {}, entry.text));
+        entry.image && h("img", { src: entry.image, alt: t("attached"), class: "thumb" }), h("p", {}, entry.text));
     }
     if (entry.kind === "said") {
       const text = h("p", {}, entry.text || t("thinking"));
@@ -317,7 +317,7 @@ class View {
     if (!file) return;
     event?.preventDefault();
     if (file.type.startsWith("image/")) this.attach(file);
-    else notify(t("notPicture"), "bad");
+    else notify(t("notImage"), "bad");
   }
 
   droppable() {
@@ -375,7 +375,7 @@ class View {
     state.attached = null;
     this.heading();
     this.chipped();
-    this.add({ kind: "user", text: message, picture: attached?.url });
+    this.add({ kind: "user", text: message, image: attached?.url });
     this.add({ kind: "job", job, request: { path, body, kind: job.kind } });
     this.sent();
   }

@@ -29,12 +29,12 @@ export function drawnWith(job) {
   return parts.filter(Boolean).join(" · ");
 }
 
-export const pictures = (job, { large = true } = {}) =>
+export const imagesOf = (job, { large = true } = {}) =>
   job.images.map((image) =>
     image.url
-      ? h("a", { href: image.url, target: "_blank", rel: "noopener", class: "picture", "data-action": "picture" },
+      ? h("a", { href: image.url, target: "_blank", rel: "noopener", class: "image", "data-action": "image" },
           h("img", {
-            src: image.url, alt: t("picture", { prompt: job.prompt ?? job.message ?? "" }),
+            src: image.url, alt: t("image", { prompt: job.prompt ?? job.message ?? "" }),
             width: image.width, height: image.height, loading: large ? null : "lazy",
           }))
       : h("p", { class: "quiet" }, t("gone")));
@@ -49,7 +49,7 @@ export class Card {
     this.context = { signal, report, actions, changed };
     this.bar = h("progress", { max: 1, "aria-label": t("progress") });
     this.status = h("p", { class: "status" });
-    this.shown = h("div", { class: "pictures" });
+    this.shown = h("div", { class: "images" });
     this.words = h("div", { class: "words" });
     this.buttons = h("div", { class: "row wrap" });
     this.element = h("article", { class: "card job", "data-job": job.id }, this.shown, this.bar, this.status, this.words, this.buttons);
@@ -76,8 +76,8 @@ export class Card {
     if (job.status === "running" && job.progress > 0) this.bar.value = job.progress;
     else this.bar.removeAttribute("value");
     this.status.textContent = doing(job) + (job.turn ? ` · ${t("turn", { turn: job.turn })}` : "");
-    this.once("pictures", [final, job.images.map((image) => image.sha256)], () => {
-      fill(this.shown, final ? pictures(job) : this.shown.querySelector(".preview") ?? h("div", { class: "blank" }));
+    this.once("images", [final, job.images.map((image) => image.sha256)], () => {
+      fill(this.shown, final ? imagesOf(job) : this.shown.querySelector(".preview") ?? h("div", { class: "blank" }));
     });
     if (!final && job.preview) this.preview(job.preview);
     this.once("words", [job.prompt, job.negative_prompt, job.prompt_source, job.reply, job.error, final], () => fill(this.words, this.told()));
