@@ -613,7 +613,7 @@ def test_a_worker_that_dies_is_replaced_by_one_that_draws_on(kind: str, number: 
     assert done["usage"] == whole.responses.get(other["id"])["usage"]
 
 
-def test_a_worker_that_dies_in_the_middle_of_words_leaves_them_and_its_pictures() -> None:
+def test_a_worker_that_dies_in_the_middle_of_words_leaves_them_and_its_images() -> None:
     world = World(calls(call(prompt="a cat")), ["It ", "is ", "here."])
     queued = world.ask("a cat", background=True)
     dying_at(world, queued["id"], "response.output_text.delta", 2)
