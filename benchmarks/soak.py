@@ -59,7 +59,7 @@ AFTERWARDS = 60.0
 """Seconds that poison and deliveries have at least, once all jobs have ended."""
 KILL_EVERY = 15.0
 """Seconds between two deaths of all busy workers, and of what takes messages in."""
-MOST_REQUESTS = 16.0
+MOST_REQUESTS = 14.0
 """Requests to DynamoDB per first turn of a conversation by the queue, intake and worker together,
 when nothing fails and as many jobs were run before, however many hosts there are. A job makes 12 of
 its own (tests/unit/test_cost_of_many_hosts.py); the others go by time (configuration, limits,
