@@ -84,8 +84,10 @@ def test_links_are_given_when_they_are_asked_for(service: Service) -> None:
         ({"size": "99999x64"}, None),
         ({"background": "transparent"}, "background"),
         ({"output_format": "gif"}, "output_format"),
-        ({"model": "no-such-checkpoint"}, None),
-        ({"sampler_name": "no-such-sampler"}, None),
+        ({"model": "no-such-checkpoint"}, "model"),
+        ({"sampler_name": "no-such-sampler"}, "sampler_name"),
+        ({"size": "6x6"}, "size"),
+        ({"size": "\uff16\uff14x064"}, "size"),
     ],
     ids=str,
 )
@@ -122,7 +124,7 @@ def test_a_checkpoint_that_takes_instructions_is_shown_further_images() -> None:
         assert len(sent["extra_images"]) == 1
         assert "instruct" not in sent
         more = service.call(EDIT, {"prompt": "make it blue", "images": [source()] * 3})
-        assert more.status == 501
+        assert more.status == 400
         assert more.body["error"]["param"] == "images"
         assert len(art.requests) == 1
 
@@ -147,19 +149,26 @@ def test_without_a_mask_the_images_own_transparency_is_one(service: Service, art
     [
         ({"images": []}, "images"),
         ({"images": [{}]}, "images.0"),
-        ({"images": [{"image_url": "data:image/png;base64,xx"}]}, None),
-        ({"images": [{"file_id": "upload_nothing"}]}, None),
+        ({"images": [{"image_url": "data:image/png;base64,xx"}]}, "images.0"),
+        ({"images": [{"image_url": "https://nowhere.invalid/a.png"}]}, "images.0"),
+        ({"images": [{"image_url": "http://10.0.0.1/a.png"}]}, "images.0"),
+        ({"images": [{"file_id": "upload_nothing"}]}, "images.0"),
+        ({"images": [{"file_id": "file-abc"}]}, "images.0"),
+        ({"images": [{"file_id": "iVBORw0KGgo="}]}, "images.0"),
         ({"mask": source("RGBA", (0, 0, 0, 255))}, "mask"),
         ({"mask": source("RGBA", (0, 0, 0, 0), (8, 8))}, "mask"),
         ({"images": [source(), source()]}, "images"),
     ],
-    ids=["none", "empty", "garbage", "no upload", "opaque mask", "mask's size", "two"],
+    ids=[
+        *("none", "empty", "garbage", "nowhere", "within", "no upload", "a file of others"),
+        *("a file's bytes", "opaque mask", "mask's size", "two"),
+    ],
 )
 def test_an_edit_that_cannot_be_made_is_refused(
     service: Service, art: FakeArt, wrong: dict[str, Any], param: str | None
 ) -> None:
     answer = service.call(EDIT, {"prompt": "blue", "images": [source()], **wrong})
-    assert 400 <= answer.status < 502, answer.body
+    assert 400 <= answer.status < 500, answer.body
     if param is not None:
         assert answer.body["error"]["param"] == param
     assert art.requests == []

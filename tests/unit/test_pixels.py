@@ -66,7 +66,7 @@ def test_what_is_transparent_is_white_in_jpeg() -> None:
 
 def test_openais_mask_turns_round_for_the_web_ui() -> None:
     mask = png((9, 9, 9, 0), (9, 9, 9, 255), (9, 9, 9, 128))
-    turned = opened(repaint_mask(mask, (3, 1), param="mask"))
+    turned = opened(repaint_mask(mask, png(*[(0, 0, 0)] * 3, mode="RGB"), param="mask"))
     assert (turned.mode, list(turned.get_flattened_data())) == ("L", [255, 0, 127])
 
 
@@ -77,8 +77,23 @@ def test_openais_mask_turns_round_for_the_web_ui() -> None:
 )
 def test_a_mask_that_means_nothing_is_refused(mask: bytes) -> None:
     with pytest.raises(InvalidImage) as error:
-        repaint_mask(mask, (1, 1), param="mask")
+        repaint_mask(mask, png((0, 0, 0), mode="RGB"), param="mask")
     assert error.value.param == "mask"
+
+
+@pytest.mark.parametrize("lying", [True, False])
+def test_a_mask_of_an_image_that_is_shown_turned_is_turned_with_it(lying: bool) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter to the right: what is below in the file is shown at the left
+    file = io.BytesIO()
+    Image.new("RGB", (3, 2)).save(file, "JPEG", exif=exif)
+    mask = Image.new("RGBA", (3, 2) if lying else (2, 3), (0, 0, 0, 255))
+    mask.putpixel((0, 1) if lying else (0, 0), (0, 0, 0, 0))
+    drawn = io.BytesIO()
+    mask.save(drawn, "PNG")
+    turned = opened(repaint_mask(drawn.getvalue(), file.getvalue(), param="mask"))
+    assert turned.size == (2, 3)
+    assert [p for p in range(6) if turned.getpixel((p % 2, p // 2)) == 255] == [0]
 
 
 def test_transparency_is_seen() -> None:

@@ -29,6 +29,7 @@ from robotchat.gpt.responses.engine import Responses
 from robotchat.gpt.responses.image_tool import MAX_IMAGES
 from robotchat.gpt.responses.inference import Options
 from robotchat.gpt.responses.painting import Order
+from robotchat.hosts.openai_images import usage
 from robotchat.jobs.job import Job, JobStatus
 from robotchat.jobs.limits import Limits
 from robotchat.robot import Robot
@@ -773,6 +774,11 @@ class Scripted:
 
     def check(self, tool: Any, param: str, tenant: str) -> None: ...
 
+    def check_image(self, text: str, param: str) -> None: ...
+
+    def usage(self, job: Job) -> Body:
+        return usage("a cat", [(64, 64)], changing=False)
+
     def accept(self, order: Order) -> Job:
         self.orders.append(order)
         return self.job
@@ -828,3 +834,111 @@ def test_previews_are_told_while_it_is_drawn_and_replayed() -> None:
     assert base64.b64encode(b"one").decode() not in world.stored()
     (order,) = draws.orders
     assert order.message == "a cat"
+
+
+def test_what_was_drawn_is_in_the_usage_of_tools() -> None:
+    both = calls(*(call(n, prompt="a cat", action="generate") for n in range(2)))
+    response = World(both, "Here.").ask("a cat and a dog")
+    used = response["tool_usage"]["image_gen"]
+    assert used["output_tokens"] == 2 * 4
+    assert used["input_tokens_details"] == {"text_tokens": 4, "image_tokens": 0}
+    assert used["total_tokens"] == used["input_tokens"] + used["output_tokens"]
+    assert World("Words.").ask("hello")["tool_usage"] is None
+
+
+def test_an_upstream_that_fails_after_an_image_leaves_a_failed_response_with_it() -> None:
+    world = World(calls(call(prompt="a cat")), UpstreamUnavailable("It is gone."))
+    response = world.ask("a cat")
+    assert (response["status"], response["error"]["message"]) == ("failed", "It is gone.")
+    assert opened(images(response)[0]["result"])
+    assert world.responses.get(response["id"]) == response
+
+
+GIF = "data:image/gif;base64," + base64.b64encode(b"GIF89a" + bytes(20)).decode()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        *("", "x", "file:///etc/passwd", "data:image/png;base64,!!!", "http://10.0.0.1/a.png"),
+        base64.b64encode(b"hello").decode(),
+        "robotchat-image:tenants/other/x",
+    ],
+)
+def test_an_image_that_is_none_is_refused_before_anything_is_asked(image: str) -> None:
+    world = World()
+    part = {"type": "input_image", "image_url": image}
+    sent = {"role": "user", "content": [{"type": "input_text", "text": "make it blue"}, part]}
+    with pytest.raises(InvalidRequest) as caught:
+        world.ask([sent], **FORCED)
+    assert caught.value.param == "input[0].content[1].image_url"
+    back = {"type": "image_generation_call", "id": "ig_x", "result": image, "status": "completed"}
+    with pytest.raises((InvalidRequest, NotFound)) as caught_back:
+        world.ask([back, {"role": "user", "content": "make it blue"}], **FORCED)
+    assert str(caught_back.value.param).startswith("input[0].")
+    with pytest.raises(InvalidRequest) as caught:
+        world.ask("blue", tools=[{**DRAW, "input_image_mask": {"image_url": image}}])
+    assert caught.value.param == "tools[0].input_image_mask"
+    assert world.chat.requests == []
+
+
+def test_the_model_may_look_at_what_nobody_can_change() -> None:
+    part = {"type": "input_image", "image_url": GIF}
+    response = World("A cat.").ask([{"role": "user", "content": [part]}])
+    assert text(response) == "A cat."
+
+
+@pytest.mark.parametrize("form", ["id", "reference", "whole"])
+def test_an_image_that_was_deleted_is_unknown_unless_it_is_sent(form: str) -> None:
+    world = World(calls(call(prompt="a cat")), "Here.")
+    (item,) = images(world.ask("a cat"))
+    world.robot.delete_job(item["job_id"])
+    given = {
+        "id": {"type": "image_generation_call", "id": item["id"]},
+        "reference": {"type": "item_reference", "id": item["id"]},
+        "whole": item,
+    }[form]
+    said = [given, {"role": "user", "content": "make it blue"}]
+    if form == "whole":
+        assert images(world.ask(said, **FORCED))[0]["action"] == "edit"
+        return
+    with pytest.raises(NotFound) as caught:
+        world.ask(said, **FORCED)
+    assert caught.value.param == "input[0].id"
+
+
+@pytest.mark.parametrize(
+    ("choice", "param"),
+    [
+        ("x", "tool_choice"),
+        ({"type": "function", "name": "nope"}, "tool_choice"),
+        ({"type": "custom", "name": "nope"}, "tool_choice"),
+        ({"type": "shell"}, "tool_choice"),
+        ({"type": "allowed_tools", "mode": "x", "tools": [DRAW]}, "tool_choice.mode"),
+        ({"type": "allowed_tools", "mode": "auto", "tools": []}, "tool_choice.tools"),
+        ({"type": "allowed_tools"}, "tool_choice.tools"),
+        (
+            {"type": "allowed_tools", "tools": [DRAW, {"type": "function", "name": "nope"}]},
+            "tool_choice.tools[1]",
+        ),
+    ],
+)
+def test_a_choice_of_tools_must_be_one(choice: Any, param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        World().ask("a cat", tool_choice=choice)
+    assert caught.value.param == param
+
+
+def test_a_tool_that_is_not_among_the_allowed_ones_draws_nothing() -> None:
+    world = World(calls(call(prompt="a cat")))
+    allowed = {"type": "allowed_tools", "mode": "auto", "tools": [WEATHER]}
+    world.ask("a cat", tools=[DRAW, WEATHER], tool_choice=allowed)
+    assert world.art.requests == []
+
+
+def test_fields_of_the_tool_may_be_null() -> None:
+    names = ("action", "n", "quality", "input_fidelity", "input_image_mask", "complexity", "model")
+    world = World(calls(call(prompt="a cat", action="generate")), "Here.")
+    response = world.ask("a cat", tools=[{**DRAW, **dict.fromkeys(names)}])
+    assert images(response)[0]["status"] == "completed"
+    assert response["tools"][0]["action"] == "auto"

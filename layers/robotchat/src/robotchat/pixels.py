@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 FileFormat = Literal["png", "jpeg", "webp"]
 
-_USER_COMMENT, _EXIF_IFD = 0x9286, 0x8769
+_USER_COMMENT, _EXIF_IFD, _ORIENTATION = 0x9286, 0x8769, 0x0112
 
 
 def converted(
@@ -48,15 +48,21 @@ def converted(
     return file.getvalue()
 
 
-def repaint_mask(mask: bytes, size: tuple[int, int], *, param: str) -> bytes:
+def repaint_mask(mask: bytes, image_file: bytes, *, param: str) -> bytes:
     """OpenAI's mask (transparent: change) as the SD web UI's (white: change), a grey PNG.
 
-    ``mask`` is a picture file with transparent places, ``size`` width and height of the picture
-    that it belongs to. Raises InvalidImage when its size is another one, or nothing is transparent.
+    ``mask`` is a picture file with transparent places, of the size of the image as it is shown, or
+    as it lies in its file: then it is turned as the image's Exif says. Raises InvalidImage when
+    its size is another one, or nothing is transparent.
     """
-    from PIL import ImageChops
+    from PIL import ImageChops, ImageOps
 
-    image = _opened(mask, param)
+    image = ImageOps.exif_transpose(_opened(mask, param))
+    whole = _opened(image_file)
+    size = ImageOps.exif_transpose(whole).size
+    if image.size != size and image.size == whole.size:
+        image.getexif()[_ORIENTATION] = whole.getexif()[_ORIENTATION]
+        image = ImageOps.exif_transpose(image)
     if image.size != size:
         width, height = image.size
         raise InvalidImage(

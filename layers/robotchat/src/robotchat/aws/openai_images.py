@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 from robotchat.art.requests import Image2ImageRequest, Text2ImageRequest
 from robotchat.aws.answers import run_context
 from robotchat.aws.api import Endpoint, EventStream
 from robotchat.aws.wiring import robot, settings, viewer
-from robotchat.errors import NotFound
+from robotchat.errors import InvalidImage, InvalidRequest, NotFound, RobotchatError, UpstreamError
 from robotchat.hosts import openai_images
 from robotchat.hosts.openai_images import CreateImageEditRequest, CreateImageRequest
 from robotchat.ids import id_for_key, new_id
@@ -32,6 +33,13 @@ def created(
 ) -> dict[str, Any] | EventStream:
     """OpenAI's answer to a request for pictures, whole or streamed."""
     endpoint.occupy()
+    with _fields_named():
+        return _created(request, endpoint, idempotency_key)
+
+
+def _created(
+    request: CreateImageRequest, endpoint: Endpoint, idempotency_key: str | None
+) -> dict[str, Any] | EventStream:
     config = None
     if isinstance(request, CreateImageEditRequest) and request.prompt:
         config = robot().checkpoint_config(request.checkpoint, endpoint.tenant)
@@ -82,13 +90,15 @@ class _ImageRequest:
 
     def run(self) -> Job:
         """The final job. Raises what made it fail."""
-        if isinstance(self._draw, Image2ImageRequest):
-            return robot().image2image(
-                self._draw, tenant=self._tenant, idempotency_key=self._key, context=self._context
-            )
-        return robot().text2image(
-            self._draw, tenant=self._tenant, idempotency_key=self._key, context=self._context
-        )
+        asked: dict[str, Any] = {
+            "tenant": self._tenant,
+            "idempotency_key": self._key,
+            "context": self._context,
+        }
+        with _fields_named():
+            if isinstance(self._draw, Image2ImageRequest):
+                return robot().image2image(self._draw, **asked)
+            return robot().text2image(self._draw, **asked)
 
     def response(self, job: Job) -> dict[str, Any]:
         return openai_images.images_response(
@@ -106,9 +116,13 @@ class _ImageRequest:
             yield from self._partial_images(running)
             job = running.result()
         answer = self.response(job)
-        for image in answer["data"]:
+        changing = isinstance(self._request, CreateImageEditRequest)
+        drawn = robot().drawing(job).images
+        for image, file in zip(answer["data"], drawn, strict=True):
+            size = (file.width, file.height)
+            usage = openai_images.usage(self._request.prompt, [size], changing=changing)
             yield self._told(
-                "completed", answer["created"], **image, **_shared(answer), usage=answer["usage"]
+                "completed", answer["created"], **image, **_shared(answer), usage=usage
             )
 
     def _partial_images(self, running: Future[Job]) -> Iterator[tuple[str, Any]]:
@@ -157,11 +171,28 @@ def _shared(answer: dict[str, Any]) -> dict[str, Any]:
     return {name: answer[name] for name in ("background", "output_format", "quality", "size")}
 
 
+@contextmanager
+def _fields_named() -> Iterator[None]:
+    """Errors name OpenAI's fields, and not those of the hosts."""
+    try:
+        yield
+    except RobotchatError as error:
+        error.param = openai_images.field_of(error.param)
+        raise
+
+
 def _load(text: str, field: str, tenant: str) -> bytes:
     """A picture's bytes, checked. Raises InvalidImage, ImageTooLarge, ForbiddenUrl."""
     limits = settings()
     body = {"init_images": [text]}
-    (loaded,) = load_images(body, tenant, robot().images, limits)["init_images"]
+    try:
+        (loaded,) = load_images(body, tenant, robot().images, limits)["init_images"]
+    except UpstreamError as error:
+        # As OpenAI has it: a URL that does not lead to a picture is its sender's fault.
+        raise InvalidImage(error.message, param=field) from error
+    except InvalidRequest as error:
+        error.param = field
+        raise
     data = decode_base64(loaded, max_bytes=limits.max_image_bytes, param=field)
     inspect(
         data,

@@ -19,8 +19,8 @@ from pydantic_core import PydanticCustomError
 from robotchat.art.fields import OutputFormat
 from robotchat.art.requests import CHECKPOINT, Image2ImageRequest, Text2ImageRequest
 from robotchat.art.results import Drawing
-from robotchat.errors import InvalidRequest, NotSupported
-from robotchat.images import encode_base64, measure, upright_size
+from robotchat.errors import InvalidRequest
+from robotchat.images import encode_base64, upright_size
 from robotchat.prompt.shapes import LARGEST, SMALLEST, budget, shaped
 from robotchat.text import no_switch
 
@@ -35,6 +35,16 @@ _STEPS: Mapping[str, str] = {
     "hd": "high",
     "xhigh": "high",
     "max": "high",
+}
+
+_NAMES: Mapping[str, str] = {
+    "width": "size",
+    "height": "size",
+    "n_iter": "n",
+    "batch_size": "n",
+    "denoising_strength": "strength",
+    "init_images": "images",
+    "extra_images": "images",
 }
 
 _PATCH = 32
@@ -91,6 +101,7 @@ class CreateImageRequest(BaseModel):
     moderation: str | None = Field(default=None, description="Ignored.")
     style: str | None = Field(default=None, description="Ignored; say it in the prompt.")
     user: str | None = Field(default=None, description="Ignored.")
+    safety_identifier: str | None = Field(default=None, description="Given back in the answer.")
     negative_prompt: str = Field(default="", max_length=20_000, description="What to keep out.")
     seed: Annotated[int | None, Field(ge=-1, le=2**63 - 1)] = Field(
         default=None, description="The same seed and request give the same picture."
@@ -119,20 +130,20 @@ class CreateImageRequest(BaseModel):
             return {name: item for name, item in value.items() if item is not None}
         return value
 
-    @model_validator(mode="after")
-    def _can_be_drawn(self) -> CreateImageRequest:
-        sides = self.sides
-        if self.size != "auto" and sides is None:
+    @field_validator("size")
+    @classmethod
+    def _can_be_drawn(cls, size: str) -> str:
+        sides = _sides_of(size)
+        if size != "auto" and sides is None:
             raise _wrong("size must be auto or like 1024x1024")
         if sides is not None and not all(SMALLEST <= side <= LARGEST for side in sides):
             raise _wrong(f"size must be from {SMALLEST} to {LARGEST} pixels a side")
-        return self
+        return size
 
     @property
     def sides(self) -> tuple[int, int] | None:
         """Width and height as asked for; None for ``auto``."""
-        found = _SIZE.fullmatch(self.size.strip())
-        return (int(found[1]), int(found[2])) if found else None
+        return _sides_of(self.size)
 
     @property
     def checkpoint(self) -> str | None:
@@ -140,6 +151,11 @@ class CreateImageRequest(BaseModel):
         if self.model is None or _OPENAIS_MODELS.match(self.model):
             return None
         return self.model
+
+
+def _sides_of(size: str) -> tuple[int, int] | None:
+    found = _SIZE.fullmatch(size.strip())
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def _one_of(*names: str) -> JsonDict:
@@ -162,6 +178,8 @@ class ImageSource(BaseModel):
     def _one_of_them(self) -> ImageSource:
         if (self.image_url is None) == (self.file_id is None):
             raise _wrong("exactly one of image_url and file_id must be given")
+        if self.file_id is not None and not self.file_id.startswith("upload_"):
+            raise _wrong("file_id must be the id of an upload; there is no such file")
         return self
 
     @property
@@ -198,6 +216,13 @@ class CreateImageVariationRequest(CreateImageEditRequest):
     prompt: str = Field(default="", max_length=20_000, description="What to draw, if anything.")
 
 
+def field_of(param: str | None) -> str | None:
+    """OpenAI's name for a field of the hosts that an error is about."""
+    if param is not None and param.startswith("override_settings"):
+        return "model"
+    return _NAMES.get(param or "", param)
+
+
 def to_draw(request: CreateImageRequest, steps: Mapping[str, int]) -> Text2ImageRequest:
     """What the hosts are asked for a picture from words. Raises InvalidRequest and its kin."""
     return Text2ImageRequest.parse({**_fields(request, steps), **_sides(request.sides)})
@@ -215,10 +240,10 @@ def to_redraw(
 
     ``load(text, field)`` gives the bytes of a picture by its URL, data URL or upload id.
     ``instruct``: the checkpoint is told what to change, and may be shown so many ``references``
-    besides. Raises InvalidRequest and its kin, NotSupported for more pictures than that.
+    besides. Raises InvalidRequest and its kin.
     """
     if len(request.images) > 1 + references:
-        raise NotSupported(
+        raise InvalidRequest(
             f"The checkpoint takes {1 + references} pictures; the first is the one to change."
             if references
             else "One picture can be changed at a time here; send the one to change alone.",
@@ -251,12 +276,11 @@ def _mask(
     """The web UI's mask; without one, the transparent places of the picture are what to change."""
     from robotchat.pixels import has_transparency, repaint_mask
 
-    size = measure(image)
     if request.mask is not None:
-        return repaint_mask(load(request.mask.text, "mask"), size, param="mask")
+        return repaint_mask(load(request.mask.text, "mask"), image, param="mask")
     if isinstance(request, CreateImageVariationRequest) or not has_transparency(image):
         return None
-    return repaint_mask(image, size, param="images.0")
+    return repaint_mask(image, image, param="images.0")
 
 
 def _fields(request: CreateImageRequest, steps: Mapping[str, int]) -> dict[str, Any]:
@@ -309,12 +333,18 @@ def images_response(
         if image.seed is not None:
             one["seed"] = image.seed
         data.append(one)
+    known = request.safety_identifier
     return {
         "created": created,
         "data": data,
         "model": drawing.checkpoint,
         **as_drawn(request, drawing),
-        "usage": usage(request, drawing),
+        "usage": usage(
+            request.prompt,
+            [(image.width, image.height) for image in drawing.images],
+            changing=isinstance(request, CreateImageEditRequest),
+        ),
+        **({"safety_identifier": known} if known is not None else {}),
     }
 
 
@@ -332,14 +362,13 @@ def as_drawn(request: CreateImageRequest, drawing: Drawing | None) -> dict[str, 
     }
 
 
-def usage(request: CreateImageRequest, drawing: Drawing) -> dict[str, Any]:
-    """OpenAI's usage: about a token for four letters of the prompt, and one for each patch of
-    32x32 pixels, in and out. An estimate: an SD host counts no tokens."""
-    text = math.ceil(len(request.prompt.encode()) / 4)
-    out = sum(_patches(image.width, image.height) for image in drawing.images)
-    taken = 0
-    if isinstance(request, CreateImageEditRequest) and drawing.images:
-        taken = _patches(drawing.images[0].width, drawing.images[0].height)
+def usage(prompt: str, sizes: Sequence[tuple[int, int]], *, changing: bool) -> dict[str, Any]:
+    """OpenAI's usage of images of these ``sizes``: about a token for four letters of the prompt,
+    and one for each patch of 32x32 pixels, out, and in where one is changed. An estimate: an SD
+    host counts no tokens."""
+    text = math.ceil(len(prompt.encode()) / 4)
+    out = sum(_patches(*size) for size in sizes)
+    taken = _patches(*sizes[0]) if changing and sizes else 0
     return {
         "input_tokens": text + taken,
         "input_tokens_details": {"text_tokens": text, "image_tokens": taken},

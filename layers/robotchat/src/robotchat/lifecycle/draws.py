@@ -17,7 +17,7 @@ from robotchat.gpt.responses.painting import Order
 from robotchat.hosts import openai_images
 from robotchat.hosts.openai_images import CreateImageRequest, ImageSource
 from robotchat.ids import id_for_key
-from robotchat.images import Images, decode_base64, encode_base64, measure
+from robotchat.images import Images, decode_base64, encode_base64, inspect, looks_like_url
 from robotchat.jobs.job import Job, JobStatus
 from robotchat.jobs.states import cancel, succeeded, watched
 from robotchat.jobs.store import Jobs
@@ -77,12 +77,41 @@ class ToolImages:
                 if name not in _OFFERED and value is not None:
                     raise InvalidRequest(f"{name} is not available here", param=name)
             if tool.get("input_image_mask") is not None:
-                _mask_source(tool)
+                self.check_image(_mask_source(tool).text, "input_image_mask")
             drawing = openai_images.to_draw(_asked(tool), self._settings.image_steps)
             self._intake.quote(drawing, tenant)
         except InvalidRequest as error:
             error.param = f"{param}.{_named(error.param)}" if error.param else param
             raise
+
+    def check_image(self, text: str, param: str) -> None:
+        """Whether a text can be an image that is to be changed. Raises InvalidRequest and its kin.
+
+        A GIF passes: the model may look at it, though nobody here can change it.
+        """
+        from robotchat.net.addresses import check_url
+
+        limits = self._settings
+        if looks_like_url(text):
+            check_url(text.strip(), allow_http_loopback=limits.local, param=param)
+            return
+        if text.startswith("upload_"):
+            return
+        data = decode_base64(text, max_bytes=limits.max_image_bytes, param=param)
+        if not data.startswith(b"GIF8"):
+            inspect(
+                data,
+                max_bytes=limits.max_image_bytes,
+                max_pixels=limits.max_image_pixels,
+                param=param,
+            )
+
+    def usage(self, job: Job) -> dict[str, Any]:
+        """OpenAI's usage of what a job has drawn."""
+        sizes = [(image.width, image.height) for image in job.images]
+        return openai_images.usage(
+            job.prompt or "", sizes, changing=bool((job.effective or {}).get("init_images"))
+        )
 
     def accept(self, order: Order) -> Job:
         """The job that draws an order, now or since an earlier call. Raises RobotchatError."""
@@ -157,14 +186,14 @@ class ToolImages:
         from robotchat.pixels import repaint_mask
 
         if order.source is not None and order.source.image is not None:
-            size = measure(self._load(order.source.image, order.tenant))
+            image = self._load(order.source.image, order.tenant)
         elif parent is not None and parent.picture is not None:
-            size = measure(self._images.get(parent.picture))
+            image = self._images.get(parent.picture)
         else:
             raise InvalidRequest("There is no picture yet that the mask belongs to.")
         mask = self._load(_mask_source(order.tool).text, order.tenant)
         return {
-            "mask": encode_base64(repaint_mask(mask, size, param="input_image_mask")),
+            "mask": encode_base64(repaint_mask(mask, image, param="input_image_mask")),
             "inpainting_fill": 1,
             "inpaint_full_res": False,
         }
@@ -252,8 +281,7 @@ def _mask_source(tool: Mapping[str, Any]) -> ImageSource:
 
 def _named(param: str) -> str:
     """The tool's own name for a field of the hosts."""
-    fields = {"steps": "quality", "width": "size", "height": "size"}
-    return "model" if param.startswith("override_settings") else fields.get(param, param)
+    return "quality" if param == "steps" else openai_images.field_of(param) or param
 
 
 def _asked(tool: Mapping[str, Any]) -> CreateImageRequest:

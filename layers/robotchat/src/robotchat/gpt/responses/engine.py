@@ -19,14 +19,15 @@ from typing import Any, Literal, cast
 
 from robotchat.clock import Clock, SystemClock
 from robotchat.conversation import Conversations
-from robotchat.errors import Conflict, InvalidRequest
+from robotchat.errors import Conflict, InvalidRequest, UpstreamError
 from robotchat.gpt.driver import Body, ChatDriver, ResponsesDriver
 from robotchat.gpt.responses.background import TAIL_INTERVAL, Background
 from robotchat.gpt.responses.conversations import ConversationItems
 from robotchat.gpt.responses.events import AnswerBuilder, told
+from robotchat.gpt.responses.image_tool import CALL
 from robotchat.gpt.responses.inference import Inference, Options
 from robotchat.gpt.responses.items import item_page
-from robotchat.gpt.responses.painting import Draws, Painter
+from robotchat.gpt.responses.painting import Draws, Painter, given_images
 from robotchat.gpt.responses.request import Request, parse_request
 from robotchat.gpt.responses.rounds import Rounds
 from robotchat.gpt.responses.store import ResponseStore
@@ -119,10 +120,16 @@ class Responses:
         with self._turns.holding(turn), self._turns.renewing(turn):
             rounds = self._rounds(turn, whole=True)
             answer = rounds.answer
-            for _ in rounds.events():
-                continue
-            for _ in answer.end(self._turns.now()):
-                continue
+            try:
+                for _ in rounds.events():
+                    continue
+                for _ in answer.end(self._turns.now()):
+                    continue
+            except UpstreamError as error:
+                # An image that was drawn is not to be drawn again because its caller asks again.
+                if not any(item["type"] == CALL for item in answer.response["output"]):
+                    raise
+                answer.fail(error)
             self._turns.settle(turn, answer)
         return answer.response
 
@@ -134,6 +141,8 @@ class Responses:
             if self._draws is None:
                 raise InvalidRequest("There is nobody here who draws.", param=param)
             self._draws.check(tool, param, tenant)
+            for text, where in given_images(request.items):
+                self._draws.check_image(text, where)
         return request
 
     def _rounds(self, turn: Turn, *, whole: bool = False) -> Rounds:

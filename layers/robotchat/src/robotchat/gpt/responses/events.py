@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from robotchat.errors import RobotchatError, UpstreamError, UpstreamGarbage, UpstreamRateLimited
@@ -158,7 +158,8 @@ class ChatAnswer(_Numbered):
         if isinstance(event.get("service_tier"), str):
             self.response["service_tier"] = event["service_tier"]
         if isinstance(event.get("usage"), dict):
-            self.response["usage"] = _sum(self._spent, _usage(event["usage"]))
+            used = _usage(event["usage"])
+            self.response["usage"] = summed([self._spent, used]) if self._spent else used
         choices = event.get("choices") or []
         if not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices):
             raise garbage("stream")
@@ -176,7 +177,9 @@ class ChatAnswer(_Numbered):
 
     def heard(self) -> Body:
         """What the upstream has said beside its words, for `hear_again`."""
-        named = {name: self.response[name] for name in ("usage", "model", "service_tier")}
+        named = {
+            name: self.response[name] for name in ("usage", "model", "service_tier", "tool_usage")
+        }
         return {"finish_reason": self._finish_reason, **named}
 
     def hear_again(self, heard: Mapping[str, Any]) -> None:
@@ -492,14 +495,15 @@ def _usage(usage: Mapping[str, Any]) -> Body:
     }
 
 
-def _sum(spent: Body | None, more: Body) -> Body:
-    """The usage of two requests to the upstream."""
-    if spent is None:
-        return more
-    return {
-        name: _sum(spent[name], value) if isinstance(value, dict) else spent[name] + value
-        for name, value in more.items()
-    }
+def summed(usages: Iterable[Body]) -> Body:
+    """The usage of several requests together."""
+    first, *rest = usages
+    for more in rest:
+        first = {
+            name: summed([first[name], value]) if isinstance(value, dict) else first[name] + value
+            for name, value in more.items()
+        }
+    return first
 
 
 def _tokens(usage: object, name: str) -> int:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from robotchat.errors import InvalidRequest
 from robotchat.gpt.driver import Body
 from robotchat.gpt.normalize import written_json
 
@@ -106,14 +105,6 @@ def as_functions(tools: Sequence[Mapping[str, Any]]) -> list[Body]:
         {"type": "function", "name": TOOL, **function(tool)} if tool["type"] == TOOL else dict(tool)
         for tool in tools
     ]
-
-
-def check_choice(choice: object, tools: Sequence[Mapping[str, Any]]) -> None:
-    """Whether a tool choice that names the tool finds it. Raises InvalidRequest."""
-    if isinstance(choice, dict) and choice.get("type") == TOOL and image_tool(tools) is None:
-        raise InvalidRequest(
-            f"Tool choice '{TOOL}' not found in 'tools' parameter.", param="tool_choice"
-        )
 
 
 def is_forced(body: Mapping[str, Any]) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from robotchat.clock import Clock
 from robotchat.errors import JobExpired, RobotchatError
 from robotchat.gpt.driver import Body
-from robotchat.gpt.responses.events import ChatAnswer, OpenItem
+from robotchat.gpt.responses.events import ChatAnswer, OpenItem, summed
 from robotchat.gpt.responses.image_tool import CALL, Action, ImageCall, Shape
 from robotchat.gpt.responses.turns import Turn
 from robotchat.images import encode_base64
@@ -83,6 +83,15 @@ class Draws(Protocol):
         naming the field below ``param``, and LimitExceeded."""
         ...
 
+    def check_image(self, text: str, param: str) -> None:
+        """Whether a text (base64, data URL, https URL) can be an image that is to be changed.
+        Raises InvalidRequest and its kin."""
+        ...
+
+    def usage(self, job: Job) -> Body:
+        """OpenAI's usage of what a job has drawn."""
+        ...
+
     def accept(self, order: Order) -> Job:
         """The job that draws an order, now or since an earlier call. Raises RobotchatError."""
         ...
@@ -124,6 +133,17 @@ def newest_image(items: Sequence[Mapping[str, Any]]) -> Source | None:
     return None
 
 
+def given_images(items: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """The images that came with a request, and where in its input each of them is."""
+    for number, item in enumerate(items):
+        if item["type"] == CALL and item.get("result"):
+            yield str(item["result"]), f"input[{number}].result"
+        place = "content" if item["type"] == "message" else "output"
+        for index, part in enumerate(_parts(item)):
+            if part.get("type") == "input_image":
+                yield str(part["image_url"]), f"input[{number}].{place}[{index}].image_url"
+
+
 def _parts(item: Mapping[str, Any]) -> list[Body]:
     found = item.get("content") if item["type"] == "message" else item.get("output")
     return [part for part in found if isinstance(part, dict)] if isinstance(found, list) else []
@@ -158,6 +178,8 @@ class Painter:
         self._left = left
         self._clock = clock
         self._until = clock.now() + PATIENCE
+        self.used: dict[str, Body] = {}
+        """The usage of each image, by the id of its item."""
         self.reply: str | None = None
         """What there is to say of the last picture, where its message was understood in part."""
 
@@ -207,6 +229,11 @@ class Painter:
             yield from opened.done("failed")
             return
         self.reply = job.reply
+        self.used[item["id"]] = self._draws.usage(job)
+        answer.response["tool_usage"] = {
+            "image_gen": summed(self.used.values()),
+            "web_search": {"num_requests": 0},
+        }
         item |= {
             "result": result,
             "revised_prompt": job.prompt,
@@ -282,7 +309,8 @@ class Painter:
 
 def _error_of(error: RobotchatError) -> Body:
     kind = "image_generation_user_error" if error.status < 500 else "server_error"
-    return {"type": kind, "code": error.code, "message": error.message, "param": error.param}
+    param = "input" if error.param in ("init_images", "image") else error.param
+    return {"type": kind, "code": error.code, "message": error.message, "param": param}
 
 
 def _look_of(tool: Mapping[str, Any], job: Job | None) -> Body:

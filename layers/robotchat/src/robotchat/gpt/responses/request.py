@@ -10,7 +10,7 @@ from robotchat.errors import InvalidRequest
 from robotchat.gpt.driver import Body
 from robotchat.gpt.responses import image_tool
 from robotchat.gpt.responses.items import parse_items
-from robotchat.gpt.responses.tools import check_tools
+from robotchat.gpt.responses.tools import check_choice, check_tools
 
 TRANSLATED = frozenset(
     {
@@ -99,7 +99,11 @@ class Request:
     @property
     def image_tool(self) -> Mapping[str, Any] | None:
         """The tool that draws, if the model may use it."""
-        if self.body.get("tool_choice") == "none":
+        choice = self.body.get("tool_choice")
+        if choice == "none":
+            return None
+        allowed = choice.get("tools") if isinstance(choice, dict) else None
+        if allowed is not None and image_tool.image_tool(allowed) is None:
             return None
         return image_tool.image_tool(self.body.get("tools", ()))
 
@@ -133,10 +137,19 @@ def parse_request(body: Mapping[str, Any]) -> Request:
     if body.get("background") and body.get("store") is False:
         raise InvalidRequest("A response in the background must be stored.", param="store")
     check_tools(body.get("tools", ()))
-    image_tool.check_choice(body.get("tool_choice"), body.get("tools", ()))
+    if "tools" in body:
+        body["tools"] = [_without_nulls(tool) for tool in body["tools"]]
+    check_choice(body.get("tool_choice"), body.get("tools", ()))
     if len(items := parse_items(body["input"], "input")) == 0:
         raise InvalidRequest("'input' is empty.", param="input")
     return Request(body, items)
+
+
+def _without_nulls(tool: Body) -> Body:
+    """A tool that draws, without the fields that its sender has left open."""
+    if tool["type"] != image_tool.TOOL:
+        return tool
+    return {name: value for name, value in tool.items() if value is not None}
 
 
 def _check_text(text: Mapping[str, Any]) -> None:
@@ -216,6 +229,7 @@ def response_object(
         "temperature": echo("temperature"),
         "text": {"format": {"type": "text"}, **echo("text", {})},
         "tool_choice": echo("tool_choice", "auto"),
+        "tool_usage": None,
         "tools": [_echoed_tool(tool) for tool in echo("tools", ())],
         "top_logprobs": echo("top_logprobs", 0),
         "top_p": echo("top_p"),

@@ -101,7 +101,8 @@ class Rounds:
         if not isinstance(answer, ChatAnswer) or plan.first is None:
             return None
         calls = [asdict(call) if call is not None else None for call in plan.calls]
-        return {"first": plan.first, "calls": calls, "upstream": answer.heard()}
+        used = self._painter.used if self._painter is not None else {}
+        return {"first": plan.first, "calls": calls, "upstream": answer.heard(), "used": used}
 
     def resume(self, told: Sequence[Body], ahead: Body | None) -> bool:
         """Take over what another one has ``told`` of this response, and was to do next when it
@@ -117,6 +118,7 @@ class Rounds:
         if len(drawn) > len(calls) or any(item["type"] != CALL for item in drawn):
             return False
         self.answer.hear_again(ahead["upstream"])
+        self._painter.used.update(ahead["used"])
         if drawn and drawn[-1]["status"] in ("in_progress", "generating"):
             self._told = [e["type"] for e in told if e.get("item_id") == drawn[-1]["id"]]
             self._told.append("response.output_item.added")

@@ -123,6 +123,35 @@ def check_tools(tools: Sequence[object]) -> None:
             seen[known.function] = param
 
 
+def check_choice(choice: object, tools: Sequence[Mapping[str, Any]]) -> None:
+    """Whether a tool choice is one, and finds its tools. Raises InvalidRequest."""
+    if choice is None or choice in ("none", "auto", "required"):
+        return
+    if not isinstance(choice, dict):
+        raise InvalidRequest(
+            "'tool_choice' must be none, auto, required or a tool.", param="tool_choice"
+        )
+    known = tools_by_function(tools)
+    if choice.get("type") != "allowed_tools":
+        _check_chosen(choice, known, "tool_choice")
+        return
+    if choice.get("mode", "auto") not in ("auto", "required"):
+        raise InvalidRequest("mode must be auto or required.", param="tool_choice.mode")
+    allowed = choice.get("tools")
+    if not isinstance(allowed, list) or not allowed:
+        raise InvalidRequest("Allowed tools must be listed.", param="tool_choice.tools")
+    for index, tool in enumerate(allowed):
+        _check_chosen(tool, known, f"tool_choice.tools[{index}]")
+
+
+def _check_chosen(choice: object, known: Mapping[str, Tool], param: str) -> None:
+    if not isinstance(choice, dict):
+        raise InvalidRequest("A tool choice must be an object.", param=param)
+    name = _chosen(choice)["function"]["name"]
+    if name not in known:
+        raise InvalidRequest(f"Tool choice '{name}' not found in 'tools' parameter.", param=param)
+
+
 def chat_tools(tools: Sequence[Mapping[str, Any]]) -> list[Body]:
     """The functions that stand for a request's tools, as chat completions have them."""
     return [

@@ -143,7 +143,7 @@ class Turns:
                 if item["id"] in known and (found is None or found["type"] != CALL):
                     # What is part of the context already need not be said twice.
                     continue
-                if found is None:
+                if found is None or self._deleted(found, tenant):
                     raise _no_item(item["id"], f"input[{index}].id")
                 item = found
             if known is not None:
@@ -156,12 +156,19 @@ class Turns:
     def _image(self, item: Body, tenant: str, param: str) -> Body:
         """A picture that was given back: as it is remembered, else as it was given."""
         found = self._store.item(item["id"], tenant)
-        if found is not None and found["type"] == CALL:
+        if found is not None and found["type"] == CALL and not self._deleted(found, tenant):
             return found
         if not item.get("result") and item["status"] != "failed":
             raise _no_item(item["id"], param)
         # What it says of a job is its sender's word.
         return {name: value for name, value in item.items() if name != "job_id"}
+
+    def _deleted(self, item: Body, tenant: str) -> bool:
+        """Whether an item was an image whose file is gone."""
+        if item["type"] != CALL or not item.get("job_id"):
+            return False
+        job = self._store.conversations.image_turn(item["job_id"], tenant)
+        return job is None or job.deleted
 
     def _continued(self, request: Request, tenant: str) -> list[Body]:
         """The items that the request continues."""
@@ -340,7 +347,7 @@ class Turns:
 
 def _no_item(item_id: str, param: str) -> NotFound:
     return NotFound(
-        f"Item with id '{item_id}' not found. Items of responses with 'store' false are not "
-        "remembered: send the item itself.",
+        f"Item with id '{item_id}' not found: it was deleted, or its response had 'store' false. "
+        "Send the item itself.",
         param=param,
     )
