@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from typing import Any
 
-from benchmarks.soak import Outcome, Plan, judge_letters, soak
+from benchmarks.soak import MOST_REQUESTS, Outcome, Plan, judge_letters, soak
 
 
 def test_nothing_is_lost_doubled_or_out_of_order_while_hosts_and_workers_die() -> None:
@@ -50,3 +52,16 @@ def test_a_message_that_is_refused_and_dead_is_wrong_and_so_is_a_letter_of_no_po
     assert judged(*right, letter(4, "{}", "d")).strangers == 1
     # One that is both does not stand for one that is neither.
     assert not judged(*right[:2], letter(4, POISON["refused"], "d")).right
+
+
+def test_too_many_requests_are_wrong_and_it_is_told_who_made_them() -> None:
+    asked = Counter({("Worker", "PutItem job"): 30, ("Intake", "GetItem job"): 10})
+    within = Outcome(requests=MOST_REQUESTS, asked=asked)
+    assert within.right
+    assert not replace(within, requests=MOST_REQUESTS + 0.1).right
+    assert within.breakdown(jobs=10).splitlines() == [
+        "    3.00  Worker",
+        "        3.00  PutItem job",
+        "    1.00  Intake",
+        "        1.00  GetItem job",
+    ]
