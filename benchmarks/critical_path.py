@@ -2,7 +2,8 @@
 
 The service's own code runs over a store, a bucket and a queue that only count: no time is measured.
 A process has served before, so that it knows its tenants' limits, the hosts' lists and the
-configuration; the authorizer's look at the key is not in it. ``before`` is until the SD host begins
+configuration; the authorizer's look at the key is not in it. What is asked beside something else,
+which takes at least as long, is counted in ``all`` alone. ``before`` is until the SD host begins
 to draw (nobody waits for the GPU yet, the caller does), ``after`` from its answer to the caller's.
 """
 
@@ -31,7 +32,7 @@ TARGETS = {
 
 
 class Counters:
-    """All that is asked of AWS, one after the other."""
+    """All that is asked of AWS, and what of it is asked one after the other."""
 
     def __init__(self) -> None:
         self.records = CountedRecords()
@@ -40,6 +41,10 @@ class Counters:
     @property
     def total(self) -> int:
         return self.records.total + self.others
+
+    @property
+    def in_a_row(self) -> int:
+        return self.records.in_a_row + self.others
 
 
 class CountedImages(MemoryImages):
@@ -76,7 +81,7 @@ class Art(FakeArt):
         self.began = 0
 
     def txt2img(self, body: Mapping[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
-        self.began = self._counters.total
+        self.began = self._counters.in_a_row
         return super().txt2img(body, timeout=timeout)
 
 
@@ -85,7 +90,8 @@ def measure() -> dict[str, float]:
     for hosts in HOSTS:
         for kind, requests in _of_each_kind(hosts).items():
             figures[f"{hosts} hosts: {kind} (requests)"] = requests
-            figures[f"{hosts} hosts: {kind} (ms)"] = requests * MILLISECONDS_EACH
+            if not kind.endswith(", all"):
+                figures[f"{hosts} hosts: {kind} (ms)"] = requests * MILLISECONDS_EACH
     return figures
 
 
@@ -103,21 +109,22 @@ def _of_each_kind(hosts: int) -> dict[str, int]:
     found: dict[str, int] = {}
 
     def counted(work: Callable[[], Job]) -> tuple[Job, int, int]:
-        """What it gave, and the requests before and after the drawing began."""
+        """What it gave, and the requests in a row before and after the drawing began."""
         for art in arts.values():
             art.began = 0
-        start = counters.total
+        start = counters.in_a_row
         job = work()
-        began = max(art.began for art in arts.values()) or counters.total
-        return job, began - start, counters.total - began
+        began = max(art.began for art in arts.values()) or counters.in_a_row
+        return job, began - start, counters.in_a_row - began
 
     for _ in range(3):
         robot.text2image(request)
+    start = counters.total
     _, before, after = counted(lambda: robot.text2image(request))
     found |= {
         "Text2Image, before": before,
         "Text2Image, after": after,
-        "Text2Image, all": before + after,
+        "Text2Image, all": counters.total - start,
     }
     first, accepted, _ = counted(
         lambda: robot.submit_chat_image(ChatImageRequest(message="a beach"))

@@ -19,7 +19,7 @@ ROUNDS = 60
 TURNS = 20
 CHAT = {"model": "stand-in", "messages": [{"role": "user", "content": "hello"}], "stream": True}
 TARGETS = {
-    "chat: added at the median (ms)": AtMost(10),
+    "chat: added at the median (ms)": AtMost(4),
     "chain: prompt tokens not evaluated again (%)": AtLeast(85),
 }
 

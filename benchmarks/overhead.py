@@ -16,7 +16,7 @@ from tests.local_stack import RunningStack
 
 ROUNDS = 40
 REQUEST = {"prompt": "a beach", "steps": 4, "width": 256, "height": 256, "seed": 1}
-TARGETS = {"added at the median (ms)": AtMost(25)}
+TARGETS = {"added at the median (ms)": AtMost(15)}
 
 
 def measure() -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""A thread beside the work that does things again and again until the work is done."""
+"""Threads beside the work: one that does things again and again, and one that does one thing."""
 
 from __future__ import annotations
 
@@ -8,9 +8,45 @@ import time
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Aside(Generic[T]):
+    """Does one thing in a thread of its own, beside what its maker does next.
+
+    Whoever makes one waits for it: what is not waited for may be frozen with its Lambda process,
+    and go on much later or never.
+    """
+
+    def __init__(self, name: str, work: Callable[[], T]) -> None:
+        self._work = work
+        self._done: list[T] = []
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._run,), name=name, daemon=True
+        )
+        self._thread.start()
+
+    def wait(self) -> None:
+        """See it done, however it ends."""
+        self._thread.join()
+
+    def result(self) -> T:
+        """What the work gave, or raise what it raised."""
+        self.wait()
+        if self._error is not None:
+            raise self._error
+        return self._done[0]
+
+    def _run(self) -> None:
+        try:
+            self._done.append(self._work())
+        except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+            self._error = error
 
 
 class Periodic:

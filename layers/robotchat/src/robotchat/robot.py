@@ -147,7 +147,9 @@ class Robot:
         )
         self._art = list(_named(art).values())
         self._art_config = art_config
-        self._inline = Inline(self.jobs, self.intake, self._runner, self.settlement, self.clock)
+        self._inline = Inline(
+            self.jobs, self.intake, self.hosts, self._runner, self.settlement, self.clock
+        )
 
     def close(self) -> None:
         """Close the connections to the hosts."""

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from robotchat.art.bot import ArtBot
 from robotchat.art.matching import checkpoint_key
 from robotchat.clock import Clock
-from robotchat.periodic import Periodic
+from robotchat.periodic import Aside, Periodic
 from robotchat.records import Stale
 
 logger = logging.getLogger(__name__)
@@ -118,8 +118,8 @@ class Lease:
         self._lock = threading.Lock()
         self._failure: str | None = None
         self._failed = False
-        self.lost = False
-        """Whether it turned out that the lease had run out and another has the host."""
+        self._releasing: Aside[None] | None = None
+        self._lost = False
         self.switched = False
         """Whether the host had to load another checkpoint for what was drawn."""
 
@@ -178,6 +178,21 @@ class Lease:
 
     def release(self) -> None:
         """Give the host back. Releasing twice, or after the lease was lost, does nothing."""
+        if self._releasing is None:
+            self._release()
+
+    def release_aside(self) -> None:
+        """Begin to give the host back, beside what is done next. To be followed by ``released``."""
+        self._releasing = Aside(f"release-{self.host.name}", self._release)
+
+    def released(self) -> bool:
+        """See the release done. False if the lease had run out before, and another has the host:
+        what was drawn under it may be half another's."""
+        if self._releasing is not None:
+            self._releasing.result()
+        return not self._lost
+
+    def _release(self) -> None:
         now = self._pool.clock.now()
         with self._lock:
             if self._state.holder is None:
@@ -208,7 +223,7 @@ class Lease:
         try:
             self._state = self._pool.write(state)
         except Stale as error:
-            self.lost = True
+            self._lost = True
             raise LeaseLost(self.host.name) from error
 
 

@@ -49,6 +49,7 @@ from robotchat.hosts.lease import (
 )
 from robotchat.hosts.view import LOOKED_AT, View, host_record, read_hosts
 from robotchat.ids import new_id
+from robotchat.periodic import Aside
 from robotchat.records import Put, Record, Records, Retries, Stale
 from robotchat.settings import Settings
 
@@ -61,6 +62,8 @@ CLEARING_TIMEOUT = 30.0
 """Longest wait, in seconds, for a dead holder's work to stop after the interrupt."""
 
 SPEED_BELIEVED = timedelta(seconds=5)
+
+AHEAD_BELIEVED = timedelta(seconds=1)
 
 ASKED_AT_ONCE = 128
 """Hosts that are asked side by side; of more, the others are asked as these answer."""
@@ -106,6 +109,7 @@ class HostPool:
         self._found: dict[str, Home] = {}
         self._speed: tuple[datetime, Speed | None] = (clock.now(), None)
         self._noted: dict[str, Sequence[Model]] = {}
+        self._ahead = threading.local()
         for host in hosts:
             host.bot.baseline.on_change = partial(self._note_options, host.name)
 
@@ -379,6 +383,28 @@ class HostPool:
         return self._known.models(host.name)
 
     @contextmanager
+    def looking_ahead(self) -> Iterator[None]:
+        """Read what is known of the hosts beside what is done meanwhile, for the lease that this
+        thread takes next. A pool that is too large to be read whole is not."""
+        if len(self.hosts) > LOOKED_AT:
+            yield
+            return
+        read = partial(read_hosts, self._records, list(self._by_name))
+        ahead = Aside("hosts", read)
+        self._ahead.found = (self.clock.now(), ahead)
+        try:
+            yield
+        finally:
+            ahead.wait()
+
+    def _seen_ahead(self, wanted: Collection[str]) -> list[HostState]:
+        found: tuple[datetime, Aside[list[HostState]]] | None
+        found = self._ahead.__dict__.pop("found", None)
+        if found is None or self.clock.now() - found[0] > AHEAD_BELIEVED:
+            return []
+        return [state for state in found[1].result() if state.name in wanted]
+
+    @contextmanager
     def lease(
         self,
         *,
@@ -438,7 +464,8 @@ class HostPool:
             )
 
         now, states = started, dict[str, HostState]()
-        choice = choose(view.with_checkpoint())
+        # What was seen ahead may be old by now: it is good for a host that is still free.
+        choice = choose(self._seen_ahead(wanted) or view.with_checkpoint())
         while True:
             if not choice.has_best():
                 choice = choose(view.look(now))

@@ -10,6 +10,7 @@ from robotchat.clock import Clock
 from robotchat.errors import (
     UpstreamBusy,
 )
+from robotchat.hosts.pool import HostPool
 from robotchat.jobs.job import Job, JobStatus
 from robotchat.jobs.states import (
     NotYet,
@@ -33,9 +34,16 @@ class Inline:
     """Runs a job for a caller who waits, or watches the one that runs already."""
 
     def __init__(
-        self, jobs: Jobs, intake: Intake, runner: Runner, settlement: Settlement, clock: Clock
+        self,
+        jobs: Jobs,
+        intake: Intake,
+        hosts: HostPool,
+        runner: Runner,
+        settlement: Settlement,
+        clock: Clock,
     ) -> None:
         self._jobs = jobs
+        self._hosts = hosts
         self._intake = intake
         self._runner = runner
         self._settlement = settlement
@@ -60,7 +68,8 @@ class Inline:
             # Stored as claimed already: one write less, and if this process dies the sweeper sees
             # it as it sees a dead worker's job.
             job = claim(job, self._clock.now(), alive=self._intake.settings.alive)
-            job, is_new = self._jobs.add(job)
+            with self._hosts.looking_ahead():
+                job, is_new = self._jobs.add(job)
         elif job.inline and job.error is not None and job.error.retryable and not job.deleted:
             # The caller was told to try again, and does.
             job = self._jobs.change(job.id, _again)

@@ -261,10 +261,16 @@ class Runner:
 
         drawn = self._drawn(job, plan.request, context, heart)
         storing = time.monotonic()
-        drawing = finished(drawn.drawing, plan.request, mark=self._settings.label_pictures)
         lease = drawn.lease
-        images = self._store(job, drawing.images, "")
-        extra = self._store(job, drawing.extra_images, "extra-")
+        try:
+            drawing = finished(drawn.drawing, plan.request, mark=self._settings.label_pictures)
+            images = self._store(job, drawing.images, "")
+            extra = self._store(job, drawing.extra_images, "extra-")
+        finally:
+            kept = lease.released()
+        if not kept:
+            # Whoever took the host over has interrupted what it found there: this picture.
+            raise UpstreamUnavailable("The SD host was given to another job while it drew.")
         self._fresh = (job.id, drawing)
         return {
             **plan.notes,
@@ -355,9 +361,7 @@ class Runner:
             # What was stopped early tells nothing of the host's speed.
             told = 0.0 if heart.stopped else work
             lease.drew(checkpoint=drawing.checkpoint, work=told, seconds=seconds)
-        if lease.lost:
-            # Whoever took the host over has interrupted what it found there: this picture.
-            raise UpstreamUnavailable("The SD host was given to another job while it drew.")
+            lease.release_aside()  # the next job has the host while these pictures are stored
         return _Drawn(drawing, request, lease, waited, seconds)
 
     def _draw(self, bot: ArtBot, request: Asked, context: RunContext, heart: Heartbeat) -> Drawing:
