@@ -22,13 +22,19 @@ from pathlib import Path
 from benchmarks import quota
 from benchmarks.prices import GB_SECOND
 from benchmarks.targets import AtMost
-from dev import llm
+from dev import llm, sd_host
 from tests.emulator import create_table, running_emulator
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = (512, 1024, 1769)
 ROUNDS = 3
-FUNCTIONS = ("admin/authorizer", "jobs/get_job", "sd/text2image", "gpt/chat_completions")
+FUNCTIONS = {
+    "admin/authorizer": 401,
+    "jobs/get_job": 404,
+    "sd/text2image": 200,
+    "gpt/chat_completions": 200,
+}
+"""With the status of the answer: there is no such key and no such job, and the pictures are drawn."""
 PROGRAM = """
 import json, sys, time
 began = time.perf_counter()
@@ -41,11 +47,13 @@ class Context:
 event = json.load(open(sys.argv[1]))
 event.setdefault("requestContext", {})["authorizer"] = {"tenant": "dev", "scopes": "*"}
 try:
-    app.handler(event, Context())
+    status = app.handler(event, Context())["statusCode"]
 except Exception as error:
     if str(error) != "Unauthorized":
         raise
-print(json.dumps([imported, time.perf_counter() - began, import_work, time.process_time()]))
+    status = 401
+whole = time.perf_counter() - began
+print(json.dumps([imported, whole, import_work, time.process_time(), status]))
 """
 
 TARGETS: dict[str, AtMost] = {}
@@ -71,9 +79,16 @@ def measure() -> dict[str, float]:
         tempfile.TemporaryDirectory() as folder,
         running_emulator(Path(folder)) as emulator,
         llm.running() as upstream,
+        sd_host.running(fixed_seconds=0.0) as host,
     ):
         create_table(emulator, "robotchat")
-        environment = _environment(emulator.url, upstream.base_url)
+        emulator.client("s3").create_bucket(Bucket="robotchat")
+        queue = emulator.client("sqs").create_queue(QueueName="robotchat")["QueueUrl"]
+        environment = {
+            **_environment(emulator.url, upstream.base_url),
+            "SD_HOSTS": host.url,
+            "JOBS_QUEUE_URL": queue,
+        }
         means = ""
         for _ in range(ROUNDS):
             for function in FUNCTIONS:
@@ -107,7 +122,10 @@ def _started(function: str, size: int, environment: dict[str, str]) -> tuple[Sta
         cwd=ROOT / "functions" / function,
         env=environment,
     )
-    return Start(*json.loads(output.splitlines()[-1])), means
+    *times, status = json.loads(output.splitlines()[-1])
+    if status != FUNCTIONS[function]:
+        raise RuntimeError(f"{function} answered {status}: {output}")
+    return Start(*times), means
 
 
 def _environment(aws: str, upstream: str) -> dict[str, str]:
@@ -125,7 +143,6 @@ def _environment(aws: str, upstream: str) -> dict[str, str]:
         "TABLE_NAME": "robotchat",
         "BUCKET_NAME": "robotchat",
         "CONFIG_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:123456789012:secret:none",
-        "SD_HOSTS": "http://127.0.0.1:9",
         "OPENAI_BASE_URL": upstream,
         "OPENAI_MODEL": "stand-in",
         "ROBOTCHAT_LOCAL": "1",
