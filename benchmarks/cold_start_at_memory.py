@@ -34,7 +34,7 @@ FUNCTIONS = {
     "sd/text2image": 200,
     "gpt/chat_completions": 200,
 }
-"""With the status of the answer: there is no such key and no such job, and the pictures are drawn."""
+"""With the status of the answer: there is no such key and no such job, and the rest goes well."""
 PROGRAM = """
 import json, sys, time
 began = time.perf_counter()
