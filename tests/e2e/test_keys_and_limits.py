@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import httpx
+import openai
 import pytest
 
 from robotchat import cli
@@ -169,3 +170,38 @@ def test_more_than_one_request_may_make_is_refused_in_the_words_of_its_family(
         f"{stack.api_url}/sdapi/v1/txt2img", json=other, headers=headers, timeout=60
     )
     assert (answer.status_code, answer.json()["error"]) == (403, "checkpoint_not_allowed")
+
+
+def test_a_tenants_limit_counts_images_whichever_way_they_are_asked_for(
+    stack: RunningStack, robotchat: Any
+) -> None:
+    key = robotchat("keys create --tenant sparing --scopes images,chat")
+    robotchat("tenants set sparing --images-per-day 3")
+    forced: Any = {
+        "tools": [{"type": "image_generation", "size": "64x64", "quality": "low"}],
+        "tool_choice": {"type": "image_generation"},
+    }
+    with openai.OpenAI(base_url=f"{stack.api_url}/v1", api_key=key, max_retries=0) as client:
+
+        def draw(n: int = 1) -> Any:
+            return client.images.generate(prompt="a cat", size="64x64", quality="low", n=n)
+
+        def call() -> Any:
+            response = client.responses.create(model="none", input="a red cat", **forced)
+            (item,) = (item for item in response.output if item.type == "image_generation_call")
+            return item
+
+        (first,) = draw().data
+        assert call().status == "completed"
+        with pytest.raises(openai.RateLimitError) as refused:
+            draw(2)
+        assert refused.value.code == "limit_exceeded"
+        cat = base64.b64decode(first.b64_json)
+        client.images.edit(image=cat, prompt="a blue cat", size="64x64", quality="low")
+        for surface in (draw, lambda: client.images.edit(image=cat, prompt="blue", size="64x64")):
+            with pytest.raises(openai.RateLimitError):
+                surface()
+        failed = call()
+        assert (failed.status, failed.error.code) == ("failed", "limit_exceeded")
+        with pytest.raises(openai.RateLimitError):
+            client.images.generate(prompt="a cat", size="64x64", stream=True)

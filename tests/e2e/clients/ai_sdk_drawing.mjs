@@ -12,6 +12,13 @@ const { images } = await generateImage({
 assert.equal(images.length, 2);
 for (const image of images) png(image.base64);
 
+const changed = await generateImage({
+  model: openai.image("gpt-image-1"), size: "64x64",
+  prompt: { text: "at night", images: [images[0].uint8Array] },
+});
+png(changed.image.base64);
+assert.notEqual(changed.image.base64, images[0].base64);
+
 const tools = { image_generation: openai.tools.imageGeneration({ quality: "low" }) };
 const model = openai("stand-in");
 const messages = [{ role: "user", content: `${process.env.MARK}-0 draw a cat` }];

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 
-import OpenAI from "openai";
+import OpenAI, { toFile } from "openai";
 
 const client = new OpenAI({
   baseURL: `${process.env.API_URL}/v1`,
@@ -295,6 +295,28 @@ test("a model draws, and the SDK's stream helper follows it", async () => {
   };
   const cat = await draw(`${word} draw a cat`, "a cat", "generate");
   await draw(`${word} make it blue`, "a blue cat", "edit", { previous_response_id: cat.id });
+});
+
+test("images are drawn, streamed and changed within a mask", async () => {
+  const png = (base64) =>
+    assert.equal(Buffer.from(base64, "base64").subarray(1, 4).toString(), "PNG");
+  const asked = { model: "gpt-image-1", prompt: "a beach", size: "64x64", quality: "low" };
+  const drawn = await client.images.generate({ ...asked, n: 2 });
+  for (const image of drawn.data) png(image.b64_json);
+  const events = await collect(
+    await client.images.generate({ ...asked, stream: true, partial_images: 1 }),
+  );
+  assert.equal(events.at(-1).type, "image_generation.completed");
+  png(events.at(-1).b64_json);
+  const file = (name) => toFile(Buffer.from(drawn.data[0].b64_json, "base64"), name);
+  for (const image of [await file("beach.png"), [await file("beach.png")], await file("beach")]) {
+    const changed = await client.images.edit({ ...asked, prompt: "at night", image });
+    png(changed.data[0].b64_json);
+  }
+  await assert.rejects(
+    client.images.edit({ ...asked, image: await file("a.png"), mask: await file("opaque.png") }),
+    (error) => error instanceof OpenAI.BadRequestError && error.param === "mask",
+  );
 });
 
 test("models", async () => {
