@@ -1,25 +1,18 @@
 """``python -m dev.stack.strict_aws``: MiniStack, and what DynamoDB refuses although it takes it.
 
-That is keys of the wrong size, in indexes and queries: AWS would not do them, whoever asks. It is
-served by uvicorn, which takes half the processor time of MiniStack's own server for a request.
+That is keys of the wrong size, in indexes and queries: AWS would not do them, whoever asks.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import os
 from typing import Any
 
-import uvicorn
-from ministack.app import app  # type: ignore[import-untyped]
+from ministack.app import main  # type: ignore[import-untyped]
 from ministack.core.responses import error_response_json  # type: ignore[import-untyped]
 from ministack.services import dynamodb  # type: ignore[import-untyped]
 
 from dev.stack.dynamodb_rules import fault
-
-KEEP_ALIVE = 75
-"""Seconds that an idle connection is kept, as MiniStack's own server does."""
 
 
 def be_strict() -> None:
@@ -38,18 +31,6 @@ def be_strict() -> None:
         return await handle(method, path, headers, body, query)
 
     dynamodb.handle_request = handle_request
-
-
-def main() -> None:
-    """Serve on ``$BIND_HOST:$GATEWAY_PORT`` until SIGTERM."""
-    uvicorn.run(
-        app,
-        host=os.environ["BIND_HOST"],
-        port=int(os.environ["GATEWAY_PORT"]),
-        log_level=logging.WARNING,
-        access_log=False,
-        timeout_keep_alive=KEEP_ALIVE,
-    )
 
 
 if __name__ == "__main__":

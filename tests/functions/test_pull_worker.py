@@ -427,6 +427,21 @@ def test_the_clock_is_that_of_aws() -> None:
     assert clock.ahead == timedelta(0)
 
 
+@pytest.mark.parametrize("date", [None, "", "soon", "{0}, {0}", "not GMT: {0}"])
+def test_a_date_that_a_proxy_has_spoilt_does_not_fail_the_call(date: str | None) -> None:
+    clock = AwsClock()
+    now = format_datetime(SystemClock().now(), usegmt=True)
+    clock._compare(SimpleNamespace(headers={"date": date and date.format(now)}))
+    assert clock.ahead == timedelta(0)
+
+
+def test_a_date_without_its_zone_is_utc() -> None:
+    clock = AwsClock()
+    later = SystemClock().now().replace(tzinfo=None) + timedelta(hours=1)
+    clock._compare(SimpleNamespace(headers={"date": format_datetime(later)}))
+    assert abs(clock.ahead - timedelta(hours=1)) < timedelta(seconds=3)
+
+
 @pytest.mark.parametrize("given", [["http://a:1", "http://a:1"], ["Big_One=http://a:1"], ["a"]])
 def test_hosts_that_cannot_be_are_refused(given: Sequence[str]) -> None:
     with pytest.raises(Misconfigured):

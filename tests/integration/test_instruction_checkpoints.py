@@ -14,7 +14,7 @@ from dev.sd_host.control import Control
 from robotchat import Robot
 from robotchat.art.bot import ArtConfig
 from robotchat.drivers.hosts import host_driver
-from robotchat.errors import NotSupported
+from robotchat.errors import InvalidRequest
 from robotchat.hosts.openai_images import CreateImageEditRequest, to_redraw
 from robotchat.settings import Settings
 
@@ -114,6 +114,6 @@ def test_openais_edits_show_further_images_to_such_a_checkpoint() -> None:
     assert len(draw.extra_images or []) == 2
     assert draw.prompt == "make it blue"
     for instruct, references in ((True, 1), (False, 0)):
-        with pytest.raises(NotSupported) as caught:
+        with pytest.raises(InvalidRequest) as caught:
             to_redraw(request, {}, load, instruct=instruct, references=references)
         assert caught.value.param == "images"

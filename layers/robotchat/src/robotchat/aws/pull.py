@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
@@ -79,10 +79,13 @@ class AwsClock(SystemClock):
         client.meta.events.register("after-call", self._compare)
 
     def _compare(self, http_response: Any, **_: Any) -> None:
-        date = http_response.headers.get("date")
-        if date is None:
-            return
-        ahead = parsedate_to_datetime(date) - super().now()
+        try:
+            date = parsedate_to_datetime(http_response.headers.get("date") or "")
+        except ValueError:
+            return  # none, or one that a proxy has spoilt: no reason to fail the call
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=UTC)  # which is what HTTP has, whatever else is said
+        ahead = date - super().now()
         if abs(ahead - self.ahead) > _SKEW:
             self.ahead = ahead if abs(ahead) > _SKEW else timedelta(0)
             logger.warning("this machine's clock is wrong by %.0f s", -self.ahead.total_seconds())
