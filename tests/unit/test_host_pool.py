@@ -28,6 +28,7 @@ from robotchat.hosts.lease import Host, LeaseLost, host_name
 from robotchat.hosts.pool import HostPool
 from robotchat.records import MemoryRecords
 from tests.cases.clock import FakeClock
+from tests.cases.counted import CountedRecords
 
 
 class Machine:
@@ -56,7 +57,7 @@ class Pools:
 
     def __init__(self, *names: str) -> None:
         self.clock = FakeClock()
-        self.records = MemoryRecords()
+        self.records: MemoryRecords = MemoryRecords()
         self.machines = {name: Machine() for name in names}
         self._dead: list[Any] = []
 
@@ -102,6 +103,56 @@ def test_a_released_host_is_taken_at_the_next_look() -> None:
     with pools.pool().lease(patience=0) as lease:
         assert lease.host.name == "a"
     assert pools.clock.slept == []
+
+
+def test_what_was_seen_ahead_is_not_read_again() -> None:
+    pools = Pools("a", "b")
+    pools.records = counted = CountedRecords()
+    pool = pools.pool()
+    with pool.looking_ahead():
+        pass
+    assert counted.requests == {"get_all": 1}
+    with pool.lease(patience=0):
+        assert counted.requests == {"get_all": 1, "commit": 1}
+
+
+def test_a_host_that_was_free_when_it_was_seen_ahead_is_not_taken_from_its_holder() -> None:
+    pools = Pools("a")
+    pool = pools.pool()
+    with pool.looking_ahead():
+        pass
+    with pools.pool().lease(patience=1), pytest.raises(UpstreamBusy), pool.lease(patience=0):
+        raise AssertionError("two holders")
+
+
+def test_what_was_seen_long_ago_is_read_again() -> None:
+    pools = Pools("a")
+    pool = pools.pool()
+    with pool.looking_ahead():
+        pass
+    used(pools.pool(), "x")
+    pools.clock.sleep(2)
+    with pool.lease(patience=0) as lease:
+        assert lease.checkpoint == "x"
+    assert pools.clock.slept == [2]
+
+
+def test_a_host_is_given_back_beside_what_is_done_next() -> None:
+    pools = Pools("a")
+    with pools.pool().lease(patience=1) as lease:
+        lease.release_aside()
+    assert lease.released()
+    with pools.pool().lease(patience=0) as after:
+        assert after.host.name == "a"
+
+
+def test_a_release_aside_tells_that_the_lease_had_run_out() -> None:
+    pools = Pools("a")
+    with pools.pool().lease(patience=1) as lease:
+        pools.clock.sleep(60)
+        used(pools.pool(), None)
+        lease.release_aside()
+    assert not lease.released()
 
 
 def test_waiting_closes_in_on_the_expected_end() -> None:

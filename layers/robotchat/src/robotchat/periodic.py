@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextvars import copy_context
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -15,38 +16,35 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Aside(Generic[T]):
-    """Does one thing in a thread of its own, beside what its maker does next.
+class InThread(Generic[T]):
+    """A call in a thread of its own, beside what its maker does next.
 
     Whoever makes one waits for it: what is not waited for may be frozen with its Lambda process,
     and go on much later or never.
     """
 
-    def __init__(self, name: str, work: Callable[[], T]) -> None:
-        self._work = work
-        self._done: list[T] = []
-        self._error: BaseException | None = None
+    def __init__(self, name: str, call: Callable[[], T]) -> None:
+        self._made: Future[T] = Future()
+        self._call = call
         self._thread = threading.Thread(
             target=copy_context().run, args=(self._run,), name=name, daemon=True
         )
         self._thread.start()
 
-    def wait(self) -> None:
-        """See it done, however it ends."""
-        self._thread.join()
-
-    def result(self) -> T:
-        """What the work gave, or raise what it raised."""
-        self.wait()
-        if self._error is not None:
-            raise self._error
-        return self._done[0]
-
     def _run(self) -> None:
         try:
-            self._done.append(self._work())
-        except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
-            self._error = error
+            self._made.set_result(self._call())
+        except BaseException as error:  # noqa: BLE001 - whoever asks for the result raises it
+            self._made.set_exception(error)
+
+    def done_within(self, seconds: float | None) -> bool:
+        """Whether it has ended; waits for so long (None: until it has)."""
+        self._thread.join(seconds)
+        return self._made.done()
+
+    def result(self) -> T:
+        """What it has come to. Waits; raises what it raised."""
+        return self._made.result()
 
 
 class Periodic:

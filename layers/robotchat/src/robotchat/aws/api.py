@@ -69,6 +69,7 @@ from robotchat.errors import (
     UpstreamTimeout,
 )
 from robotchat.ids import TENANT_PATTERN
+from robotchat.periodic import InThread
 from robotchat.settings import Settings
 from robotchat.text import Unfit, read_json
 
@@ -244,7 +245,7 @@ class Endpoint(APIGatewayRestResolver):
         iterator closes the route's stream.
         """
         settings = _environment()
-        answering = streams.InThread(lambda: self.resolve(event, context))
+        answering = InThread("answer", lambda: self.resolve(event, context))
         try:
             late = not answering.done_within(settings.longest_silence)
             if late:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextvars
 import json
 import queue
 import re
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import Future
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar
 
 from aws_lambda_powertools.event_handler.api_gateway import Response
 from pydantic_core import core_schema
@@ -22,7 +20,6 @@ the end of an event, and fail over an event without data. So they do over a ``re
 RECONNECT_AFTER = 1000
 """Milliseconds after which whoever follows something connects again."""
 
-T = TypeVar("T")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -203,34 +200,6 @@ def with_heartbeat(
             if cancel is not None:
                 cancel()
                 reader.join(timeout=5)
-
-
-class InThread(Generic[T]):
-    """A call in a thread of its own, so that its caller can show that it is still there."""
-
-    def __init__(self, call: Callable[[], T]) -> None:
-        self._made: Future[T] = Future()
-        self._call = call
-        context = contextvars.copy_context()
-        self._thread = threading.Thread(
-            target=context.run, args=(self._run,), name="answer", daemon=True
-        )
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._made.set_result(self._call())
-        except BaseException as error:  # noqa: BLE001 - whoever waits raises it
-            self._made.set_exception(error)
-
-    def done_within(self, seconds: float) -> bool:
-        """Whether it has ended; waits for so long."""
-        self._thread.join(seconds)
-        return self._made.done()
-
-    def result(self) -> T:
-        """What it has come to. Waits; raises what it raised."""
-        return self._made.result()
 
 
 def cut(body: bytes, size: int = 256 * 1024) -> Iterator[bytes]:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from robotchat.art.bot import ArtBot
 from robotchat.art.matching import checkpoint_key
 from robotchat.clock import Clock
-from robotchat.periodic import Aside, Periodic
+from robotchat.periodic import InThread, Periodic
 from robotchat.records import Stale
 
 logger = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ class Lease:
         self._lock = threading.Lock()
         self._failure: str | None = None
         self._failed = False
-        self._releasing: Aside[None] | None = None
+        self._releasing: InThread[None] | None = None
         self._lost = False
         self.switched = False
         """Whether the host had to load another checkpoint for what was drawn."""
@@ -183,7 +183,7 @@ class Lease:
 
     def release_aside(self) -> None:
         """Begin to give the host back, beside what is done next. To be followed by ``released``."""
-        self._releasing = Aside(f"release-{self.host.name}", self._release)
+        self._releasing = InThread(f"release-{self.host.name}", self._release)
 
     def released(self) -> bool:
         """See the release done. False if the lease had run out before, and another has the host:

@@ -49,7 +49,7 @@ from robotchat.hosts.lease import (
 )
 from robotchat.hosts.view import LOOKED_AT, View, host_record, read_hosts
 from robotchat.ids import new_id
-from robotchat.periodic import Aside
+from robotchat.periodic import InThread
 from robotchat.records import Put, Record, Records, Retries, Stale
 from robotchat.settings import Settings
 
@@ -390,15 +390,15 @@ class HostPool:
             yield
             return
         read = partial(read_hosts, self._records, list(self._by_name))
-        ahead = Aside("hosts", read)
+        ahead = InThread("hosts", read)
         self._ahead.found = (self.clock.now(), ahead)
         try:
             yield
         finally:
-            ahead.wait()
+            ahead.done_within(None)
 
     def _seen_ahead(self, wanted: Collection[str]) -> list[HostState]:
-        found: tuple[datetime, Aside[list[HostState]]] | None
+        found: tuple[datetime, InThread[list[HostState]]] | None
         found = self._ahead.__dict__.pop("found", None)
         if found is None or self.clock.now() - found[0] > AHEAD_BELIEVED:
             return []
