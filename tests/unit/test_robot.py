@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import pytest
@@ -794,3 +794,22 @@ def test_many_turns_that_rightly_wait_do_not_hide_a_lost_one(held: Bench) -> Non
     held.robot.jobs.change(first.id, lambda j, now: states.update(j, 1, now))
     held.clock.advance(1)
     assert [found.id for found in held.robot.sweeper.sweep()] == [lost.id]
+
+
+def test_what_was_drawn_on_a_host_that_another_had_meanwhile_is_drawn_again(bench: Bench) -> None:
+    draw = bench.art.txt2img
+    taken: list[str] = []
+
+    def overtaken(body: Mapping[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
+        answer = draw(body, timeout=timeout)
+        if not taken:
+            bench.clock.sleep(bench.robot.settings.lease_ttl + 1)
+            with bench.robot.hosts.lease(patience=0) as other:
+                taken.append(other.host.name)
+        return answer
+
+    bench.art.txt2img = overtaken  # type: ignore[method-assign]
+    job = bench.robot.chat_text2image("a beach")
+    assert taken
+    assert (job.status, job.attempt) == (JobStatus.SUCCEEDED, 2)
+    assert len(bench.prompts) == 2
