@@ -17,6 +17,7 @@ from robotchat.drivers.fake import FakeArt
 from robotchat.errors import UpstreamBusy, UpstreamUnavailable
 from robotchat.hosts.lease import Host
 from robotchat.hosts.pool import HostPool
+from robotchat.lifecycle.heartbeat import Heartbeat
 from robotchat.lifecycle.queue_messages import accept
 from robotchat.robot import Robot
 from tests.cases.clock import FakeClock
@@ -27,6 +28,13 @@ SIZES = [1, 10, 100, 1000]
 CHECKPOINTS = ("alpha.safetensors", "beta.safetensors", "gamma.safetensors")
 
 many_sizes = pytest.mark.parametrize("size", SIZES)
+
+
+@pytest.fixture(autouse=True)
+def no_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They go by the clock on the wall, of which a thousand hosts in one process take their time:
+    what they cost is not a matter of the number of hosts."""
+    monkeypatch.setattr(Heartbeat, "look", lambda heart: None)
 
 
 class Fleet:
