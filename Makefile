@@ -4,7 +4,7 @@ export PORT ?= 8080
 export WORKERS ?= lambda
 FILES ?= tests/e2e
 
-.PHONY: help run demo reset sd-host llm sam-local sam test test-pull test-sam-local check fix policies eval bench soak docs locks
+.PHONY: help run demo reset sd-host llm sam-local sam test coverage test-pull test-sam-local check fix policies eval bench soak docs locks
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-15s %s\n", $$1, $$2}' Makefile
@@ -32,9 +32,12 @@ sam-local: .venv/.ready ## what `sam local` works with: embedded AWS, SD host, q
 
 sam: .venv-sam/.ready ## the SAM CLI, as .venv-sam/bin/sam
 
-test: .venv/.ready ## all tests but those of test-sam-local, with the coverage of the package
-	@.venv/bin/python -m pytest -n 2 --cov --cov-report= tests/unit tests/functions tests/contract
-	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-append --cov-report=term tests/integration tests/e2e
+test: .venv/.ready ## all tests but those of test-sam-local
+	@.venv/bin/python -m pytest -n 2 $(if $(COVERAGE),--cov --cov-report=) tests/unit tests/functions tests/contract
+	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-append --cov-report=term) tests/integration tests/e2e
+
+coverage: ## the same, with the coverage of the package; slower
+	@$(MAKE) --silent test COVERAGE=1
 
 test-pull: .venv/.ready ## the e2e tests where a pull worker draws; FILES=tests/e2e/test_pictures.py for some of them
 	@WORKERS=pull .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(FILES)

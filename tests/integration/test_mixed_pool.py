@@ -98,9 +98,8 @@ def test_sixty_jobs_side_by_side_are_drawn_as_they_were_asked_for(pool: Pool) ->
             seeds = [request.seed + number for number in range(request.count)]
             assert [image.seed for image in job.images] == seeds
         assert all((image.width, image.height) == (128, 128) for image in job.images)
-    # Those with the web UI's API have the same checkpoints, so any of them may do for another.
-    others = {"comfyui", "vllm-omni", "sglang", "localai", "sd-server"}
-    assert others < {job.host for job in jobs}
+    # Which of several hosts it was is chance; that none was out of the question is not.
+    assert set().union(*map(pool.able, asked)) == {kind.name for kind in KINDS}
 
 
 def test_a_conversation_goes_on_over_whatever_host_is_free(pool: Pool) -> None:
