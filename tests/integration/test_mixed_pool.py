@@ -19,7 +19,7 @@ from tests.cases.host_kinds import KINDS, StandIn
 
 CAT = plain_png(128, 128, "cat")
 SMALL: dict[str, Any] = {"prompt": "a beach", "width": 128, "height": 128}
-JOBS = 60
+JOBS = 40
 
 
 class Pool:
@@ -78,7 +78,7 @@ def requests(pool: Pool) -> Iterator[Text2ImageRequest | Image2ImageRequest]:
             yield request
 
 
-def test_sixty_jobs_side_by_side_are_drawn_as_they_were_asked_for(pool: Pool) -> None:
+def test_many_jobs_side_by_side_are_drawn_as_they_were_asked_for(pool: Pool) -> None:
     asked = list(itertools.islice(requests(pool), JOBS))
     for host in pool.hosts.values():
         host.set_faults({"kind": "disconnect", "path": "*", "after": 20, "times": 1})

@@ -204,8 +204,10 @@ def test_a_restart_forgets_what_was_not_saved(
     draw(web, override_settings={"sd_model_checkpoint": "second"}, force_task_id="done",
          override_settings_restore_afterwards=False)  # fmt: skip
     host.hold()
-    jobs = [pool.submit(draw, web) for _ in range(2)]
-    host.wait_for(paused=1, waiting=1)
+    jobs = [pool.submit(draw, web)]
+    host.wait_for(paused=1)
+    jobs.append(pool.submit(draw, web))
+    host.wait_for(waiting=1)
     host.restart()
     for job in jobs:
         assert isinstance(job.exception(), httpx.RemoteProtocolError)
