@@ -1,6 +1,6 @@
 """Processes that are killed while a response draws: whoever made the response, whoever draws for it
 or whoever reads it to a client. Each picture is drawn into the conversation once, and the official
-SDK reads the response to its end, without loss or repetition."""
+SDK reads the response to its end, without loss or repetition. A client that cancels it stops it."""
 
 from __future__ import annotations
 
@@ -232,3 +232,31 @@ def test_the_function_that_streams_a_response_is_killed(service: Service) -> Non
     assert call.status == "completed"
     assert base64.b64decode(call.result).startswith(b"\x89PNG")
     assert [turn["prompt"] for turn in service.turns(response)] == ["a cat"]
+
+
+def test_a_response_that_is_canceled_draws_no_more(service: Service) -> None:
+    """The host is stopped, what was not begun is not drawn, and the conversation can go on."""
+    words = service.asks("a cat", "a dog")
+    create = service.client.responses.create
+    reader = Reader(create(input=words, tools=TOOLS, stream=True, background=True))
+    service.drawing()
+    reader.told(f"response.{CALLED}.generating")
+    canceled = service.client.responses.cancel(reader.id())
+    assert canceled.status == "cancelled"
+    service.host.release()
+    events = reader.all()
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    wait_until(lambda: service.host.stats()["interrupts"], "the host to be stopped", timeout=60)
+
+    def jobs() -> list[Any]:
+        found: list[Any] = service.get("/v1/jobs?limit=2")["data"]
+        return found
+
+    wait_until(lambda: jobs()[0]["status"] == "canceled", "the drawing to end", timeout=60)
+    response = service.client.responses.retrieve(reader.id())
+    assert response.status == "cancelled"
+    assert [item.status for item in images(response)] != ["completed"]
+    assert service.host.stats()["generations_started"] == 1
+    words = service.asks("a bird")
+    after = create(input=words, tools=TOOLS, previous_response_id=response.id)
+    assert [item.status for item in images(after)] == ["completed"]

@@ -319,6 +319,48 @@ def test_another_tenants_upload_cannot_be_drawn_upon(reference: str, tenants: Te
         assert answer.status_code == 422
 
 
+def test_another_tenants_upload_cannot_be_edited_as_openai_has_it(tenants: Tenants) -> None:
+    upload = tenants.ids["upload_id"]
+    private = f"robotchat-image:tenants/dev/uploads/{upload}"
+
+    def edit(client: httpx.Client, image: dict[str, str]) -> httpx.Response:
+        body = {"prompt": "bluer", "images": [image], "size": "64x64"}
+        return client.post("/v1/images/edits", json=body)
+
+    assert edit(tenants.owner, {"file_id": upload}).status_code == 200
+    theirs, nobodys = (edit(tenants.other, {"file_id": one}) for one in (upload, made_up(upload)))
+    assert 400 <= theirs.status_code < 500
+    assert without_ids(theirs) == without_ids(nobodys)
+    assert edit(tenants.other, {"image_url": private}).status_code in (400, 422)
+
+
+def test_another_tenants_drawing_cannot_be_edited_by_its_item(tenants: Tenants) -> None:
+    tool = {"type": "image_generation", "size": "64x64", "quality": "low"}
+    asked = {"model": "stand-in", "tools": [tool], "tool_choice": {"type": "image_generation"}}
+    change = {"role": "user", "content": "make it blue"}
+
+    def say(client: httpx.Client, *items: dict[str, Any]) -> httpx.Response:
+        return client.post("/v1/responses", json={**asked, "input": list(items)})
+
+    drawn = say(tenants.owner, {"role": "user", "content": "a very private cat"})
+    assert drawn.status_code == 200, drawn.text
+    (item,) = (one for one in drawn.json()["output"] if one["type"] == "image_generation_call")
+    assert item["status"] == "completed"
+    reference = {"type": "image_generation_call", "id": item["id"]}
+    own = say(tenants.owner, reference, change)
+    assert own.status_code == 200, own.text
+    for given in (reference, {**item, "result": None}, {**reference, "type": "item_reference"}):
+        foreign = {name: made_up(str(given[name])) for name in ("id", "job_id") if name in given}
+        theirs, nobodys = (say(tenants.other, one, change) for one in (given, {**given, **foreign}))
+        assert theirs.status_code == nobodys.status_code
+        assert without_ids(theirs)["type"] == without_ids(nobodys)["type"]
+        assert "very private" not in theirs.text
+        if theirs.status_code == 200:
+            # An item whose picture nobody finds is words at most; what is drawn is another cat's.
+            (again,) = (o for o in theirs.json()["output"] if o["type"] == reference["type"])
+            assert again["action"] == "generate"
+
+
 def test_an_idempotency_key_is_the_tenants_own(tenants: Tenants) -> None:
     def send(client: httpx.Client) -> httpx.Response:
         return client.post(
