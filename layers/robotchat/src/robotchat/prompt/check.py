@@ -32,6 +32,14 @@ _SIZE = re.compile(
     r"desktop)|[竖横方宽高窄长大小]|尺寸|比例|壁纸|屏|头像|封面|海报|分辨率",
     re.IGNORECASE,
 )
+_FORMAT = frozenset(
+    [
+        *("square", "portrait", "landscape", "vertical", "horizontal", "banner", "wallpaper"),
+        *("thumbnail", "avatar", "icon", "format", "size", "ratio", "resolution", "screen"),
+        *("phone", "desktop", "wide", "tall"),
+    ]
+)
+_PHOTO = frozenset(["photo", "photograph", "picture", "image", "shot"])
 _REQUEST = frozenset(["please", "instead", "remove", "change", "user", "message", "prompt"])
 _MOST_INVENTED = 10
 """Words of its own that a fold may have; more is a picture that nobody asked for."""
@@ -54,7 +62,8 @@ def _problems(state: PromptState, message: str, answer: Fold, rules: Folded) -> 
         return
     if rules.understood and not drawn:
         kinds = {item.kind for item in rules.operations if isinstance(item, Chat)}
-        if kinds and kinds <= set(_NO_CHANGE):
+        same = not answer.width and _content(answer.prompt) == _content(state.prompt)
+        if kinds and (kinds <= set(_NO_CHANGE) or same):
             yield "The message asks for no change: the mode is reply."
             return
     if FOREIGN.search(answer.prompt + answer.negative_prompt) and not FOREIGN.search(state.prompt):
@@ -72,8 +81,16 @@ def _problems(state: PromptState, message: str, answer: Fold, rules: Folded) -> 
         for word in sorted(before - by_rules):
             if word in after:
                 yield f'"{word}" must be gone from the prompt.'
+        for word in sorted(_content(rules.fold.negative_prompt) - by_rules):
+            if word in invented:
+                yield f'"{word}" is excluded; it must not be in the prompt.'
+        if rules.fold.width:
+            for word in sorted(_FORMAT & invented - by_rules):
+                yield f'"{word}" is the shape of the picture, and not to be seen in it.'
+        for word in sorted(_names(message) & by_rules - after):
+            yield f'"{word}" is missing in the prompt.'
         for piece in _new_pieces(state, rules.fold):
-            if not _shown(piece, after, invented, before):
+            if not _shown(piece, after, invented - by_rules, before):
                 yield f'"{piece}" is missing in the prompt.'
         for operation in rules.operations:
             if isinstance(operation, Count) and operation.number not in words(answer.prompt):
@@ -161,6 +178,11 @@ def _describing(nouns: set[str], prompt: str) -> set[str]:
     }
 
 
+def _names(message: str) -> set[str]:
+    """The words of a message that are names of somebody or something: nothing stands for them."""
+    return _content(" ".join(re.findall(r"(?<=[^.!?\s]\s)[A-Z][\w'’-]*[a-z]", message)))
+
+
 def _new_pieces(state: PromptState, rules: Fold) -> list[Piece]:
     """What the rules have put into the picture."""
     before = _content(state.prompt)
@@ -170,13 +192,20 @@ def _new_pieces(state: PromptState, rules: Fold) -> list[Piece]:
 
 
 def _shown(piece: Piece, after: set[str], invented: set[str], before: set[str]) -> bool:
-    """Whether a new piece is in the prompt: by one of its words, or something of its kind."""
+    """Whether a new piece is in the prompt: by what it is about, or something of its kind."""
     new = _content(str(piece)) - before
     if colours := {word for word in new if is_colour(word)}:
         return colours <= after
+    kind = piece.role()
+    if kind is None:
+        # "a pair of sunglasses" and "a flower bed" are about either, "a Shanghai street" is not.
+        said = re.sub(r"\b[A-Z][\w-]*", "", piece.text)
+        heads = {word for word in _content(said) & new if not is_adjective(word)} or new
+        return any(
+            _among(word, after) or any(_alike(word, other) for other in invented) for word in heads
+        )
     if any(_among(word, after) for word in new):
         return True
-    kind = piece.role()
-    if kind is not None:
-        return any(Piece("", "", word).role() == kind for word in invented)
-    return any(_alike(word, other) for word in new for other in invented)
+    if kind == "medium":
+        return bool(new & _PHOTO and after & _PHOTO)
+    return any(Piece("", "", word).role() == kind for word in invented)

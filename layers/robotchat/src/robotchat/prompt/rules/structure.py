@@ -512,14 +512,16 @@ class Scene:
         """Give a piece an adjective, in the place of an earlier one of its group."""
         group = adjective_group(adjective)
         old = piece.text.split()
+        # "a car, bright red" has the colour in a piece of its own, with no noun behind it.
+        bare = all(is_adjective(word) or word in SHADES for word in words(piece.text))
         keep: list[str] = []
         for index, word in enumerate(old):
             pair = f"{word} {old[index + 1]}".lower() if index + 1 < len(old) else ""
             in_group = word.lower() in group or ("blue" in group and is_colour(word.lower()))
-            if in_group and index + 1 < len(old) and pair not in COMPOUNDS:
+            if in_group and (bare or index + 1 < len(old)) and pair not in COMPOUNDS:
                 if "blue" in group and keep and keep[-1].lower() in SHADES:
                     keep.pop()
-                if old[index + 1].lower() == "and":
+                if index + 1 < len(old) and old[index + 1].lower() == "and":
                     old[index + 1] = ""
                 continue
             if word:
@@ -549,7 +551,7 @@ class Scene:
                     for index, word in enumerate(parts)
                     if index == len(parts) - 1
                     or word.lower() in DETERMINERS
-                    or not pattern.fullmatch(word)
+                    or not pattern.fullmatch(word.replace("’", "'").removesuffix("'s"))
                 ]
                 if len(kept) < len(parts):
                     piece.text = with_article(" ".join(kept))
