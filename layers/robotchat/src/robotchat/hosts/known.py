@@ -73,6 +73,11 @@ class KnownHosts:
         """A host's home, as last looked up; None if nobody has found it out."""
         return self._homes().get(name)
 
+    def list_id(self, name: str) -> str | None:
+        """What the checkpoints that a host had, as last looked up, have in common with those of
+        other hosts that had the same; None if nobody has asked it."""
+        return self._lists().get(name)
+
     def models(self, name: str) -> Sequence[Model] | None:
         """The checkpoints that a host had when somebody last asked it; None if nobody has."""
         with self._lock:

@@ -311,13 +311,15 @@ class Runner:
             raise _Elsewhere(self._hosts.pool_for(able))
         able = {name: able[name] for name in here}
         refused_by: list[str] = []
+        again = True
         while True:
             try:
                 drawn = self._drawn_among(able, refused_by, job, request, context, heart)
                 return replace(drawn, left_out=left_out)
             except (UpstreamRejected, UnknownCheckpoint):
-                if len(refused_by) > 1 or not able.keys() - set(refused_by):
+                if not (again and refused_by and able.keys() - set(refused_by)):
                     raise
+                again = False
                 able = {name: alias for name, alias in able.items() if name not in refused_by}
 
     def _drawn_among(
@@ -339,6 +341,7 @@ class Runner:
             work=work,
             patience=patience,
             check=heart.waiting,
+            request=request,
         ) as lease:
             waited = time.monotonic() - waiting
             checkpoint = able[lease.host.name]
