@@ -1,8 +1,9 @@
 """Many SD hosts asked side by side: what they have, and which of them can draw a request.
 
 A few hosts are all asked. Of many, those that were seen to have the same checkpoints speak for one
-another: some of each kind are asked, and the host that a request is to be drawn on says itself
-whether it can, once it is held. So the questions do not grow with the number of hosts.
+another: some of each kind are asked, and as long as they agree their word is good for all of it.
+The host that a job then takes is asked itself before. So the questions do not grow with the number
+of hosts, and where hosts of a kind turn out to differ each is asked as before.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -36,6 +37,7 @@ from robotchat.errors import (
 from robotchat.hosts.known import Home, KnownHosts
 from robotchat.hosts.lease import Host
 from robotchat.hosts.view import LOOKED_AT
+from robotchat.periodic import InThread
 from robotchat.records import Records
 
 logger = logging.getLogger(__name__)
@@ -49,17 +51,21 @@ ASKED_AT_ONCE = 128
 SPOKESMEN = 4
 """Hosts of a kind that are asked what it can draw, where there are many."""
 
-ALL_ASKED_AGAIN = timedelta(seconds=10)
-"""How long nobody else is asked in a large pool, after all were, about what none of them can do."""
+ASKED_ITSELF = timedelta(minutes=1)
+"""How long nobody speaks for a host of which others said what was not so."""
 
-SILENT = timedelta(seconds=10)
-"""How long a host that did not answer speaks for no others, and none speaks for it."""
+MOST_MISTAKEN = 3
+"""Such hosts in a pool, of which each host is asked itself."""
 
-_SILENT = UpstreamUnavailable("It was not asked.")
+_DISAGREED = UpstreamUnavailable("Hosts of one kind do not say the same.")
 
 T = TypeVar("T")
 _Answer = str | RobotchatError | None
 """What a host says to a request: its name of the checkpoint, or what is wrong."""
+
+
+class Mistaken(Exception):
+    """A host cannot draw what others of its kind said that it could. Ask again who can."""
 
 
 class AskedHosts:
@@ -76,8 +82,7 @@ class AskedHosts:
         self._known = KnownHosts(records, clock)
         self._found: dict[str, Home] = {}
         self._noted: dict[str, Sequence[Model]] = {}
-        self._silent: dict[str, datetime] = {}
-        self._all_asked: datetime | None = None
+        self._mistaken: dict[str, datetime] = {}
 
     @property
     def many(self) -> bool:
@@ -180,26 +185,20 @@ class AskedHosts:
     def able(self, request: DrawRequest) -> dict[str, str | None]:
         """The hosts that can draw a request, each with its own name of the checkpoint.
 
-        Where there are many, some of them are there by the word of others of their kind: ask the
-        one that is to draw (see ``make_sure``). A host that does not answer counts only when none
-        of the others is able, and only if it may have the checkpoint by what it had when it last
-        answered. Raises what is wrong with the request when no host is left: UnknownCheckpoint,
+        Where there are many, some of them are there by the word of others of their kind: have the
+        one that is to draw ``make_sure``. A host that does not answer counts only when none of the
+        others is able, and only if it may have the checkpoint by what it had when it last answered.
+        Raises what is wrong with the request when no host is left: UnknownCheckpoint,
         UnknownSampler and the like, and NotSupported; Misconfigured when there is no host at all.
         """
         self._look_up_homes()
-        kinds = self._kinds(request)
-        answers = self._checked(request, [host for kind in kinds for host in self._some_of(kind)])
-        others = [host for host in self.hosts if host.name not in answers]
-        spokesmen = self._speak_for_others(kinds, answers)
-        if others and not any(map(_good, answers.values())) and self._may_ask_all():
-            answers |= self._checked(request, others)
+        answers, spoken_for = self._answers(request)
         able = {
             name: answer for name, answer in answers.items() if not isinstance(answer, Exception)
         }
         if able:
             # A host that cannot tell what it has takes any name for one of its own.
-            asked = {name: spokesmen.get(name, self._by_name[name]) for name in able}
-            listing = {name for name, host in asked.items() if host.bot.known_models()}
+            listing = {n for n in able if n in spoken_for or self._by_name[n].bot.known_models()}
             sure = listing if request.checkpoint else ()
             return {name: able[name] for name in sure or able}
         refusals = {
@@ -215,94 +214,92 @@ class AskedHosts:
             return possible or dict.fromkeys(host.name for host in self.hosts)
         raise self._refusal(list(refusals.values()), request)
 
-    def make_sure(self, host: Host, request: DrawRequest) -> str | None:
-        """Have a host say for itself whether it can draw a request; its name of the checkpoint.
+    def make_sure(self, name: str, request: DrawRequest) -> None:
+        """Have a host say for itself that it can draw a request.
 
-        Raises what is wrong with the request on this host, or an UpstreamError.
+        Raises Mistaken if it cannot, and then nobody speaks for it for a while; UpstreamError if it
+        does not answer.
         """
+        host = self._by_name[name]
+        asked = InThread(f"sure of {name}", lambda: self._checkpoint_of(host, request))
+        if not asked.done_within(ASK_PATIENCE):
+            raise UpstreamTimeout("The SD host did not answer in time.")
+        try:
+            asked.result()
+        except (InvalidRequest, NotSupported) as error:
+            self._mistaken[name] = self.clock.now() + ASKED_ITSELF
+            raise Mistaken(name) from error
+
+    def _checkpoint_of(self, host: Host, request: DrawRequest) -> str | None:
+        """A host's name of the checkpoint for a request. Raises what is wrong with that there."""
         self._find_home(host)
         return host.bot.check(request).checkpoint
 
-    def sure(self, request: DrawRequest, among: Collection[str]) -> Collection[str]:
-        """Those of these hosts that say for themselves that they can draw a request; if none says
-        so, those that do not answer. Raises what is wrong with the request if all refuse it."""
-        answers = self._checked(request, [self._by_name[name] for name in among])
-        refusals = [a for a in answers.values() if isinstance(a, InvalidRequest | NotSupported)]
-        if len(refusals) == len(answers):
-            raise self._refusal(refusals, request)
-        able = [name for name, answer in answers.items() if _good(answer)]
-        return able or [n for n, answer in answers.items() if isinstance(answer, UpstreamError)]
-
     def _checked(self, request: DrawRequest, hosts: Sequence[Host]) -> dict[str, _Answer]:
-        answers = self._ask(lambda host: self.make_sure(host, request), ASK_PATIENCE, hosts)
+        answers = self._ask(lambda host: self._checkpoint_of(host, request), ASK_PATIENCE, hosts)
         self._note_what_was_found()
-        until = self.clock.now() + SILENT
-        silent = [name for name, answer in answers.items() if isinstance(answer, UpstreamError)]
-        self._silent.update(dict.fromkeys(silent, until))
         return answers
+
+    def _answers(self, request: DrawRequest) -> tuple[dict[str, _Answer], set[str]]:
+        """What each host says to a request, and for which of them others of their kind said it.
+
+        All that spoke for a kind must have said the same: how they would call the checkpoint, or
+        that they do not have it. For any doubt, and if nobody can draw it, all are asked.
+        """
+        kinds = self._kinds(request)
+        asked = [host for kind in kinds for host in self._some_of(kind)]
+        answers = self._checked(request, asked)
+        if len(asked) == len(self.hosts):
+            return answers, set()
+        by_word: dict[str, _Answer] = {}
+        for kind in kinds:
+            said = [answers[host.name] for host in kind if host.name in answers]
+            if len(said) < len(kind):
+                word = _agreed(said)
+                if isinstance(word, Exception) and not isinstance(word, UnknownCheckpoint):
+                    break
+                by_word |= {host.name: word for host in kind if host.name not in answers}
+        else:
+            if any(map(_good, answers.values())):
+                return answers | by_word, set(by_word)
+        others = [host for host in self.hosts if host.name not in answers]
+        return answers | self._checked(request, others), set()
 
     def _kinds(self, request: DrawRequest) -> Sequence[Sequence[Host]]:
         """The hosts by what they had when somebody last asked them, and by the checkpoint that
-        they would draw with; each by itself where there are few, or if nobody has asked it."""
-        if not self.many:
+        they would draw with; each by itself where there are few, if nobody has asked it, or if
+        others were mistaken about it. So are those that this process draws on, where these are
+        few among those of others."""
+        now = self.clock.now()
+        mistaken = {name for name, until in list(self._mistaken.items()) if now < until}
+        if not self.many or len(mistaken) >= MOST_MISTAKEN:
             return [[host] for host in self.hosts]
+        here = [host for host in self.hosts if host.here]
+        alone = mistaken | {host.name for host in here if len(here) <= LOOKED_AT}
         kinds: dict[Hashable, list[Host]] = {}
         for host in self.hosts:
-            had = self._known.list_id(host.name)
-            key = host.name if had is None else (had, self._wanted(host, request))
+            kind = None if host.name in alone else self._known.kind(host.name)
+            key = host.name if kind is None else (kind, self._wanted(host, request))
             kinds.setdefault(key, []).append(host)
         return list(kinds.values())
 
-    def _some_of(self, kind: Sequence[Host]) -> Sequence[Host]:
+    @staticmethod
+    def _some_of(kind: Sequence[Host]) -> Sequence[Host]:
         """Those of a kind that are asked: of many a few, first who has told what it has already."""
         if len(kind) <= SPOKESMEN:
             return kind
-        awake = [host for host in kind if not self._is_silent(host)] or kind
-        told = [host for host in awake if host.bot.known_models() is not None][:SPOKESMEN]
-        others = [host for host in awake if host not in told]
-        return [*told, *random.sample(others, min(SPOKESMEN - len(told), len(others)))]
-
-    def _is_silent(self, host: Host) -> bool:
-        until = self._silent.get(host.name)
-        return until is not None and self.clock.now() < until
-
-    def _speak_for_others(
-        self, kinds: Sequence[Sequence[Host]], answers: dict[str, _Answer]
-    ) -> Mapping[str, Host]:
-        """Give those that were not asked the answer of another of their kind, one that can draw
-        if there is one; not that a host is silent, which it says of itself alone. Who spoke for
-        whom, by name."""
-        spokesmen: dict[str, Host] = {}
-        for kind in kinds:
-            spoke = [h for h in kind if not isinstance(answers.get(h.name, _SILENT), UpstreamError)]
-            if not spoke or len(spoke) == len(kind):
-                continue
-            spokesman = next((h for h in spoke if _good(answers[h.name])), spoke[0])
-            for host in kind:
-                if host.name not in answers and not self._is_silent(host):
-                    answers[host.name] = answers[spokesman.name]
-                    spokesmen[host.name] = spokesman
-        return spokesmen
-
-    def _may_ask_all(self) -> bool:
-        """Whether so many hosts are to be asked of what none of the others can do: one may have by
-        now what it had not, but a caller who sends nothing but mistakes must not have all of them
-        asked each time."""
-        now = self.clock.now()
-        if self._all_asked is not None and now - self._all_asked < ALL_ASKED_AGAIN:
-            return False
-        self._all_asked = now
-        return True
+        told = [host for host in kind if host.bot.known_models() is not None][:SPOKESMEN]
+        others = [host for host in kind if host not in told]
+        return [*told, *random.sample(others, SPOKESMEN - len(told))]
 
     def _refusal(self, refusals: Sequence[RobotchatError], request: DrawRequest) -> RobotchatError:
         """One of the hosts' refusals, that of a host which has the checkpoint if there is one."""
         for error in refusals:
             if not isinstance(error, UnknownCheckpoint):
                 return error
-        lists = {id(listed): listed for host in self.hosts if (listed := self._models(host))}
-        models = [model for listed in lists.values() for model in listed]
+        models = {model.title: model for host in self.hosts for model in self._models(host) or ()}
         try:
-            find_checkpoint(models, self._wanted(self.hosts[0], request) or "")
+            find_checkpoint(list(models.values()), self._wanted(self.hosts[0], request) or "")
         except UnknownCheckpoint as error:
             return error
         return refusals[0]
@@ -369,7 +366,8 @@ class AskedHosts:
 
     def _note_what_was_found(self) -> None:
         """Write down the homes and the checkpoints that are news."""
-        homes = {name: self._found.pop(name) for name in list(self._found)}
+        popped = {name: self._found.pop(name, None) for name in list(self._found)}
+        homes = {name: home for name, home in popped.items() if home is not None}
         models = {}
         for host in self.hosts:
             listed = host.bot.known_models()
@@ -407,3 +405,12 @@ class AskedHosts:
 
 def _good(answer: object) -> bool:
     return not isinstance(answer, Exception)
+
+
+def _agreed(said: Sequence[_Answer]) -> _Answer:
+    """What all that answered say, or an error other than UnknownCheckpoint if they differ."""
+    told = [
+        one for one in said if not isinstance(one, UpstreamError) or isinstance(one, NotSupported)
+    ]
+    words = {type(one) if isinstance(one, Exception) else one for one in told}
+    return told[0] if len(words) == 1 else _DISAGREED

@@ -73,10 +73,10 @@ class KnownHosts:
         """A host's home, as last looked up; None if nobody has found it out."""
         return self._homes().get(name)
 
-    def list_id(self, name: str) -> str | None:
-        """What the checkpoints that a host had, as last looked up, have in common with those of
-        other hosts that had the same; None if nobody has asked it."""
-        return self._lists().get(name)
+    def kind(self, name: str) -> str | None:
+        """What a host's checkpoints, as last looked up, have in common with those of other hosts:
+        the same files by their names. None if nobody has asked it, or it told of none."""
+        return self._kinds().get(self._lists().get(name, "")) or None
 
     def models(self, name: str) -> Sequence[Model] | None:
         """The checkpoints that a host had when somebody last asked it; None if nobody has."""
@@ -119,7 +119,7 @@ class KnownHosts:
         """What to write; None when all is known. What this process has read may be old, so what
         looks like news is compared with the record as it is now."""
         for fresh in (False, True):
-            known_homes, known_lists = self._homes(), self._lists()
+            known_homes, known_lists, kinds = self._homes(), self._lists(), dict(self._kinds())
             new_homes = {
                 name: home.checkpoint
                 for name, home in homes.items()
@@ -128,7 +128,7 @@ class KnownHosts:
             new_lists: dict[str, str] = {}
             for name, listed in models.items():
                 digest = self._digest(name, listed)
-                if known_lists.get(name) != digest:
+                if known_lists.get(name) != digest or digest not in kinds:
                     new_lists[name] = digest
                 if len(set(new_lists.values())) >= _MOST_LISTS:
                     break  # the others in the next commit
@@ -142,7 +142,12 @@ class KnownHosts:
         had = set(known_lists.values())
         record = self._record
         version = record.version if record else 0
-        data = {"homes": known_homes | new_homes, "models": lists}
+        kinds |= {digest: _kind_of(models[name]) for name, digest in new_lists.items()}
+        data = {
+            "homes": known_homes | new_homes,
+            "models": lists,
+            "kinds": {digest: kind for digest, kind in kinds.items() if digest in lists.values()},
+        }
         added = {digest: name for name, digest in new_lists.items() if digest not in had}
         lists_changed: list[Operation] = [
             Put(Record(f"models#{digest}", "models", {"models": _told(models[name])}))
@@ -168,12 +173,21 @@ class KnownHosts:
     def _lists(self) -> dict[str, str]:
         return self._record.data["models"] if self._record else {}
 
+    def _kinds(self) -> dict[str, str]:
+        return self._record.data.get("kinds", {}) if self._record else {}
+
     def _read(self, now: datetime) -> None:
         self._record = self._records.get("hosts", "known")
         self._read_lists = {
             d: m for d, m in self._read_lists.items() if d in self._lists().values()
         }
         self._read_at = now
+
+
+def _kind_of(listed: Sequence[Model]) -> str:
+    """The same for the same files, in whatever order, wherever they lie, hashed or not yet."""
+    names = sorted({model.alias for model in listed})
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16] if names else ""
 
 
 def _told(listed: Sequence[Model]) -> list[dict[str, Any]]:

@@ -23,7 +23,6 @@ from robotchat.art.requests import DrawRequest
 from robotchat.clock import Clock
 from robotchat.errors import (
     InvalidRequest,
-    NotSupported,
     RecordTooLarge,
     RobotchatError,
     UpstreamBusy,
@@ -55,9 +54,6 @@ AHEAD_BELIEVED = timedelta(seconds=1)
 
 TAKEN_AT_ONCE = 3
 """Hosts that one look tries to take, one after the other, before it looks again."""
-
-WRONG_WORDS = 3
-"""Hosts that were taken and cannot draw after all, before all others are asked themselves."""
 
 
 @dataclass(frozen=True)
@@ -167,9 +163,9 @@ class HostPool(AskedHosts):
         Hosts in ``avoid`` are used only when there is no other. ``work`` is what will be asked of
         the host, in pixel-steps. ``check`` is called about once a second while waiting, and ends
         the wait by what it raises. ``request`` is what is going to be drawn: where not every host
-        was asked whether it can, the one that was taken is. Raises UpstreamBusy when no host came
-        free within ``patience`` seconds, what is wrong with the request when none of them can draw
-        it, and Misconfigured when there is no host at all.
+        was asked whether it can, the one that is to be taken is. Raises Mistaken if that cannot,
+        UpstreamBusy when no host came free within ``patience`` seconds, and Misconfigured when
+        there is no host at all.
         """
         lease = self._wait(among, avoid, work, patience, check, request if self.many else None)
         try:
@@ -199,7 +195,7 @@ class HostPool(AskedHosts):
         holder = new_id("lease")
         started = self.clock.now()
         checked = started
-        view, pace, spent, wrong = View(self._records, wanted), Pace(started), 0, 0
+        view, pace, spent = View(self._records, wanted), Pace(started), 0
 
         def choose(seen: Sequence[HostState]) -> Choice:
             states.update({state.name: state for state in seen})
@@ -221,19 +217,16 @@ class HostPool(AskedHosts):
             if not choice.has_best():
                 choice = choose(view.unused())
             for name in choice.candidates()[:TAKEN_AT_ONCE]:
+                error = self._unsure(name, request)
+                now = self.clock.now()
                 spent += 1
                 lease = self._take(states[name], holder, work, now, wanted[name])
-                if lease is not None:
-                    if request is None or self._can(lease, request, wanted[name]):
-                        return lease
-                    wrong += 1
+                if lease is not None and error is None:
+                    return lease
+                if lease is not None and error is not None:
+                    lease.failed(error.code, pause=True)
+                    lease.release()
                 view.forget(name)
-            if request is not None and wrong >= WRONG_WORDS:
-                wanted = {name: wanted[name] for name in self.sure(request, wanted)}
-                spent += view.spent()
-                request, view, states = None, View(self._records, wanted), {}
-                choice = choose(view.with_checkpoint())
-                continue
             left = patience - (now - started).total_seconds()
             if left <= 0:
                 raise UpstreamBusy("No SD host became free in time.", retry_after=10)
@@ -244,6 +237,15 @@ class HostPool(AskedHosts):
             self.clock.sleep(min(pause, left))
             spent, now, states = 0, self.clock.now(), {}
             choice = choose(())
+
+    def _unsure(self, name: str, request: DrawRequest | None) -> UpstreamError | None:
+        """Why a host is not to be used that is about to be taken for a request: it is silent."""
+        try:
+            if request is not None:
+                self.make_sure(name, request)
+        except UpstreamError as error:
+            return error
+        return None
 
     def _take(
         self,
@@ -285,25 +287,6 @@ class HostPool(AskedHosts):
                 lease.release()
                 return None
         return lease
-
-    def _can(self, lease: Lease, request: DrawRequest, checkpoint: str | None) -> bool:
-        """Whether the host that was taken can draw the request, as it says itself. If not, or if
-        it does not answer, it is given back, and nobody else takes it for a moment."""
-        try:
-            self.make_sure(
-                lease.host, request.with_checkpoint(checkpoint) if checkpoint else request
-            )
-        except (InvalidRequest, NotSupported):
-            lease.release()
-            return False
-        except UpstreamError as error:
-            lease.failed(error.code, pause=error.retryable)
-            lease.release()
-            return False
-        except BaseException:
-            lease.release()
-            raise
-        return True
 
     def _clear(self, lease: Lease) -> None:
         """Stop what a dead holder left running, and take back the options that it left set, before

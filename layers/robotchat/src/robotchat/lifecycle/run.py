@@ -10,7 +10,7 @@ import hashlib
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -32,6 +32,7 @@ from robotchat.errors import (
     UpstreamUnavailable,
     WrongResult,
 )
+from robotchat.hosts.asking import Mistaken
 from robotchat.hosts.lease import Lease
 from robotchat.hosts.pool import HostPool
 from robotchat.images import Images
@@ -62,6 +63,9 @@ logger = logging.getLogger(__name__)
 
 DRAWING_RESERVE = 240.0
 """Seconds of a runner's time that are kept for drawing, however long it has waited for a host."""
+
+MOST_MISTAKEN = 5
+"""How often hosts are asked again who can draw a job, when one could not that was said to."""
 
 Transition = Callable[[Job, datetime], Job]
 
@@ -305,22 +309,33 @@ class Runner:
         """Draw on a host; what one refuses is tried on one other, which may know better."""
         asked = set(job.request.get("override_settings") or ()) - set(job.defaults)
         soft = set(request.override_settings or ()) - asked
-        request, able, left_out = self._hosts.fitting(request, soft)
+        fitted, able, left_out = self._able_here(request, soft)
+        refused_by: list[str] = []
+        mistaken = 0
+        while True:
+            try:
+                sure = mistaken < MOST_MISTAKEN
+                drawn = self._drawn_among(able, refused_by, job, fitted, context, heart, sure=sure)
+                return replace(drawn, left_out=left_out)
+            except Mistaken:
+                mistaken += 1
+                fitted, able, left_out = self._able_here(request, soft)
+                able = {n: alias for n, alias in able.items() if n not in refused_by} or able
+            except (UpstreamRejected, UnknownCheckpoint):
+                if len(refused_by) > 1 or not able.keys() - set(refused_by):
+                    raise
+                able = {name: alias for name, alias in able.items() if name not in refused_by}
+
+    def _able_here(
+        self, request: Asked, soft: Collection[str]
+    ) -> tuple[Asked, Mapping[str, str | None], Sequence[str]]:
+        """`HostPool.fitting` of those hosts that this process can draw on. Raises `_Elsewhere`
+        when they are all others'."""
+        fitted, able, left_out = self._hosts.fitting(request, soft)
         here = self._hosts.drawn_here(able)
         if not here:
             raise _Elsewhere(self._hosts.pool_for(able))
-        able = {name: able[name] for name in here}
-        refused_by: list[str] = []
-        again = True
-        while True:
-            try:
-                drawn = self._drawn_among(able, refused_by, job, request, context, heart)
-                return replace(drawn, left_out=left_out)
-            except (UpstreamRejected, UnknownCheckpoint):
-                if not (again and refused_by and able.keys() - set(refused_by)):
-                    raise
-                again = False
-                able = {name: alias for name, alias in able.items() if name not in refused_by}
+        return fitted, {name: able[name] for name in here}, left_out
 
     def _drawn_among(
         self,
@@ -330,7 +345,10 @@ class Runner:
         request: Asked,
         context: RunContext,
         heart: Heartbeat,
+        *,
+        sure: bool,
     ) -> _Drawn:
+        """``sure``: have the host say first that it can. Raises Mistaken if it cannot."""
         waiting = time.monotonic()
         reserve = min(DRAWING_RESERVE, context.time_left() / 2)
         patience = min(self._settings.host_patience, context.time_left() - reserve)
@@ -341,7 +359,7 @@ class Runner:
             work=work,
             patience=patience,
             check=heart.waiting,
-            request=request,
+            request=request if sure else None,
         ) as lease:
             waited = time.monotonic() - waiting
             checkpoint = able[lease.host.name]
