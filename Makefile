@@ -32,9 +32,11 @@ sam-local: .venv/.ready ## what `sam local` works with: embedded AWS, SD host, q
 
 sam: .venv-sam/.ready ## the SAM CLI, as .venv-sam/bin/sam
 
-test: .venv/.ready ## all tests but those of test-sam-local
+test: .venv/.ready ## all tests but those of test-sam-local; then what roles allow
+	@rm -rf out/recorded
 	@.venv/bin/python -m pytest -n 2 $(if $(COVERAGE),--cov --cov-report=) tests/unit tests/functions tests/contract
 	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-append --cov-report=term) tests/integration tests/e2e
+	@.venv/bin/python -m dev.checks.privileges out/recorded
 
 coverage: ## the same, with the coverage of the package; slower
 	@$(MAKE) --silent test COVERAGE=1

@@ -31,6 +31,9 @@ READERS_THAT_WRITE = {
 }
 """Functions behind GET that write nevertheless, and what."""
 
+WITHOUT_CONFIGURATION = {"CreateKey", "ListKeys", "RotateKey", "RevokeKey", "ListWebhookDeliveries"}
+"""Functions that read the table, and of the configuration nothing."""
+
 WITHOUT_TABLE = {
     "Openapi": "serves a file",
     "Page": "serves files",
@@ -39,7 +42,7 @@ WITHOUT_TABLE = {
     "UnloadCheckpoint": "does nothing, on purpose",
     "ReloadCheckpoint": "does nothing, on purpose",
 }
-"""Functions that need no table. All others read at least the configuration in it."""
+"""Functions that need no table."""
 
 WRITES = re.compile(r"dynamodb:(Put|Update|Delete|BatchWrite)|s3:(Put|Delete)|sqs:Send|events:Put")
 
@@ -86,7 +89,71 @@ def test_what_a_function_was_seen_to_do_is_compared_with_its_role(tmp_path: Path
         "GetJob: does dynamodb:PutItem to Table, which its role forbids.",
         "GetJob: does sqs:SendMessage to Jobs, which its role forbids.",
     ]
-    assert "GetJob: may dynamodb:Query on Table." in privileges.unused(ROOT, tmp_path)
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Path:
+    """The recording of a run in which everything was done that roles allow."""
+    names = {
+        (function, place): variable
+        for function, properties in [*functions().items(), (PULL_WORKER, functions()["Worker"])]
+        for variable, value in properties.get("Environment", {}).get("Variables", {}).items()
+        for place in [value.get("Ref") if isinstance(value, dict) else None]
+    } | {(PULL_WORKER, privileges.POOLS): "robotchat-pool-large"}
+    for function in [*functions(), PULL_WORKER]:
+        done = [
+            f"{action} {names.get((function, place), names.get((PULL_WORKER, place), '-'))}\n"
+            for action, place in sorted(privileges.grants(ROOT, function))
+        ]
+        if done:
+            (tmp_path / f"{function}.txt").write_text("".join(done))
+    return tmp_path
+
+
+def test_a_run_in_which_all_is_done_needs_no_explanation(whole: Path) -> None:
+    assert privileges.found(ROOT, whole, explained=()) == []
+
+
+def test_what_is_granted_and_not_done_is_found_unless_it_is_explained(whole: Path) -> None:
+    file = whole / "GetJob.txt"
+    file.write_text(file.read_text().replace("dynamodb:Query TABLE_NAME\n", ""))
+    said = "GetJob: may dynamodb:Query on Table, which no test makes it do."
+    assert privileges.found(ROOT, whole, explained=()) == [said]
+    why = privileges.Explained("dynamodb:Query", "Table", "GetJob|ListJobs", "planted")
+    assert privileges.found(ROOT, whole, explained=[why]) == []
+    other = privileges.Explained("dynamodb:Query", "Table", "List.*", "planted")
+    assert privileges.found(ROOT, whole, explained=[other])[0] == said
+
+
+@pytest.mark.parametrize("action", ["dynamodb:Query", "dynamodb:Scan"])
+def test_an_explanation_of_what_is_done_or_not_allowed_is_found(whole: Path, action: str) -> None:
+    stale = privileges.Explained(action, "Table", "GetJob", "planted")
+    (said,) = privileges.found(ROOT, whole, explained=[stale])
+    assert said.startswith("EXPLAINED: GetJob"), said
+
+
+def test_a_part_of_the_suites_is_not_taken_for_a_whole_run(whole: Path) -> None:
+    (whole / "GetJob.txt").unlink()
+    (said,) = privileges.found(ROOT, whole, explained=())
+    assert said.startswith("GetJob: nothing is recorded of it"), said
+
+
+def test_what_a_role_lacks_is_found_in_a_whole_run(whole: Path) -> None:
+    with (whole / "GetJob.txt").open("a") as file:
+        file.write("sqs:SendMessage robotchat-pool-large\n")
+    (said,) = privileges.found(ROOT, whole, explained=())
+    assert said == (
+        "GetJob: does sqs:SendMessage to ${AWS::StackName}-pool-*, which its role forbids."
+    )
+
+
+@pytest.mark.parametrize("one", privileges.EXPLAINED, ids=lambda one: one.why[:40])
+def test_each_explanation_is_of_grants_that_there_are(one: privileges.Explained) -> None:
+    assert any(
+        one.of(function, *grant)
+        for function in [*functions(), PULL_WORKER]
+        for grant in privileges.grants(ROOT, function)
+    )
 
 
 def test_a_permission_that_is_taken_away_is_missed(tmp_path: Path) -> None:
@@ -154,7 +221,14 @@ def test_the_authorizer_can_read_keys_and_nothing_more() -> None:
 
 @pytest.mark.parametrize("function", functions())
 def test_every_function_may_read_the_configuration_that_it_works_by(function: str) -> None:
-    assert ("dynamodb:GetItem" in actions(function)) != (function in WITHOUT_TABLE)
+    reads = {action for action in actions(function) if action.startswith("dynamodb:")}
+    assert bool(reads) != (function in WITHOUT_TABLE)
+    without = function in {*WITHOUT_CONFIGURATION, *WITHOUT_TABLE}
+    assert ("dynamodb:GetItem" in reads) != without
+
+
+OF_JOBS = {"Progress", "Interrupt", "Skip"}
+"""Functions of the web UI's API that ask no host: jobs tell, and their workers look there."""
 
 
 @pytest.mark.parametrize("function", functions())
@@ -165,7 +239,7 @@ def test_only_those_read_a_secret_that_ask_a_model_server(function: str) -> None
     if reads:
         assert family not in ("jobs",), function
         assert function not in ("Authorizer", "Publish", "Deliver", "Openapi", "Health"), function
-    if family in ("sd", "controlnet") and function not in ("Progress", *WITHOUT_TABLE):
+    if family in ("sd", "controlnet") and function not in OF_JOBS | {*WITHOUT_TABLE}:
         assert reads, function
 
 

@@ -10,14 +10,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import boto3
 import httpx
 import pytest
 
 from dev import sd_host
+from dev.checks import privileges
 from dev.sd_host import RunningHost
+from dev.template import PULL_WORKER
+from robotchat.drivers.fake import FakeArt
 from tests.local_stack import ROOT, RunningStack, wait_until
 
 SMALL = {"steps": 2, "width": 64, "height": 64, "prompt": "a beach"}
+IMAGE: str = FakeArt().drawn({"prompt": "x", "width": 64, "height": 64})["images"][0]
 SECONDS = 1.0
 """How long a picture takes."""
 
@@ -32,16 +37,23 @@ class Site:
         self._folder = folder
         self._number = 0
 
-    def worker(self, *options: str) -> subprocess.Popen[bytes]:
-        """Another worker on the same host, as soon as it is at work."""
+    def worker(self, *options: str, host: str | None = None) -> subprocess.Popen[bytes]:
+        """Another worker, on the same host or another, as soon as it is at work."""
         self._number += 1
         log = self._folder / f"worker-{self._number}.log"
         passed = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         command = [
             *(sys.executable, "-m", "robotchat.cli", "worker", "--local", str(self.stack.state)),
-            *("--host", self.host.url, *options),
+            *("--host", host or self.host.url, *options),
         ]
-        environment = {**passed, "ALIVE_SECONDS": "2", "LEASE_TTL_SECONDS": "2"}
+        environment = {
+            **passed,
+            "ALIVE_SECONDS": "2",
+            "LEASE_TTL_SECONDS": "2",
+            "PYTHONPATH": str(ROOT / "dev" / "stack" / "recorder"),
+            "ROBOTCHAT_RECORD": str(self.stack.recording),
+            "ROBOTCHAT_RECORD_AS": PULL_WORKER,
+        }
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command, env=environment, cwd=ROOT, stdout=output, stderr=output
@@ -121,3 +133,78 @@ def test_a_worker_that_is_told_to_leave_is_gone_in_time_and_loses_nothing(site: 
     assert second.wait(30) == 0
     jobs = site.finished(ids)
     assert [job["attempt"] for job in jobs] == [1] * 6, "no attempt was lost"
+
+
+TOOLS: list[tuple[str, str, dict[str, Any] | None]] = [
+    ("GET", "/sdapi/v1/memory", None),
+    ("GET", "/controlnet/model_list", None),
+    ("POST", "/sdapi/v1/refresh-checkpoints", {}),
+    ("POST", "/sdapi/v1/refresh-loras", {}),
+    ("POST", "/sdapi/v1/refresh-vae", {}),
+    ("POST", "/sdapi/v1/refresh-embeddings", {}),
+    ("POST", "/sdapi/v1/png-info", {"image": IMAGE}),
+    ("POST", "/sdapi/v1/interrogate", {"image": IMAGE, "model": "clip"}),
+    ("POST", "/sdapi/v1/extra-single-image", {"image": IMAGE, "upscaler_1": "Lanczos"}),
+    (
+        "POST",
+        "/sdapi/v1/extra-batch-images",
+        {"imageList": [{"data": IMAGE, "name": "a.png"}], "upscaler_1": "Lanczos"},
+    ),
+    (
+        "POST",
+        "/controlnet/detect",
+        {"controlnet_module": "canny", "controlnet_input_images": [IMAGE]},
+    ),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), TOOLS, ids=[path for _, path, _ in TOOLS])
+def test_what_only_the_host_can_do_its_worker_is_asked_for(
+    site: Site, method: str, path: str, body: dict[str, Any] | None
+) -> None:
+    answer = site.api.request(method, path, json=body)
+    assert answer.status_code == 200, answer.text
+
+
+def test_a_job_that_waits_is_canceled_and_one_that_is_drawn_is_cut_short(site: Site) -> None:
+    drawn, *others = site.submit(7)
+    wait_until(site.drawing, "a drawing", 30)
+    last = site.api.post(f"/v1/jobs/{others[-1]}/cancel")
+    assert (last.status_code, last.json()["status"]) == (202, "canceled")
+    assert site.api.post("/sdapi/v1/skip").status_code == 200
+    site.finished([drawn, *others[:-1]])
+
+
+def test_what_only_a_pools_host_can_draw_goes_to_the_pools_queue(site: Site) -> None:
+    sqs = boto3.Session("test", "test", region_name=site.stack.region).client(
+        "sqs", endpoint_url=site.stack.aws_endpoint_url
+    )
+    queue = sqs.create_queue(QueueName="robotchat-pool-large")["QueueUrl"]
+    with sd_host.running(checkpoints=("large",)) as large:
+        worker = site.worker("--pool", "large", host=large.url)
+        try:
+            model = {"override_settings": {"sd_model_checkpoint": "large"}}
+            answer = site.api.post("/sdapi/v1/txt2img", json={**SMALL, **model})
+            assert answer.status_code == 200, answer.text
+            settings = {"steps": 2, "width": 64, "height": 64, **model}
+            ids = []
+            for path, request in (
+                ("/sdapi/v1/img2img", {**SMALL, **model, "init_images": [IMAGE]}),
+                ("/v1/chat/text2image", {"message": "a beach", "settings": settings}),
+                (
+                    "/v1/chat/image2image",
+                    {"message": "blue", "image": IMAGE, "settings": settings},
+                ),
+            ):
+                answer = site.api.post(path, json=request, headers={"Prefer": "respond-async"})
+                assert answer.status_code == 202, answer.text
+                ids.append(answer.json()["id"])
+            site.finished(ids)
+            assert large.stats()["generations_finished"] == 4
+        finally:
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(30) == 0
+    name = queue.rpartition("/")[2]
+    done = privileges.recorded(site.stack.recording)
+    assert ("sqs:SendMessage", name) in done["Text2Image"]
+    assert ("sqs:ReceiveMessage", name) in done[PULL_WORKER]

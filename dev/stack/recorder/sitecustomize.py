@@ -2,7 +2,8 @@
 
 The Lambda host puts this folder on the path of its functions when it is to record. Each line of
 ``$ROBOTCHAT_RECORD/<function>.txt`` is an IAM action and the variable that names what it was done
-to: ``dynamodb:PutItem TABLE_NAME``. Links count as what they let others do. Each line of
+to: ``dynamodb:PutItem TABLE_NAME``. Links count as what they let others do. A queue that no
+variable names is noted by its own name, and what else none names as ``-``. Each line of
 ``<function>.dynamodb`` is one request to DynamoDB, with the kinds of the records that it names:
 ``GetItem job``, ``TransactWriteItems conversation,job,tenant``, ``Query owner hosts``.
 """
@@ -29,8 +30,10 @@ def _note(action: str, parameters: Mapping[str, Any]) -> None:
         place = next(iter(parameters["RequestItems"]))
     if place is None and "Entries" in parameters:
         place = parameters["Entries"][0].get("EventBusName")
-    variable = next((name for name, value in os.environ.items() if value == place), "-")
-    line = f"{action} {variable}\n"
+    named = next((name for name, value in os.environ.items() if value == place), None)
+    if named is None:
+        named = str(parameters["QueueUrl"]).rpartition("/")[2] if "QueueUrl" in parameters else "-"
+    line = f"{action} {named}\n"
     if line not in _SEEN:
         _SEEN.add(line)
         folder = os.environ["ROBOTCHAT_RECORD"]
@@ -108,7 +111,13 @@ def _client(module: Any) -> None:
         _record(service, operation, parameters)
         if service == "dynamodb":
             _count(operation, parameters)
-        return call(self, operation, parameters)
+        try:
+            return call(self, operation, parameters)
+        except module.ClientError as error:
+            if operation == "GetObject" and error.response["Error"]["Code"] == "NoSuchKey":
+                # To who may not list, S3 says that it is forbidden, whether or not it is there.
+                _note("s3:ListBucket", parameters)
+            raise
 
     module.BaseClient._make_api_call = recorded
 
