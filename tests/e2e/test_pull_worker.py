@@ -19,6 +19,7 @@ from dev.checks import privileges
 from dev.sd_host import RunningHost
 from dev.template import PULL_WORKER
 from robotchat.drivers.fake import FakeArt
+from robotchat.hosts.pulled import CONTROLNET_LISTS, LISTS
 from tests.local_stack import ROOT, RunningStack, wait_until
 
 SMALL = {"steps": 2, "width": 64, "height": 64, "prompt": "a beach"}
@@ -136,8 +137,8 @@ def test_a_worker_that_is_told_to_leave_is_gone_in_time_and_loses_nothing(site: 
 
 
 TOOLS: list[tuple[str, str, dict[str, Any] | None]] = [
-    ("GET", "/sdapi/v1/memory", None),
-    ("GET", "/controlnet/model_list", None),
+    *(("GET", f"/sdapi/v1/{name}", None) for name in ("memory", *LISTS)),
+    *(("GET", f"/controlnet/{name}", None) for name in CONTROLNET_LISTS if "?" not in name),
     ("POST", "/sdapi/v1/refresh-checkpoints", {}),
     ("POST", "/sdapi/v1/refresh-loras", {}),
     ("POST", "/sdapi/v1/refresh-vae", {}),
@@ -159,7 +160,7 @@ TOOLS: list[tuple[str, str, dict[str, Any] | None]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "body"), TOOLS, ids=[path for _, path, _ in TOOLS])
-def test_what_only_the_host_can_do_its_worker_is_asked_for(
+def test_what_its_worker_told_of_a_host_is_listed_and_all_else_it_is_asked(
     site: Site, method: str, path: str, body: dict[str, Any] | None
 ) -> None:
     answer = site.api.request(method, path, json=body)
@@ -170,7 +171,7 @@ def test_a_job_that_waits_is_canceled_and_one_that_is_drawn_is_cut_short(site: S
     drawn, *others = site.submit(7)
     wait_until(site.drawing, "a drawing", 30)
     last = site.api.post(f"/v1/jobs/{others[-1]}/cancel")
-    assert (last.status_code, last.json()["status"]) == (202, "canceled")
+    assert (last.status_code, last.json()["status"]) == (200, "canceled")
     assert site.api.post("/sdapi/v1/skip").status_code == 200
     site.finished([drawn, *others[:-1]])
 

@@ -24,6 +24,7 @@ from dev.sd_host import RunningHost
 from robotchat.aws.keys import create_key
 from robotchat.aws.operator import local_table
 from robotchat.drivers.fake import FakeArt
+from robotchat.hosts.pulled import CONTROLNET_LISTS, LISTS
 from robotchat.hosts.view import LOOKED_AT
 from robotchat.ids import new_id
 from tests.local_stack import RunningStack, wait_until
@@ -33,14 +34,8 @@ IMAGE_URL = {"image_url": f"data:image/png;base64,{IMAGE}"}
 SMALL = {"steps": 1, "width": 64, "height": 64}
 LATER = {"Prefer": "respond-async"}
 
-LISTS = [
-    *("sd-models", "samplers", "schedulers", "upscalers", "latent-upscale-modes", "hypernetworks"),
-    *("face-restorers", "realesrgan-models", "loras", "sd-vae", "sd-modules", "embeddings"),
-    *("extensions", "prompt-styles", "cmd-flags", "memory", "scripts", "script-info", "options"),
-]
-CONTROLNET = ["model_list", "module_list", "control_types", "version", "settings"]
-
-GETS = [f"/sdapi/v1/{name}" for name in LISTS] + [f"/controlnet/{name}" for name in CONTROLNET]
+GETS = [f"/sdapi/v1/{name}" for name in ("memory", *LISTS)]
+GETS += [f"/controlnet/{name}" for name in CONTROLNET_LISTS if "?" not in name]
 
 POSTS: list[tuple[str, dict[str, Any]]] = [
     ("/sdapi/v1/refresh-checkpoints", {}),
