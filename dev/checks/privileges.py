@@ -194,12 +194,6 @@ EXPLAINED: Sequence[Explained] = (
         "The file of a long response whose writer lost a race, or died.",
     ),
     Explained(
-        "dynamodb:PutItem",
-        "Table",
-        "GetResponse",
-        "Ends a response in the background whose worker has died.",
-    ),
-    Explained(
         "dynamodb:DeleteItem",
         "Table",
         "Image2Image|CreateImage.*|Chat.*2Image|GetOptions|SetOptions|Intake|Worker|Respond",
