@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from robotchat.art.bot import ArtBot
+from robotchat.art.capabilities import Capabilities
 from robotchat.art.requests import Text2ImageRequest
 from robotchat.drivers.fake import FakeArt
 from robotchat.errors import (
@@ -16,7 +17,7 @@ from robotchat.errors import (
     UnknownSampler,
     UpstreamUnavailable,
 )
-from robotchat.hosts.asking import SPOKESMEN
+from robotchat.hosts.asking import ASKED_WHO_HAVE_NOT, SPOKESMEN
 from robotchat.hosts.lease import Host
 from robotchat.hosts.pool import HostPool
 from robotchat.jobs.job import JobStatus
@@ -223,16 +224,61 @@ def test_a_job_ends_when_none_of_many_can_draw_it_any_more() -> None:
     assert done.error.code == "unknown_sampler"
 
 
-def test_hosts_that_are_away_are_left_alone_and_those_that_are_there_draw() -> None:
+def test_where_most_hosts_are_away_those_that_are_there_draw() -> None:
     farm = Farm(40)
+    robot = farm.robot(queue=HeldQueue())
+    job = robot.submit_image(BEACH)
     there = {"sd-0011", "sd-0033"}
-    pool = farm.pool()
-    able = pool.able(BEACH)
-    told = farm.asked()
-    for art in farm.all_but(*there, *told):
+    for art in farm.all_but(*there):
         away(art)
-    for _ in range(5):
-        with pool.lease(among=able, patience=120, request=BEACH) as lease:
-            assert lease.host.name in there | told
-    now = farm.clock.now()
-    assert all(s.failure for s in pool.states() if s.cooling(now))
+    for _ in range(3):
+        done = farm.robot(queue=HeldQueue()).run(job.id)
+        assert (done.status, done.attempt) == (JobStatus.SUCCEEDED, 1)
+        assert done.host in there
+        job = robot.submit_image(BEACH)
+    assert not [state for state in robot.hosts.states() if state.failure]
+
+
+def test_hosts_of_one_kind_may_have_other_files_under_the_same_names() -> None:
+    """A newer file was put in place of the old one on half of them."""
+    farm = Farm(40, "latest.safetensors", "previous.safetensors")
+    hashes = {"old": ("2" * 64, "1" * 64), "new": ("3" * 64, "2" * 64)}
+    for number, art in enumerate(farm.arts.values()):
+        listed = []
+        for one, sha256 in zip(
+            art.answers[MODELS], hashes["new" if number % 2 else "old"], strict=True
+        ):
+            listed.append({**one, "sha256": sha256, "hash": sha256[:10]})
+        art.answers[MODELS] = listed
+    robot = farm.robot(queue=HeldQueue())
+    for _ in range(10):
+        done = robot.run(robot.submit_image(with_checkpoint("2" * 10)).id)
+        assert done.host is not None
+        new = int(done.host.removeprefix("sd-")) % 2
+        asked = farm.arts[done.host].requests[-1]["override_settings"]["sd_model_checkpoint"]
+        assert asked == ("previous.safetensors" if new else "latest.safetensors")
+
+
+def test_a_checkpoint_that_comes_to_further_hosts_is_seen_there() -> None:
+    farm = Farm(60)
+    both = FakeArt(checkpoints=("alpha.safetensors", "beta.safetensors", "new.safetensors"))
+    farm.arts["sd-0001"].answers = both.answers
+    pool = farm.pool()
+    assert pool.able(with_checkpoint("new")).keys() == {"sd-0001"}
+    farm.arts["sd-0050"].answers = both.answers
+    for host in pool.hosts:
+        host.bot._forget()  # a minute goes by
+    assert pool.able(with_checkpoint("new")).keys() == {"sd-0001"}
+    farm.clock.advance(ASKED_WHO_HAVE_NOT.total_seconds())
+    assert pool.able(with_checkpoint("new")).keys() == {"sd-0001", "sd-0050"}
+
+
+def test_a_host_that_takes_any_name_is_no_sign_that_somebody_has_it() -> None:
+    farm = Farm(40)
+    plain = FakeArt(capabilities=Capabilities(lists=False))
+    farm.arts["sd-0020"] = plain
+    farm.pool().able(BEACH)
+    farm.arts["sd-0030"].answers = FakeArt(
+        checkpoints=("alpha.safetensors", "new.safetensors")
+    ).answers
+    assert "sd-0030" in farm.pool().able(with_checkpoint("new"))

@@ -55,7 +55,10 @@ ASKED_ITSELF = timedelta(minutes=1)
 """How long nobody speaks for a host of which others said what was not so."""
 
 MOST_MISTAKEN = 3
-"""Such hosts in a pool, of which each host is asked itself."""
+"""So many such hosts, and each host of the pool is asked itself."""
+
+ASKED_WHO_HAVE_NOT = timedelta(minutes=5)
+"""How often, in a process, those are asked of which others say that they lack a checkpoint."""
 
 _DISAGREED = UpstreamUnavailable("Hosts of one kind do not say the same.")
 
@@ -83,6 +86,7 @@ class AskedHosts:
         self._found: dict[str, Home] = {}
         self._noted: dict[str, Sequence[Model]] = {}
         self._mistaken: dict[str, datetime] = {}
+        self._asked_those = clock.now()
 
     @property
     def many(self) -> bool:
@@ -108,7 +112,8 @@ class AskedHosts:
         """What each of these hosts answers, or its error, by name and in the same order.
 
         They are asked side by side. Once one has answered, the others have ``patience`` seconds
-        more (None: as long as it takes); who is silent then counts as UpstreamTimeout. Raises
+        more (None: as long as it takes), and all of them no more if they are only some of the pool;
+        who is silent then counts as UpstreamTimeout. Raises
         Misconfigured when there is no host, UpstreamUnavailable when one may come.
         """
         if not self.hosts:
@@ -120,7 +125,7 @@ class AskedHosts:
             except RobotchatError as error:
                 return error
 
-        if len(hosts) == 1:
+        if len(self.hosts) == 1:
             return {host.name: one(host) for host in hosts}
         answers: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
 
@@ -144,6 +149,8 @@ class AskedHosts:
             threading.Thread(target=ask, daemon=True).start()
         given: dict[str, T | RobotchatError] = {}
         deadline: float | None = None
+        if patience is not None and len(hosts) < len(self.hosts):
+            deadline = time.monotonic() + patience  # others may have an answer
         while len(given) < len(hosts):
             left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
             try:
@@ -159,7 +166,7 @@ class AskedHosts:
         return {host.name: given.get(host.name, silent) for host in hosts}
 
     def fitting(
-        self, request: Request, soft: Collection[str]
+        self, request: Request, soft: Collection[str], *, each: bool = False
     ) -> tuple[Request, dict[str, str | None], list[str]]:
         """The request, the hosts that can draw it (see ``able``), and what was left out of it.
 
@@ -170,7 +177,7 @@ class AskedHosts:
         left_out: list[str] = []
         while True:
             try:
-                return request, self.able(request), left_out
+                return request, self.able(request, each=each), left_out
             except (InvalidRequest, NotSupported) as error:
                 options = dict(request.override_settings or {})
                 spare = {name for name in soft if name in options and name != CHECKPOINT}
@@ -182,17 +189,18 @@ class AskedHosts:
                 kept = {name: value for name, value in options.items() if name not in gone}
                 request = request.model_copy(update={"override_settings": kept})
 
-    def able(self, request: DrawRequest) -> dict[str, str | None]:
+    def able(self, request: DrawRequest, *, each: bool = False) -> dict[str, str | None]:
         """The hosts that can draw a request, each with its own name of the checkpoint.
 
         Where there are many, some of them are there by the word of others of their kind: have the
-        one that is to draw ``make_sure``. A host that does not answer counts only when none of the
-        others is able, and only if it may have the checkpoint by what it had when it last answered.
-        Raises what is wrong with the request when no host is left: UnknownCheckpoint,
-        UnknownSampler and the like, and NotSupported; Misconfigured when there is no host at all.
+        one that is to draw ``make_sure``, or ask ``each``. A host that does not answer counts only
+        when none of the others is able, and only if it may have the checkpoint by what it had when
+        it last answered. Raises what is wrong with the request when no host is left:
+        UnknownCheckpoint, UnknownSampler and the like, and NotSupported; Misconfigured when there
+        is no host at all.
         """
         self._look_up_homes()
-        answers, spoken_for = self._answers(request)
+        answers, spoken_for = self._answers(request, each=each)
         able = {
             name: answer for name, answer in answers.items() if not isinstance(answer, Exception)
         }
@@ -214,21 +222,21 @@ class AskedHosts:
             return possible or dict.fromkeys(host.name for host in self.hosts)
         raise self._refusal(list(refusals.values()), request)
 
-    def make_sure(self, name: str, request: DrawRequest) -> None:
-        """Have a host say for itself that it can draw a request.
-
-        Raises Mistaken if it cannot, and then nobody speaks for it for a while; UpstreamError if it
-        does not answer.
-        """
+    def make_sure(self, name: str, request: DrawRequest, checkpoint: str | None) -> None:
+        """Have a host say for itself that it can draw a request, with the checkpoint by the name
+        that others gave for it. Raises Mistaken if it cannot, has another, or does not answer; then
+        nobody speaks for it for a while."""
         host = self._by_name[name]
         asked = InThread(f"sure of {name}", lambda: self._checkpoint_of(host, request))
-        if not asked.done_within(ASK_PATIENCE):
-            raise UpstreamTimeout("The SD host did not answer in time.")
         try:
-            asked.result()
-        except (InvalidRequest, NotSupported) as error:
-            self._mistaken[name] = self.clock.now() + ASKED_ITSELF
-            raise Mistaken(name) from error
+            if asked.done_within(ASK_PATIENCE):
+                own = asked.result()
+                if checkpoint is None or own == checkpoint:
+                    return
+        except RobotchatError as error:
+            logger.info("%s cannot draw what others said: %s", name, error.code)
+        self._mistaken[name] = self.clock.now() + ASKED_ITSELF
+        raise Mistaken(name)
 
     def _checkpoint_of(self, host: Host, request: DrawRequest) -> str | None:
         """A host's name of the checkpoint for a request. Raises what is wrong with that there."""
@@ -240,30 +248,41 @@ class AskedHosts:
         self._note_what_was_found()
         return answers
 
-    def _answers(self, request: DrawRequest) -> tuple[dict[str, _Answer], set[str]]:
+    def _answers(
+        self, request: DrawRequest, *, each: bool
+    ) -> tuple[dict[str, _Answer], Collection[str]]:
         """What each host says to a request, and for which of them others of their kind said it.
 
         All that spoke for a kind must have said the same: how they would call the checkpoint, or
-        that they do not have it. For any doubt, and if nobody can draw it, all are asked.
+        that they do not have it; and somebody must have it. For any doubt all are asked, and now
+        and then those of which others say that they do not have it: it may have come to them.
         """
-        kinds = self._kinds(request)
+        kinds = [[host] for host in self.hosts] if each else self._kinds(request)
         asked = [host for kind in kinds for host in self._some_of(kind)]
         answers = self._checked(request, asked)
-        if len(asked) == len(self.hosts):
-            return answers, set()
         by_word: dict[str, _Answer] = {}
+        doubtful = not any(self._has(request, host, answers[host.name]) for host in asked)
         for kind in kinds:
-            said = [answers[host.name] for host in kind if host.name in answers]
-            if len(said) < len(kind):
-                word = _agreed(said)
-                if isinstance(word, Exception) and not isinstance(word, UnknownCheckpoint):
-                    break
-                by_word |= {host.name: word for host in kind if host.name not in answers}
-        else:
-            if any(map(_good, answers.values())):
-                return answers | by_word, set(by_word)
-        others = [host for host in self.hosts if host.name not in answers]
-        return answers | self._checked(request, others), set()
+            word = _agreed([answers[host.name] for host in kind if host.name in answers])
+            doubtful |= len(kind) > SPOKESMEN and _doubtful(word)
+            by_word |= {host.name: word for host in kind if host.name not in answers}
+        doubted = [host for host in self.hosts if host.name in by_word]
+        if not doubtful:
+            against = [host for host in doubted if not _good(by_word[host.name])]
+            doubted = against if against and self._time_to_ask_those() else []
+        answers |= self._checked(request, doubted) if doubted else {}
+        return by_word | answers, by_word.keys() - answers.keys()
+
+    def _has(self, request: DrawRequest, host: Host, answer: _Answer) -> bool:
+        """Whether a host can draw a request, and does not only take any name for one of its own."""
+        return _good(answer) and (not request.checkpoint or bool(host.bot.known_models()))
+
+    def _time_to_ask_those(self) -> bool:
+        now = self.clock.now()
+        due = now - self._asked_those >= ASKED_WHO_HAVE_NOT
+        if due:
+            self._asked_those = now
+        return due
 
     def _kinds(self, request: DrawRequest) -> Sequence[Sequence[Host]]:
         """The hosts by what they had when somebody last asked them, and by the checkpoint that
@@ -288,9 +307,10 @@ class AskedHosts:
         """Those of a kind that are asked: of many a few, first who has told what it has already."""
         if len(kind) <= SPOKESMEN:
             return kind
-        told = [host for host in kind if host.bot.known_models() is not None][:SPOKESMEN]
-        others = [host for host in kind if host not in told]
-        return [*told, *random.sample(others, SPOKESMEN - len(told))]
+        told = [host for host in kind if host.bot.known_models() is not None]
+        some = random.sample(told, min(SPOKESMEN, len(told)))
+        others = [host for host in kind if host not in some]
+        return [*some, *random.sample(others, SPOKESMEN - len(some))]
 
     def _refusal(self, refusals: Sequence[RobotchatError], request: DrawRequest) -> RobotchatError:
         """One of the hosts' refusals, that of a host which has the checkpoint if there is one."""
@@ -405,6 +425,10 @@ class AskedHosts:
 
 def _good(answer: object) -> bool:
     return not isinstance(answer, Exception)
+
+
+def _doubtful(word: _Answer) -> bool:
+    return isinstance(word, Exception) and not isinstance(word, UnknownCheckpoint)
 
 
 def _agreed(said: Sequence[_Answer]) -> _Answer:

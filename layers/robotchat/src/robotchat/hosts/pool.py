@@ -217,15 +217,13 @@ class HostPool(AskedHosts):
             if not choice.has_best():
                 choice = choose(view.unused())
             for name in choice.candidates()[:TAKEN_AT_ONCE]:
-                error = self._unsure(name, request)
-                now = self.clock.now()
+                if request is not None:
+                    self.make_sure(name, request, wanted[name])
+                    now = self.clock.now()
                 spent += 1
                 lease = self._take(states[name], holder, work, now, wanted[name])
-                if lease is not None and error is None:
+                if lease is not None:
                     return lease
-                if lease is not None and error is not None:
-                    lease.failed(error.code, pause=True)
-                    lease.release()
                 view.forget(name)
             left = patience - (now - started).total_seconds()
             if left <= 0:
@@ -237,15 +235,6 @@ class HostPool(AskedHosts):
             self.clock.sleep(min(pause, left))
             spent, now, states = 0, self.clock.now(), {}
             choice = choose(())
-
-    def _unsure(self, name: str, request: DrawRequest | None) -> UpstreamError | None:
-        """Why a host is not to be used that is about to be taken for a request: it is silent."""
-        try:
-            if request is not None:
-                self.make_sure(name, request)
-        except UpstreamError as error:
-            return error
-        return None
 
     def _take(
         self,

@@ -32,7 +32,7 @@ from robotchat.errors import (
     UpstreamUnavailable,
     WrongResult,
 )
-from robotchat.hosts.asking import Mistaken
+from robotchat.hosts.asking import MOST_MISTAKEN, Mistaken
 from robotchat.hosts.lease import Lease
 from robotchat.hosts.pool import HostPool
 from robotchat.images import Images
@@ -63,9 +63,6 @@ logger = logging.getLogger(__name__)
 
 DRAWING_RESERVE = 240.0
 """Seconds of a runner's time that are kept for drawing, however long it has waited for a host."""
-
-MOST_MISTAKEN = 5
-"""How often hosts are asked again who can draw a job, when one could not that was said to."""
 
 Transition = Callable[[Job, datetime], Job]
 
@@ -313,13 +310,14 @@ class Runner:
         refused_by: list[str] = []
         mistaken = 0
         while True:
+            sure = mistaken < MOST_MISTAKEN
             try:
-                sure = mistaken < MOST_MISTAKEN
                 drawn = self._drawn_among(able, refused_by, job, fitted, context, heart, sure=sure)
                 return replace(drawn, left_out=left_out)
             except Mistaken:
-                mistaken += 1
-                fitted, able, left_out = self._able_here(request, soft)
+                mistaken += 1  # so often, and each host of the pool is asked before the next try
+                each = mistaken >= MOST_MISTAKEN
+                fitted, able, left_out = self._able_here(request, soft, each=each)
                 able = {n: alias for n, alias in able.items() if n not in refused_by} or able
             except (UpstreamRejected, UnknownCheckpoint):
                 if len(refused_by) > 1 or not able.keys() - set(refused_by):
@@ -327,11 +325,11 @@ class Runner:
                 able = {name: alias for name, alias in able.items() if name not in refused_by}
 
     def _able_here(
-        self, request: Asked, soft: Collection[str]
+        self, request: Asked, soft: Collection[str], *, each: bool = False
     ) -> tuple[Asked, Mapping[str, str | None], Sequence[str]]:
         """`HostPool.fitting` of those hosts that this process can draw on. Raises `_Elsewhere`
         when they are all others'."""
-        fitted, able, left_out = self._hosts.fitting(request, soft)
+        fitted, able, left_out = self._hosts.fitting(request, soft, each=each)
         here = self._hosts.drawn_here(able)
         if not here:
             raise _Elsewhere(self._hosts.pool_for(able))
