@@ -187,6 +187,36 @@ def environments_fit(root: Path) -> list[str]:
     return wrong
 
 
+def queues_outlast_functions(root: Path) -> list[str]:
+    """Lambda takes no queue whose messages show again while their function may still run, and
+    scales no queue to fewer than two executions."""
+    document = translated(root)
+    resources = document["Resources"]
+    wrong = []
+    for name, resource in resources.items():
+        source = resource["Properties"].get("EventSourceArn")
+        if resource["Type"] != "AWS::Lambda::EventSourceMapping" or not isinstance(source, Mapping):
+            continue
+        queue = resources.get(next(iter(source.get("Fn::GetAtt", ())), ""), {})
+        if queue.get("Type") != "AWS::SQS::Queue":
+            continue
+        function = resources[resource["Properties"]["FunctionName"]["Ref"]]["Properties"]
+        hidden = queue["Properties"].get("VisibilityTimeout", 30)
+        if hidden < function.get("Timeout", 3):
+            wrong.append(f"template.yaml: {name}: messages are hidden for {hidden} s, too short.")
+        scaling = resource["Properties"].get("ScalingConfig") or {}
+        if "MaximumConcurrency" in scaling and _least(document, scaling["MaximumConcurrency"]) < 2:
+            wrong.append(f"template.yaml: {name}: may have less than two executions.")
+    return wrong
+
+
+def _least(document: Mapping[str, Any], value: Any) -> float:
+    """The least that a number can be, by its parameter's bound if it is one's."""
+    if isinstance(value, Mapping):
+        return float(document["Parameters"][value["Ref"]].get("MinValue", 0))
+    return float(value)
+
+
 def log_levels_are_lambdas(root: Path) -> list[str]:
     """Lambda keeps what the functions' loggers let through: it drops lines below its own level."""
     wrong = []

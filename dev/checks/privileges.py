@@ -194,10 +194,11 @@ EXPLAINED: Sequence[Explained] = (
         "The file of a long response whose writer lost a race, or died.",
     ),
     Explained(
-        "dynamodb:DeleteItem",
+        "dynamodb:(Put|Delete)Item",
         "Table",
         "Image2Image|CreateImage.*|Chat.*2Image|GetOptions|SetOptions|Intake|Worker|Respond",
-        "The list of checkpoints that no host has any more, which goes with whoever sees it first.",
+        "What hosts have is written down by whoever sees it first, and a list that no host has any "
+        "more is deleted.",
     ),
     Explained(
         "dynamodb:DeleteItem",

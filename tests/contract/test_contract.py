@@ -438,6 +438,41 @@ def a_log_level_that_lambda_does_not_know_of(root: Path) -> None:
     change(root, "template.yaml", ", ApplicationLogLevel: !Ref Level", "")
 
 
+def queue(root: Path, hidden: int, concurrency: str) -> None:
+    """A queue whose messages the function JobEvents gets."""
+    change(
+        root,
+        "template.yaml",
+        "      Events:\n        Http:\n          Type: Api\n",
+        "      Events:\n        Message:\n          Type: SQS\n          Properties:\n"
+        "            Queue: !GetAtt Messages.Arn\n"
+        f"            ScalingConfig: {{MaximumConcurrency: {concurrency}}}\n"
+        "        Http:\n          Type: Api\n",
+    )
+    change(
+        root,
+        "template.yaml",
+        "  JobEvents:\n",
+        f"  Messages: {{Type: AWS::SQS::Queue, Properties: {{VisibilityTimeout: {hidden}}}}}\n"
+        "  JobEvents:\n",
+    )
+    change(
+        root, "template.yaml", "Parameters:\n", "Parameters:\n  Many: {Type: Number, MinValue: 1}\n"
+    )
+
+
+def a_queue_whose_messages_show_too_soon(root: Path) -> None:
+    queue(root, 899, "2")
+
+
+def a_queue_with_one_execution(root: Path) -> None:
+    queue(root, 900, "1")
+
+
+def a_queue_with_perhaps_one_execution(root: Path) -> None:
+    queue(root, 900, "!Ref Many")
+
+
 def a_role_that_may_more_than_the_code_does(root: Path) -> None:
     grant = (
         "Statement: {Effect: Allow, Action: dynamodb:Scan, Resource: !GetAtt Api.RootResourceId}"
@@ -562,6 +597,9 @@ FAULTS: list[tuple[Callable[[Path], list[str]], Callable[[Path], None]]] = [
     (deployed.environments_fit, variables_that_may_be_too_long),
     (deployed.environments_fit, a_variable_that_may_be_of_any_length),
     (deployed.log_levels_are_lambdas, a_log_level_that_lambda_does_not_know_of),
+    (deployed.queues_outlast_functions, a_queue_whose_messages_show_too_soon),
+    (deployed.queues_outlast_functions, a_queue_with_one_execution),
+    (deployed.queues_outlast_functions, a_queue_with_perhaps_one_execution),
     (privileges.grants_are_used_by_code, a_role_that_may_more_than_the_code_does),
     (contract.document_is_current, a_route_that_the_code_does_not_have),
     (contract.document_is_current, a_method_that_the_code_does_not_have),

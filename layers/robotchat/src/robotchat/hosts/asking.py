@@ -270,6 +270,8 @@ class AskedHosts:
         if not doubtful:
             against = [host for host in doubted if not _good(by_word[host.name])]
             doubted = against if against and self._time_to_ask_those() else []
+        elif by_word and not any(map(_told, answers.values())):
+            doubted = list(self.hosts)  # with the time that it takes until one of them answers
         answers |= self._checked(request, doubted) if doubted else {}
         return by_word | answers, by_word.keys() - answers.keys()
 
@@ -427,14 +429,17 @@ def _good(answer: object) -> bool:
     return not isinstance(answer, Exception)
 
 
+def _told(answer: _Answer) -> bool:
+    """Whether the host has answered, be it that it does not have a function."""
+    return not isinstance(answer, UpstreamError) or isinstance(answer, NotSupported)
+
+
 def _doubtful(word: _Answer) -> bool:
     return isinstance(word, Exception) and not isinstance(word, UnknownCheckpoint)
 
 
 def _agreed(said: Sequence[_Answer]) -> _Answer:
     """What all that answered say, or an error other than UnknownCheckpoint if they differ."""
-    told = [
-        one for one in said if not isinstance(one, UpstreamError) or isinstance(one, NotSupported)
-    ]
+    told = [one for one in said if _told(one)]
     words = {type(one) if isinstance(one, Exception) else one for one in told}
     return told[0] if len(words) == 1 else _DISAGREED
