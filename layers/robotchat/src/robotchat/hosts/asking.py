@@ -277,7 +277,10 @@ class AskedHosts:
 
     def _has(self, request: DrawRequest, host: Host, answer: _Answer) -> bool:
         """Whether a host can draw a request, and does not only take any name for one of its own."""
-        return _good(answer) and (not request.checkpoint or bool(host.bot.known_models()))
+        listed = host.bot.known_models() or ()
+        return _good(answer) and (
+            not request.checkpoint or any(model.alias == answer for model in listed)
+        )
 
     def _time_to_ask_those(self) -> bool:
         now = self.clock.now()
