@@ -177,7 +177,7 @@ EXPLAINED: Sequence[Explained] = (
         "s3:(Get|Put)Object",
         "Bucket",
         "Progress|Chat.*2Image|DeleteConversation|RetryJob|DeleteJob|Intake|Sweeper"
-        "|GetResponse|DeleteResponse|PullWorker",
+        "|(Get|Delete|Cancel)Response|Respond|PullWorker",
         "What a job or a response has no room for in its record is in a file. Tests have others "
         "read and write such, by the same code.",
     ),
@@ -190,7 +190,7 @@ EXPLAINED: Sequence[Explained] = (
     Explained(
         "s3:DeleteObject",
         "Bucket",
-        "Responses|GetResponse",
+        "Responses|(Get|Cancel)Response|Respond",
         "The file of a long response whose writer lost a race, or died.",
     ),
     Explained(
@@ -215,7 +215,7 @@ EXPLAINED: Sequence[Explained] = (
     Explained(
         "dynamodb:UpdateItem",
         "Table",
-        "Sweeper|DeleteResponse",
+        "Sweeper|DeleteResponse|CancelJob",
         "Ends jobs that are still counted: past their time, or a deleted response's picture.",
     ),
     Explained(
